@@ -1,0 +1,37 @@
+# The manual: every job of the project is one target.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help install demo test lint format bench clean
+
+help:            ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
+
+install: $(STAMP)  ## build .venv with every version pinned
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "greenshift needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+demo: install    ## run a whole study on real data: two workers, about two minutes
+	$(BIN)/greenshift run digits --workers 2 --out runs/demo
+
+test: install    ## run all tests
+	$(BIN)/pytest
+
+lint: install    ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: install  ## mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install   ## seconds per ask and tell, and per epoch, with the noise of this machine
+	$(BIN)/python tests/benchmarks/bench.py
+
+clean:           ## remove what was built; runs/ stays
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

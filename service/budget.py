@@ -1,0 +1,57 @@
+"""What a study has spent, and whether that reaches its budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from service.schema import Budget
+from service.store import Event
+from worker.schema import EnergyReport, TrialResult
+
+_ATTEMPT_ENDED = ("attempt_finished", "late_result")
+
+
+@dataclass
+class Spent:
+    """Totals of a study so far; unknown energies count as nothing.
+
+    Attributes:
+        n_trials: evaluations begun or waiting, the default configuration's included.
+        wall_seconds: during which a coordinator ran the study.
+    """
+
+    n_trials: int = 0
+    wall_seconds: float = 0.0
+    energy_joules: float = 0.0
+    emissions_grams: float = 0.0
+
+    @classmethod
+    def from_events(cls, events: Iterable[Event]) -> Spent:
+        """The totals that a study's log adds up to; a run that was cut off lasted until its last event."""
+        spent, previous = cls(), None
+        for event in events:
+            if previous is not None and event.kind != "study_running":
+                spent.wall_seconds += (event.at - previous).total_seconds()
+            previous = event.at
+            if event.kind == "trial_added":
+                spent.n_trials += 1
+            elif event.kind in _ATTEMPT_ENDED:
+                spent.add(TrialResult.model_validate(event.payload["result"]).energy)
+        return spent
+
+    def add(self, energy: EnergyReport | None) -> None:
+        """Counts the energy of one attempt, whatever became of it."""
+        if energy is not None:
+            self.energy_joules += energy.joules or 0.0
+            self.emissions_grams += energy.emissions_grams or 0.0
+
+    def reaches(self, budget: Budget, running_seconds: float = 0.0) -> bool:
+        """Whether any limit is reached, `running_seconds` after these totals were taken."""
+        pairs = (
+            (self.n_trials, budget.n_trials),
+            (self.wall_seconds + running_seconds, budget.wall_seconds),
+            (self.energy_joules, budget.energy_joules),
+            (self.emissions_grams, budget.emissions_grams),
+        )
+        return any(limit is not None and value >= limit for value, limit in pairs)

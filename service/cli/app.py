@@ -1,0 +1,113 @@
+"""Commands of `greenshift`, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from service.cli.live import LiveView
+from service.coordinator import Coordinator
+from service.errors import ServiceError
+from service.report import write_files
+from service.schema import Budget, StudySpec, StudyState, preset_names
+from service.server import run_study
+
+INTERRUPTED = 130
+app = typer.Typer(
+    name="greenshift",
+    help="Finds deep shift neural networks that are accurate and frugal at once.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _root() -> None:
+    """Keeps `run` a command of its own however many there are."""
+
+
+@app.command()
+def run(
+    study: Annotated[str, typer.Argument(help="A YAML file, or a preset's name.")],
+    workers: Annotated[
+        int, typer.Option(min=1, help="Worker processes on this machine; one GPU each where there are GPUs.")
+    ] = min(4, os.cpu_count() or 1),
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; default runs/NAME.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="A running Dask scheduler, such as tcp://host:8786.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of the data sets; default GREENSHIFT_DATA_DIR.")] = None,
+    n_trials: Annotated[int | None, typer.Option(min=1, help="Another number of trials than the study says.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed.")] = None,
+    download: Annotated[bool, typer.Option(help="Fetch a missing data set (CIFAR-10).")] = False,
+) -> None:
+    """Runs a study on this machine or a Dask cluster, and goes on with it where the folder holds it already."""
+    spec = _adjusted(StudySpec.load(study), data_dir, n_trials, seed)
+    folder = out or Path("runs") / spec.name
+    with LiveView(spec) as view:
+        finished = run_study(
+            spec,
+            folder,
+            n_workers=workers,
+            scheduler=scheduler,
+            download=download,
+            on_start=_stop_on_signal,
+            on_change=view.show,
+        )
+    write_files(folder, finished.study, finished.trials)
+    view.conclude(finished, folder)
+    if finished.study.state is StudyState.STOPPED:
+        typer.echo(
+            f"Stopped. Every finished trial is kept; go on with: greenshift run {study} --out {folder}",
+            err=True,
+        )
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def presets() -> None:
+    """Lists the studies that come with the program."""
+    for name in preset_names():
+        spec = StudySpec.load(name)
+        typer.echo(f"{name:20} {spec.network} on {spec.dataset}: {', '.join(spec.objectives)}")
+
+
+def main() -> NoReturn:
+    """Runs the command line; errors of the service end as one message and their exit code."""
+    try:
+        app()
+    except ServiceError as error:
+        for line in str(error).splitlines()[:4]:
+            print(f"error: {line}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    sys.exit(0)
+
+
+def _adjusted(spec: StudySpec, data_dir: Path | None, n_trials: int | None, seed: int | None) -> StudySpec:
+    """The study with the options of the command line on top."""
+    changes: dict[str, object] = {}
+    if data_dir is not None:
+        changes["data_dir"] = str(data_dir.resolve())
+    if n_trials is not None:
+        changes["budget"] = Budget(**(spec.budget.model_dump() | {"n_trials": n_trials}))
+    if seed is not None:
+        changes["seed"] = seed
+    return spec.model_copy(update=changes)
+
+
+def _stop_on_signal(coordinator: Coordinator) -> None:
+    """The first Ctrl-C or SIGTERM ends the study cleanly; a second one ends the program at once."""
+
+    def handle(number: int, _frame: object) -> None:
+        signal.signal(number, signal.default_int_handler)
+        coordinator.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)

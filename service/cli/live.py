@@ -1,0 +1,119 @@
+"""A running study on the terminal: how far it is, what was found, and at the end the Pareto table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from service.ranking import dominators, volume
+from service.report.tables import shown_objectives
+from service.report.words import CAVEAT, amount, provenance, recipe, title
+from service.schema import StudySpec, Trial, TrialState
+from service.server import StudyRun
+
+_N_ROWS = 10
+# Shown beside the objectives, so that neither is mistaken for the other.
+_BESIDE = ("energy", "deployment_energy")
+
+
+class LiveView:
+    """Shows a study while it runs: redrawn in place on a terminal, a line a finished trial elsewhere."""
+
+    def __init__(self, spec: StudySpec) -> None:
+        self._spec = spec
+        self._console = Console()
+        self._live = Live(
+            Text("starting workers ..."),
+            console=self._console,
+            transient=True,
+            redirect_stderr=False,
+        )
+        self._reported: set[str] = set()
+
+    def __enter__(self) -> LiveView:
+        if self._console.is_terminal:
+            self._live.start()
+        else:
+            self._console.print("starting workers ...")
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def show(self, run: StudyRun) -> None:
+        """Draws the study as it stands."""
+        if self._console.is_terminal:
+            self._live.update(Group(self._status(run), front_table(run, _N_ROWS)))
+            return
+        for trial in run.trials:
+            if trial.state.is_finished and trial.trial_id not in self._reported:
+                self._reported.add(trial.trial_id)
+                self._console.print(self._line(trial, run), highlight=False, soft_wrap=True)
+
+    def conclude(self, run: StudyRun, folder: Path) -> None:
+        """Prints the result: the table, how its figures came about, and where the files are."""
+        console = self._console
+        console.print(front_table(run, None))
+        console.print(CAVEAT, highlight=False)
+        beaten = dominators(self._spec, run.trials, ["error", "deployment_energy"])
+        console.print(
+            f"{len(beaten)} of the {len(run.front)} networks on the front beat the default configuration "
+            f"in both error and deployment energy.",
+            highlight=False,
+        )
+        console.print(self._status(run))
+        console.print(f"Report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+
+    def _status(self, run: StudyRun) -> Text:
+        """One line: how far the study is."""
+        n = {state: sum(t.state is state for t in run.trials) for state in TrialState}
+        limit = self._spec.budget.n_trials
+        parts = [
+            f"{self._spec.name}: {n[TrialState.COMPLETED]}" + (f" of {limit}" if limit else "") + " trials completed",
+            f"{n[TrialState.RUNNING]} running",
+            f"{n[TrialState.FAILED]} failed",
+        ]
+        found = volume(self._spec, run.trials)
+        if found is not None:
+            parts.append(f"{len(run.front)} on the front, hypervolume {found.hypervolume:.3g}")
+        return Text(", ".join(parts))
+
+    def _line(self, trial: Trial, run: StudyRun) -> str:
+        n_done = sum(t.state.is_finished for t in run.trials)
+        values = ", ".join(f"{title(name)} {amount(trial.measurement(name))}" for name in self._spec.objectives)
+        failure = trial.result.failure if trial.result else None
+        outcome = f"{failure.kind}: {failure.message}" if failure else values
+        where = f"depth {trial.shift_depth}, epochs {trial.epochs}"
+        return f"[{n_done}] trial {trial.trial_id} {trial.state} ({where}): {outcome}"
+
+
+def front_table(run: StudyRun, n_rows: int | None) -> Table:
+    """The front and, as the last row, the default configuration; each column says how its figures came about."""
+    names = [name for name in shown_objectives(run.study.spec) if name in (*run.study.spec.objectives, *_BESIDE)]
+    table = Table(title="Pareto front", title_justify="left")
+    table.add_column("trial")
+    for name in names:
+        method = provenance(name, run.trials)
+        table.add_column(f"{title(name)}\n[dim]{method}[/dim]", justify="right")
+    table.add_column("config", overflow="fold")
+    for trial in run.front[:n_rows]:
+        table.add_row(trial.trial_id, *_amounts(trial, names), recipe(trial))
+    for trial in run.trials:
+        if trial.is_default and trial.state is TrialState.COMPLETED:
+            table.add_section()
+            table.add_row("default", *_amounts(trial, names), recipe(trial), style="red")
+    return table
+
+
+def _amounts(trial: Trial, names: list[str]) -> list[str]:
+    return [amount(trial.measurement(name)) for name in names]

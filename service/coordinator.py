@@ -1,0 +1,293 @@
+"""The loop that joins store, optimizer and dispatcher: keeps every worker busy and records what comes back."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any
+
+from service.budget import Spent
+from service.dispatch import Dispatcher
+from service.optimizer import Optimizer, Suggestion
+from service.optimizer.optimizer import Told
+from service.schema import DEFAULT_EPOCHS, Study, StudyState, Trial, TrialState
+from service.store import Store
+from worker.schema import FailureKind, Recipe, TaskFacts, TrialResult, TrialSpec
+
+logger = logging.getLogger(__name__)
+DEFAULT_TRIAL_ID = "default"
+MAX_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The optimizer has learned of `told` and then answered."""
+
+    told: list[TrialResult]
+    suggestion: Suggestion | None
+    error: Exception | None = None
+
+
+class _Stop:
+    """Somebody wants the loop to end."""
+
+
+class Coordinator:
+    """Runs one study until its budget is spent. The only writer of trials.
+
+    Asking may take a second, so it happens on a thread of its own, one suggestion ahead of need, while this loop
+    goes on recording results and refilling workers. Tells are handed to that thread together with the next ask,
+    and the store keeps the order of both: it can rebuild the optimizer exactly.
+
+    Args:
+        study: what to run; trials that the store has already are taken into account.
+        store: where everything is recorded first.
+        optimizer: fresh; brought up to date from the store.
+        dispatcher: where trials run.
+        facts: of the study's data set and network.
+        models_dir: where workers put the weights of full-fidelity trials; None keeps none.
+        on_change: called after every change, from the thread that runs the loop.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        store: Store,
+        optimizer: Optimizer,
+        dispatcher: Dispatcher,
+        facts: TaskFacts,
+        *,
+        models_dir: str | None = None,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._study, self._store = study, store
+        self._optimizer, self._dispatcher = optimizer, dispatcher
+        self._facts, self._models_dir, self._on_change = facts, models_dir, on_change
+        # Its put may be called from a signal handler in the middle of a get.
+        self._inbox: SimpleQueue[_Asked | TrialResult | type[_Stop]] = SimpleQueue()
+        self._ready: deque[Trial] = deque()
+        self._running: dict[str, Trial] = {}
+        self._untold: list[TrialResult] = []
+        self._asking = self._starved = self._stopping = False
+        self._error: Exception | None = None
+        self._spent = Spent()
+        self._started = time.monotonic()
+
+    def stop(self) -> None:
+        """Makes `run` return soon, from any thread or a signal handler; the study can be run again."""
+        self._inbox.put(_Stop)
+
+    def run(self) -> StudyState:
+        """Runs the study and returns the state it ended in: COMPLETED, or STOPPED after `stop`.
+
+        Raises:
+            Exception: whatever the optimizer raised; the study is FAILED then.
+        """
+        self._recover()
+        self._store.set_study_state(self._study.study_id, StudyState.RUNNING)
+        self._started = time.monotonic()
+        while True:
+            self._dispatch()
+            self._think()
+            self._on_change()
+            if self._stopping or not (self._running or self._ready or self._asking):
+                break
+            self._handle(self._inbox.get())
+        state = self._end()
+        self._on_change()
+        if self._error is not None:
+            raise self._error
+        return state
+
+    def _recover(self) -> None:
+        """Brings optimizer, untold results and waiting trials to where the log ends."""
+        for trial in self._store.trials(self._study.study_id, TrialState.RUNNING):
+            self._store.give_back(trial, "the coordinator started again")
+        trials = {t.trial_id: t for t in self._store.trials(self._study.study_id)}
+        events = self._store.events(self._study.study_id)
+        self._spent = Spent.from_events(events)
+        if DEFAULT_TRIAL_ID not in trials:
+            self._add(self._default_trial())
+        told: set[str] = set()
+        log: list[Suggestion | Told] = []
+        for event in events:
+            if event.trial_id is None or event.trial_id == DEFAULT_TRIAL_ID:
+                continue
+            if event.kind == "trial_added":
+                log.append(_suggestion(trials[event.trial_id]))
+            elif event.kind == "trial_told":
+                told.add(event.trial_id)
+                log.append(self._told(trials[event.trial_id].result))
+        self._optimizer.replay(log)
+        for trial in trials.values():
+            if trial.state is TrialState.WAITING:
+                self._ready.append(trial)
+            elif trial.trial_id not in told and not trial.is_default and trial.result:
+                self._untold.append(trial.result)
+
+    def _default_trial(self) -> Trial:
+        """The paper's default at full depth and full fidelity."""
+        fidelity = self._study.spec.fidelity
+        knobs = fidelity.values(fidelity.max_fidelity) if fidelity else {}
+        return Trial(
+            study_id=self._study.study_id,
+            trial_id=DEFAULT_TRIAL_ID,
+            state=TrialState.WAITING,
+            config=Recipe().model_dump(),
+            fidelity=fidelity.max_fidelity if fidelity else None,
+            shift_depth=self._facts.n_layers,
+            epochs=knobs.get("epochs", DEFAULT_EPOCHS),
+            seed=self._study.spec.seed,
+            is_default=True,
+            is_full=True,
+        )
+
+    def _add(self, trial: Trial) -> None:
+        self._store.add_trial(trial)
+        self._spent.n_trials += 1
+        self._ready.append(trial)
+
+    def _dispatch(self) -> None:
+        """Sends waiting trials while there are free slots."""
+        while self._ready and len(self._running) < self._dispatcher.n_slots() and not self._stopping:
+            trial = self._store.start_attempt(self._ready.popleft())
+            self._running[trial.trial_id] = trial
+            self._dispatcher.submit(self._spec(trial), self._inbox.put)
+
+    def _think(self) -> None:
+        """Asks for the next trial on a thread of its own, unless enough are waiting or the budget is spent."""
+        n_ahead = max(1, self._dispatcher.n_slots() // 4)
+        if self._asking or self._stopping or len(self._ready) >= n_ahead:
+            return
+        if self._is_spent() or (self._starved and not self._untold):
+            return
+        self._asking = True
+        told, self._untold = self._untold, []
+        threading.Thread(target=self._ask, args=(told,), daemon=True).start()
+
+    def _ask(self, told: list[TrialResult]) -> None:
+        try:
+            for result in told:
+                event = self._told(result)
+                self._optimizer.tell(event.trial_id, event.objectives, failure=event.failure)
+            self._inbox.put(_Asked(told, self._optimizer.ask()))
+        except Exception as error:  # noqa: BLE001 - raised again by the loop
+            self._inbox.put(_Asked(told, None, error))
+
+    def _handle(self, message: _Asked | TrialResult | type[_Stop]) -> None:
+        if isinstance(message, _Asked):
+            self._asked(message)
+        elif isinstance(message, TrialResult):
+            self._finished(message)
+        else:
+            self._stopping = True
+
+    def _asked(self, asked: _Asked) -> None:
+        self._asking = False
+        if asked.error is not None:
+            self._error, self._stopping = asked.error, True
+            return
+        for result in asked.told:
+            self._store.record_told(self._study.study_id, result.trial_id)
+        if asked.suggestion is not None:
+            self._add(self._trial(asked.suggestion))
+        # Nothing to suggest until something is told.
+        self._starved = asked.suggestion is None
+
+    def _finished(self, result: TrialResult) -> None:
+        trial = self._running.pop(result.trial_id, None)
+        if trial is None:
+            return
+        self._spent.add(result.energy)
+        state = self._state_after(result, trial)
+        if not self._store.finish_attempt(result, state):
+            return
+        if state is TrialState.WAITING:
+            self._ready.appendleft(self._store.trial(trial.study_id, trial.trial_id))
+        elif not trial.is_default:
+            self._untold.append(result)
+
+    def _state_after(self, result: TrialResult, trial: Trial) -> TrialState:
+        """A lost worker says nothing about the config: the trial is tried again, a few times."""
+        if result.failure is None:
+            return TrialState.COMPLETED
+        is_lost = result.failure.kind is FailureKind.WORKER_LOST
+        return TrialState.WAITING if is_lost and trial.attempt < MAX_ATTEMPTS else TrialState.FAILED
+
+    def _is_spent(self) -> bool:
+        running_seconds = time.monotonic() - self._started
+        return self._spent.reaches(self._study.spec.budget, running_seconds)
+
+    def _end(self) -> StudyState:
+        """Gives back what still runs and closes the study."""
+        for trial in self._running.values():
+            self._store.give_back(trial, "the study was stopped")
+        if self._error is not None:
+            state, reason = StudyState.FAILED, repr(self._error)
+        elif self._stopping:
+            state, reason = StudyState.STOPPED, "stopped by the user"
+        else:
+            state, reason = StudyState.COMPLETED, "the budget is spent"
+        self._store.set_study_state(self._study.study_id, state, reason)
+        return state
+
+    def _trial(self, suggestion: Suggestion) -> Trial:
+        """The trial of a suggestion: its knobs as whole numbers, its fidelity as the optimizer gave it."""
+        fidelity = self._study.spec.fidelity
+        config = dict(suggestion.config)
+        knobs: dict[str, Any] = {"shift_depth": self._facts.n_layers, "epochs": DEFAULT_EPOCHS} | config
+        if fidelity is not None:
+            knobs |= fidelity.values(suggestion.fidelity)
+        return Trial(
+            study_id=self._study.study_id,
+            trial_id=suggestion.trial_id,
+            state=TrialState.WAITING,
+            config=config,
+            fidelity=suggestion.fidelity if fidelity else None,
+            shift_depth=knobs["shift_depth"],
+            epochs=knobs["epochs"],
+            seed=self._study.spec.seed,
+            promoted_from=suggestion.promoted_from,
+            is_full=fidelity is None or math.isclose(suggestion.fidelity, fidelity.max_fidelity),
+        )
+
+    def _spec(self, trial: Trial) -> TrialSpec:
+        spec = self._study.spec
+        hyperparameters = {k: v for k, v in trial.config.items() if k in Recipe.model_fields}
+        keep = self._models_dir is not None and trial.is_full
+        return TrialSpec(
+            study_id=trial.study_id,
+            trial_id=trial.trial_id,
+            attempt=trial.attempt,
+            dataset=spec.dataset,
+            network=spec.network,
+            recipe=Recipe(**hyperparameters),
+            shift_depth=trial.shift_depth,
+            epochs=trial.epochs,
+            seed=trial.seed,
+            data_dir=spec.data_dir,
+            model_path=f"{self._models_dir}/{trial.trial_id}.safetensors" if keep else None,
+        )
+
+    def _told(self, result: TrialResult | None) -> Told:
+        """What the optimizer learns of a result: its objectives, or why there are none."""
+        assert result is not None
+        if result.failure is not None:
+            return Told(result.trial_id, None, result.failure.kind)
+        values = {name: result.objectives[name].value for name in self._study.spec.objectives}
+        known = {str(name): value for name, value in values.items() if value is not None}
+        if len(known) < len(values):
+            return Told(result.trial_id, None, "unmeasured")
+        return Told(result.trial_id, known)
+
+
+def _suggestion(trial: Trial) -> Suggestion:
+    """The suggestion that a logged trial came from."""
+    fidelity = 1.0 if trial.fidelity is None else trial.fidelity
+    return Suggestion(trial.trial_id, trial.config, fidelity, trial.promoted_from)

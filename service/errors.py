@@ -1,0 +1,24 @@
+"""Errors of the service, and the exit code that each becomes.
+
+ServiceError            5  the study failed
+└── InputError          2  a study, a file or an option that cannot be
+    └── ConflictError   2  the folder holds another study
+"""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    """Anything that the service can name; its message is one line for a person."""
+
+    exit_code = 5
+
+
+class InputError(ServiceError, ValueError):
+    """The user asked for something that cannot be; says the key, the value and what is allowed."""
+
+    exit_code = 2
+
+
+class ConflictError(InputError):
+    """The folder already holds a different study."""

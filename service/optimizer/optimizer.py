@@ -1,0 +1,251 @@
+"""Ask and tell for any number of outstanding trials: directions, trial ids, failures and replay from a log."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import moocore
+import numpy as np
+from ConfigSpace import Configuration, ConfigurationSpace
+
+from service.optimizer.engine import Engine, ExhaustedError, Proposal, RandomEngine, SmacEngine
+
+Config = dict[str, Any]
+Direction = Literal["minimize", "maximize"]
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """One evaluation to make.
+
+    Attributes:
+        trial_id: new with every ask.
+        config: values of the active hyperparameters, plain Python.
+        fidelity: where to evaluate it.
+        promoted_from: the trial of this config at the fidelity below, or None.
+    """
+
+    trial_id: str
+    config: Config
+    fidelity: float
+    promoted_from: str | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """One tell, as a log keeps it: the objectives, or why there are none."""
+
+    trial_id: str
+    objectives: Mapping[str, float] | None
+    failure: str | None = None
+
+
+class Optimizer:
+    """Proposes configs that trade several objectives against each other.
+
+    Args:
+        space: what is searched.
+        objectives: name to `minimize` or `maximize`.
+        fidelity: (lowest, highest), or None to evaluate at full fidelity (1.0) only.
+        integer_fidelity: suggest whole fidelities; exact ones are kept inside.
+        eta: one config in `eta` is promoted.
+        n_trials: most asks.
+        n_workers: how many trials may be outstanding at once; a hint.
+        seed: of everything random; with the same order of asks and tells, the same suggestions.
+        known: objectives that are functions of (config, fidelity); they need not be told.
+        optimizer: `greenshift` (SMAC3's Hyperband and ParEGO, repaired), `smac-default` (as SMAC comes), or
+            `random` (full fidelity only).
+
+    Raises:
+        ValueError: an unknown optimizer or direction, or an impossible fidelity.
+    """
+
+    def __init__(
+        self,
+        space: ConfigurationSpace,
+        *,
+        objectives: Mapping[str, Direction],
+        fidelity: tuple[float, float] | None,
+        integer_fidelity: bool = False,
+        eta: int = 3,
+        n_trials: int,
+        n_workers: int,
+        seed: int,
+        known: Mapping[str, Callable[[Config, float], float]] | None = None,
+        optimizer: str = "greenshift",
+    ) -> None:
+        self._signs = {name: _sign(direction) for name, direction in objectives.items()}
+        self._lowest, self._highest = _check_fidelity(fidelity)
+        self._space = space
+        self._integer = integer_fidelity
+        self._n_trials = n_trials
+        self._known = dict(known or {})
+        self._engine: Engine = self._make_engine(optimizer, eta, seed)
+        self._open: dict[str, Proposal] = {}
+        self._suggestions: dict[str, Suggestion] = {}
+        self._results: list[tuple[Suggestion, dict[str, float]]] = []
+        self._latest: dict[bytes, Suggestion] = {}
+
+    def ask(self) -> Suggestion | None:
+        """The next evaluation, or None: nothing to do until a tell, or never again.
+
+        None comes once `n_trials` were asked, and where the space is exhausted.
+        """
+        if len(self._suggestions) >= self._n_trials:
+            return None
+        try:
+            proposal = self._engine.ask()
+        except ExhaustedError:
+            return None
+        suggestion = self._suggest(proposal)
+        self._suggestions[suggestion.trial_id] = suggestion
+        self._open[suggestion.trial_id] = proposal
+        return suggestion
+
+    def tell(
+        self,
+        trial: Suggestion | str,
+        objectives: Mapping[str, float] | None = None,
+        *,
+        cost: float | None = None,
+        failure: str | None = None,
+    ) -> None:
+        """What came of a suggestion, once.
+
+        Args:
+            trial: the suggestion or its id.
+            objectives: finite value of every objective that is not known; None for a failed trial.
+            cost: seconds that it took; not used yet.
+            failure: why it failed.
+
+        Raises:
+            KeyError: a trial that was never asked or was told before.
+            ValueError: neither or both of objectives and failure, or a missing or non-finite value.
+        """
+        trial_id = trial if isinstance(trial, str) else trial.trial_id
+        if trial_id not in self._open:
+            raise KeyError(f"trial {trial_id!r} is not outstanding")
+        if (objectives is None) == (failure is None):
+            raise ValueError(f"trial {trial_id}: tell either objectives or a failure")
+        suggestion = self._suggestions[trial_id]
+        values = self._check(suggestion, objectives) if objectives is not None else None
+        proposal = self._open.pop(trial_id)
+        if values is None:
+            self._engine.tell(proposal, self._stand_in(), failed=True)
+            return
+        self._results.append((suggestion, values))
+        self._engine.tell(proposal, self._costs(values), failed=False)
+
+    def front(self) -> list[dict[str, Any]]:
+        """The non-dominated results at full fidelity: config, fidelity and objectives of each."""
+        full = [(s, v) for s, v in self._results if math.isclose(s.fidelity, self._highest)]
+        if not full:
+            return []
+        kept = moocore.is_nondominated(np.array([self._costs(values) for _, values in full]), keep_weakly=True)
+        return [
+            {"config": s.config, "fidelity": s.fidelity, "objectives": values}
+            for (s, values), keep in zip(full, kept, strict=True)
+            if keep
+        ]
+
+    def replay(self, log: Iterable[Suggestion | Told]) -> None:
+        """Brings a fresh optimizer to where another one stood, from its suggestions and tells in order.
+
+        Configs come from the log, so no model is trained on the way.
+
+        Raises:
+            ValueError: the log is not one of an optimizer with these arguments.
+        """
+        events = list(log)
+        self._engine.replay(
+            [self._canonical(e.config) for e in events if isinstance(e, Suggestion) and e.promoted_from is None]
+        )
+        for event in events:
+            if isinstance(event, Told):
+                self.tell(event.trial_id, event.objectives, failure=event.failure)
+                continue
+            asked = self.ask()
+            if asked is None or (asked.trial_id, asked.fidelity) != (event.trial_id, event.fidelity):
+                raise ValueError(f"the log does not replay: expected {event}, got {asked}")
+            # The log's own values: an array turned back into values may differ in the last bit.
+            self._suggestions[event.trial_id] = event
+            self._latest[_key(self._open[event.trial_id].config)] = event
+
+    def _make_engine(self, optimizer: str, eta: int, seed: int) -> Engine:
+        if optimizer == "random":
+            return RandomEngine(self._space, self._highest, seed)
+        if optimizer not in ("greenshift", "smac-default"):
+            raise ValueError(f"optimizer must be greenshift, smac-default or random, got {optimizer!r}")
+        return SmacEngine(
+            self._space,
+            list(self._signs),
+            (self._lowest, self._highest),
+            eta=eta,
+            n_trials=self._n_trials,
+            seed=seed,
+            tamed=optimizer == "greenshift",
+        )
+
+    def _suggest(self, proposal: Proposal) -> Suggestion:
+        key = _key(proposal.config)
+        before = self._latest.get(key)
+        fidelity = float(round(proposal.fidelity)) if self._integer else proposal.fidelity
+        suggestion = Suggestion(
+            trial_id=f"{len(self._suggestions) + 1:05d}",
+            config=before.config if before else _plain(proposal.config),
+            fidelity=fidelity,
+            promoted_from=before.trial_id if before else None,
+        )
+        self._latest[key] = suggestion
+        return suggestion
+
+    def _check(self, suggestion: Suggestion, told: Mapping[str, float]) -> dict[str, float]:
+        values = {name: f(suggestion.config, suggestion.fidelity) for name, f in self._known.items()} | dict(told)
+        for name in self._signs:
+            if name not in values or not math.isfinite(values[name]):
+                raise ValueError(
+                    f"trial {suggestion.trial_id}: objective {name} must be a finite number, got {values.get(name)!r}"
+                )
+        return {name: float(values[name]) for name in self._signs}
+
+    def _costs(self, values: Mapping[str, float]) -> list[float]:
+        return [sign * values[name] for name, sign in self._signs.items()]
+
+    def _stand_in(self) -> list[float]:
+        """Finite costs a tenth worse than the worst seen, for SMAC alone: infinite ones break its forest."""
+        if not self._results:
+            return [1.0] * len(self._signs)
+        costs = np.array([self._costs(values) for _, values in self._results])
+        worst = costs.max(axis=0)
+        margin = np.maximum(worst - costs.min(axis=0), np.abs(worst))
+        return [float(c) for c in worst + 0.1 * margin]
+
+    def _canonical(self, config: Config) -> Configuration:
+        """The config rebuilt from its array: one from plain values is equal but hashes differently in SMAC."""
+        array = Configuration(self._space, values=config).get_array()
+        return Configuration(self._space, vector=array)
+
+
+def _sign(direction: str) -> int:
+    if direction not in ("minimize", "maximize"):
+        raise ValueError(f"direction must be minimize or maximize, got {direction!r}")
+    return 1 if direction == "minimize" else -1
+
+
+def _check_fidelity(fidelity: tuple[float, float] | None) -> tuple[float, float]:
+    lowest, highest = fidelity or (1.0, 1.0)
+    if not 0 < lowest <= highest:
+        raise ValueError(f"fidelity must be (lowest, highest) with 0 < lowest, got {fidelity}")
+    return float(lowest), float(highest)
+
+
+def _key(config: Configuration) -> bytes:
+    return config.get_array().tobytes()
+
+
+def _plain(config: Configuration) -> Config:
+    """Values as Python's own types, so that they survive JSON."""
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in dict(config).items()}

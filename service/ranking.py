@@ -1,0 +1,103 @@
+"""Which trials of a study may be compared, and which of those no other dominates."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from service import pareto
+from service.schema import StudySpec, Trial, TrialState
+from worker.schema import Measurement
+
+_BY_TRUST = ("measured", "integrated", "estimated", "none")
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Hypervolume of a front with the point it is measured from, one value per objective, in their own signs."""
+
+    hypervolume: float
+    reference_point: dict[str, float]
+
+
+def comparable(spec: StudySpec, trials: Iterable[Trial]) -> list[Trial]:
+    """COMPLETED trials at the maximum fidelity, the default left out, with every objective known by one method.
+
+    Where trials used several methods for an objective, only those of the most trusted one count, and of several
+    such the most frequent.
+    """
+    kept = [
+        t
+        for t in trials
+        if t.state is TrialState.COMPLETED
+        and t.is_full
+        and not t.is_default
+        and all(t.value(name) is not None for name in spec.objectives)
+    ]
+    for name in spec.objectives:
+        kept = _of_one_method(name, kept)
+    return kept
+
+
+def front(spec: StudySpec, trials: Iterable[Trial]) -> list[Trial]:
+    """The comparable trials that no other dominates, sorted by the first objective."""
+    candidates = comparable(spec, trials)
+    kept = pareto.front(costs(spec, candidates))
+    chosen = [t for t, keep in zip(candidates, kept, strict=True) if keep]
+    return sorted(chosen, key=lambda t: tuple(costs(spec, [t])[0]))
+
+
+def dominators(spec: StudySpec, trials: Iterable[Trial], objectives: list[str]) -> list[Trial]:
+    """Front trials that dominate the default configuration in all of `objectives`, each to be minimised."""
+    everything = list(trials)
+    default = next((t for t in everything if t.is_default), None)
+    if default is None or any(default.value(name) is None for name in objectives):
+        return []
+    target = _values(default, objectives)
+    return [
+        t
+        for t in front(spec, everything)
+        if all(t.value(name) is not None for name in objectives) and pareto.dominates(_values(t, objectives), target)
+    ]
+
+
+def volume(spec: StudySpec, trials: Iterable[Trial]) -> Volume | None:
+    """Hypervolume of the front, measured from a point a tenth of the range beyond the worst comparable values."""
+    candidates = comparable(spec, trials)
+    if not candidates:
+        return None
+    points = costs(spec, candidates)
+    reference = pareto.reference_point(points)
+    signs = (1 if d == "minimize" else -1 for d in spec.objectives.values())
+    named = {
+        str(name): float(sign * value) for name, sign, value in zip(spec.objectives, signs, reference, strict=True)
+    }
+    return Volume(pareto.hypervolume(points, reference), named)
+
+
+def costs(spec: StudySpec, trials: list[Trial]) -> pareto.Costs:
+    """Objectives of trials (trials, objectives), sign-turned so that less is better; all must be known."""
+    signs = np.array([1.0 if d == "minimize" else -1.0 for d in spec.objectives.values()])
+    rows = [_values(t, list(spec.objectives)) for t in trials]
+    turned: pareto.Costs = np.array(rows).reshape(-1, len(signs)) * signs
+    return turned
+
+
+def _values(trial: Trial, objectives: Iterable[str]) -> pareto.Costs:
+    return np.array([trial.value(name) for name in objectives], dtype=float)
+
+
+def _of_one_method(name: str, trials: list[Trial]) -> list[Trial]:
+    measurements = [m for t in trials if (m := t.measurement(name)) is not None]
+    if not measurements:
+        return trials
+    counts = Counter(m.method for m in measurements)
+    best = min(measurements, key=lambda m: (_trust(m), -counts[m.method])).method
+    return [t for t in trials if (m := t.measurement(name)) is not None and m.method == best]
+
+
+def _trust(measurement: Measurement) -> int:
+    return _BY_TRUST.index(measurement.quality)

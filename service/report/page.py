@@ -1,0 +1,93 @@
+"""The report: one HTML file that needs no network, for somebody who was not there."""
+
+from __future__ import annotations
+
+import base64
+import platform
+from collections import Counter
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from service.ranking import dominators, front, volume
+from service.report.tables import shown_objectives
+from service.report.words import CAVEAT, amount, provenance, recipe, title
+from service.schema import Study, Trial, TrialState
+
+_PACKAGES = ("greenshift", "torch", "smac", "distributed", "codecarbon")
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One trial in a table of the page."""
+
+    trial: Trial
+    amounts: list[str]
+    recipe: str
+
+
+def write_page(path: Path, study: Study, trials: list[Trial], picture: Path) -> None:
+    """Writes the report of `study`; `picture` is a PNG that is put inside."""
+    environment = Environment(
+        loader=PackageLoader("service.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    spec = study.spec
+    objectives = shown_objectives(spec)
+    best = front(spec, trials)
+    html = environment.get_template("report.html.j2").render(
+        study=study,
+        spec=spec,
+        picture=base64.b64encode(picture.read_bytes()).decode(),
+        titles=[title(name) for name in objectives],
+        provenances=[provenance(name, trials) for name in objectives],
+        front=[_row(trial, objectives) for trial in best],
+        defaults=[_row(trial, objectives) for trial in trials if trial.is_default],
+        trials=[_row(trial, objectives) for trial in trials],
+        n_dominating=len(dominators(spec, trials, ["error", "deployment_energy"])),
+        volume=volume(spec, trials),
+        caveat=CAVEAT,
+        states=Counter(str(trial.state) for trial in trials),
+        n_full=sum(t.is_full and t.state is TrialState.COMPLETED for t in trials),
+        ledger=_ledger(trials),
+        environment=_environment(trials),
+    )
+    path.write_text(html)
+
+
+def _row(trial: Trial, objectives: list[str]) -> _Row:
+    return _Row(trial, [amount(trial.measurement(name)) for name in objectives], recipe(trial))
+
+
+def _ledger(trials: list[Trial]) -> list[tuple[str, str]]:
+    """Energy of the search by the way it was obtained, never added up across ways."""
+    sums: dict[str, float] = {}
+    n_unknown = 0
+    for trial in trials:
+        energy = trial.result.energy if trial.result else None
+        if energy is None or energy.joules is None:
+            n_unknown += trial.state.is_finished
+            continue
+        key = f"{energy.quality}, {energy.method}, {energy.device}"
+        sums[key] = sums.get(key, 0.0) + energy.joules
+    rows = [(key, f"{joules:,.0f} J") for key, joules in sums.items()]
+    return [*rows, ("unknown", f"{n_unknown} trials")] if n_unknown else rows
+
+
+def _environment(trials: list[Trial]) -> list[tuple[str, str]]:
+    """What one needs to know to run the study again, and what its carbon figures rest on."""
+    reports = [t.result.energy for t in trials if t.result and t.result.energy]
+    carbon = sorted({f"{r.carbon_grams_per_kwh:g} g/kWh ({r.carbon_source}), PUE {r.pue:g}" for r in reports})
+    flags = Counter(flag for report in reports for flag in report.flags)
+    return [
+        ("Devices", ", ".join(sorted({r.device for r in reports})) or "unknown"),
+        ("Carbon intensity", ", ".join(carbon) or "unknown"),
+        ("Energy flags", ", ".join(f"{flag}: {n} trials" for flag, n in flags.items()) or "none"),
+        ("Python", platform.python_version()),
+        *((name, metadata.version(name)) for name in _PACKAGES),
+    ]

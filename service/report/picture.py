@@ -1,0 +1,60 @@
+"""The front as a picture: all full-fidelity trials, the front among them, and the default as a mark of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from service.ranking import comparable, front
+from service.report.words import provenance, title
+from service.schema import StudySpec, Trial
+
+_UNITS = {
+    "error": "",
+    "energy": "J",
+    "emissions": "gCO2eq",
+    "deployment_energy": "J / image",
+}
+
+
+def write_picture(path: Path, spec: StudySpec, trials: list[Trial]) -> None:
+    """Draws the first two objectives against each other into a PNG or SVG file."""
+    y, x = list(spec.objectives)[:2]
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    others = comparable(spec, trials)
+    best = front(spec, trials)
+    _scatter(axes, others, x, y, marker="o", color="#b0b8c0", s=22, label="other networks")
+    axes.plot(
+        [t.value(x) for t in best], [t.value(y) for t in best],  # type: ignore[arg-type]
+        "o-", color="#12805c", markersize=8, linewidth=1.5, label="Pareto front",
+    )  # fmt: skip
+    default = [t for t in trials if t.is_default and t.value(x) is not None]
+    _scatter(
+        axes, default, x, y, marker="*", color="#d1495b", s=220, zorder=3,
+        label="default (DeepShift-PS, 5 bits, 16+16)",
+    )  # fmt: skip
+    axes.set_xlabel(_label(x, trials))
+    axes.set_ylabel(_label(y, trials))
+    axes.set_title(f"{spec.name}: {spec.network} on {spec.dataset}", loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def _scatter(axes: Axes, trials: list[Trial], x: str, y: str, **style: object) -> None:
+    if trials:
+        axes.scatter(
+            [t.value(x) for t in trials],  # type: ignore[arg-type]
+            [t.value(y) for t in trials],  # type: ignore[arg-type]
+            **style,  # type: ignore[arg-type]
+        )
+
+
+def _label(objective: str, trials: list[Trial]) -> str:
+    unit = f" [{_UNITS[objective]}]" if _UNITS[objective] else ""
+    return f"{title(objective)}{unit}, {provenance(objective, trials)}"

@@ -1,0 +1,237 @@
+"""The words of the service: what a study is and what its trials are."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from service.errors import InputError
+from worker.schema import Frozen, Measurement, TrialResult
+
+ObjectiveName = Literal["error", "energy", "emissions", "deployment_energy"]
+Direction = Literal["minimize", "maximize"]
+FidelityName = Literal["shift_depth", "epochs"]
+OptimizerKind = Literal["greenshift", "smac-default", "random"]
+# Epochs of a trial where neither the fidelity nor the space says how many: the upper end of the paper's range.
+DEFAULT_EPOCHS = 20
+
+
+class Fidelity(Frozen):
+    """The knob that makes a trial cheaper; knobs under `together` follow it linearly.
+
+    Attributes:
+        eta: one config in `eta` is promoted, 2 or more.
+        together: (value at min_fidelity, value at max_fidelity) of each further knob.
+    """
+
+    name: FidelityName = "shift_depth"
+    min_fidelity: float = Field(gt=0)
+    max_fidelity: float = Field(gt=0)
+    eta: int = Field(3, ge=2)
+    together: dict[FidelityName, tuple[float, float]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        if self.min_fidelity > self.max_fidelity:
+            raise ValueError(
+                f"min_fidelity must be at most max_fidelity {self.max_fidelity:g}, got {self.min_fidelity:g}"
+            )
+        if self.name in self.together:
+            raise ValueError(f"together must name other knobs than {self.name}")
+        if any(low < 1 or high < 1 for low, high in self.together.values()):
+            raise ValueError(f"together must have values of at least 1, got {self.together}")
+        return self
+
+    @property
+    def knobs(self) -> tuple[FidelityName, ...]:
+        """The named knob and all that follow it."""
+        return (self.name, *self.together)
+
+    def values(self, fidelity: float) -> dict[str, int]:
+        """The whole number of each knob at `fidelity`, at least 1."""
+        span = self.max_fidelity - self.min_fidelity
+        share = 1.0 if span == 0 else (fidelity - self.min_fidelity) / span
+        others = {name: low + share * (high - low) for name, (low, high) in self.together.items()}
+        return {name: max(1, round(v)) for name, v in {self.name: fidelity, **others}.items()}
+
+
+class Budget(Frozen):
+    """When a study ends: at whichever limit it reaches first; None is no limit.
+
+    Attributes:
+        n_trials: evaluations, the default configuration's included.
+        wall_seconds: during which a coordinator ran the study.
+        energy_joules: of all finished trials, failed ones included as far as their energy is known.
+        emissions_grams: likewise, in gCO2eq.
+    """
+
+    n_trials: int | None = Field(None, ge=1)
+    wall_seconds: float | None = Field(None, gt=0)
+    energy_joules: float | None = Field(None, gt=0)
+    emissions_grams: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _some_limit(self) -> Self:
+        if all(limit is None for limit in self.model_dump().values()):
+            raise ValueError(f"budget must set at least one of {', '.join(type(self).model_fields)}")
+        return self
+
+
+class StudySpec(Frozen):
+    """A study as its author wrote it; the presets are examples."""
+
+    name: str = Field(min_length=1, max_length=100)
+    dataset: str
+    network: str
+    family: Literal["shift"] = "shift"
+    space: str | dict[str, Any] = "dsnn"
+    objectives: dict[ObjectiveName, Direction] = Field(min_length=2, max_length=3)
+    fidelity: Fidelity | None
+    budget: Budget
+    optimizer: OptimizerKind = "greenshift"
+    seed: int = Field(0, ge=0, lt=2**31)
+    data_dir: str | None = None
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _known_space(cls, space: object) -> object:
+        if not isinstance(space, dict) and space not in ("dsnn", "paper"):
+            raise ValueError(f"must be dsnn, paper or a ConfigSpace JSON object, got {space!r}")
+        return space
+
+    @classmethod
+    def load(cls, source: str | Path | dict[str, Any]) -> StudySpec:
+        """The study of a preset's name, a YAML or JSON file, or a dict.
+
+        Raises:
+            InputError: no such preset or file, or a key or value that is not allowed; one line for each.
+        """
+        data = source if isinstance(source, dict) else _read(str(source))
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise InputError(_describe(error)) from error
+
+
+class StudyState(StrEnum):
+    """Where a study stands."""
+
+    WAITING = "WAITING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    STOPPED = "STOPPED"
+
+
+class TrialState(StrEnum):
+    """Where a trial stands."""
+
+    WAITING = "WAITING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    STOPPED = "STOPPED"
+
+    @property
+    def is_finished(self) -> bool:
+        """Nothing more will happen to the trial by itself."""
+        return self in (TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED)
+
+
+class Study(Frozen):
+    """A study with its state."""
+
+    study_id: str
+    spec: StudySpec
+    state: StudyState
+    created_at: datetime
+
+
+class Trial(Frozen):
+    """One evaluation of one config at one fidelity, with its state and, at the end, its result.
+
+    Attributes:
+        fidelity: exact as the optimizer gave it; None without a fidelity.
+        promoted_from: the trial of the same config at the fidelity below.
+        is_default: the paper's default configuration, never counted in the front.
+        is_full: the trial ran at the maximum fidelity.
+        seq: of the last event about this trial.
+    """
+
+    study_id: str
+    trial_id: str
+    state: TrialState
+    config: dict[str, Any]
+    fidelity: float | None
+    shift_depth: int
+    epochs: int
+    seed: int
+    attempt: int = 0
+    promoted_from: str | None = None
+    is_default: bool = False
+    is_full: bool
+    result: TrialResult | None = None
+    seq: int = 0
+
+    def measurement(self, objective: str) -> Measurement | None:
+        """What the trial measured of `objective`, or None."""
+        return self.result.objectives.get(objective) if self.result else None
+
+    def value(self, objective: str) -> float | None:
+        """The value of `objective`, or None where it is unknown."""
+        measurement = self.measurement(objective)
+        return measurement.value if measurement else None
+
+
+def preset_names() -> list[str]:
+    """Studies that come with the program."""
+    folder = resources.files("service.presets")
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def _read(source: str) -> dict[str, Any]:
+    """The mapping in a preset or file."""
+    if source in preset_names():
+        text = resources.files("service.presets").joinpath(f"{source}.yaml").read_text()
+    elif Path(source).is_file():
+        text = Path(source).read_text()
+    else:
+        raise InputError(f"study must be a YAML file or a preset ({', '.join(preset_names())}), got {source!r}")
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{source} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{source} must hold a mapping of keys to values")
+    return data
+
+
+def _describe(error: ValidationError) -> str:
+    """One line a fault (four at most): key, value and what is allowed."""
+    lines = []
+    for fault in error.errors()[:4]:
+        key = ".".join(str(part) for part in fault["loc"] if part != "[key]")
+        allowed = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"{key}: unknown key; allowed are {', '.join(_keys_beside(fault['loc']))}")
+        elif fault["type"] == "missing":
+            lines.append(f"{key}: missing")
+        elif fault["type"] == "value_error":
+            lines.append(f"{key}: {allowed}")
+        else:
+            lines.append(f"{key}: {allowed}, got {fault['input']!r}")
+    return "\n".join(lines)
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    """Keys that are allowed where the unknown key stands."""
+    models: dict[str, type[Frozen]] = {"fidelity": Fidelity, "budget": Budget}
+    parent = models.get(str(location[-2]), StudySpec) if len(location) > 1 else StudySpec
+    return list(parent.model_fields)

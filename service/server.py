@@ -1,0 +1,169 @@
+"""Assembly: from a study and a folder to a running coordinator with its store, optimizer and cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from distributed import Client
+
+from service.cluster import local_cluster, remote_cluster
+from service.coordinator import Coordinator
+from service.dispatch import DaskDispatcher, Dispatcher, Task
+from service.errors import ConflictError
+from service.optimizer import Optimizer
+from service.ranking import front
+from service.schema import Study, StudySpec, StudyState, Trial
+from service.space import build_space
+from service.store import Store
+from worker.schema import TaskFacts
+
+# Asks of a study that has no limit of trials; its other limits end it.
+_UNLIMITED = 100_000
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """A study in its folder, as far as it has come."""
+
+    study: Study
+    trials: list[Trial]
+
+    @property
+    def front(self) -> list[Trial]:
+        """The non-dominated trials at full fidelity, sorted by the first objective."""
+        return front(self.study.spec, self.trials)
+
+
+def run_study(
+    spec: StudySpec,
+    out: Path,
+    *,
+    n_workers: int = 2,
+    scheduler: str | None = None,
+    download: bool = False,
+    on_start: Callable[[Coordinator], None] = lambda _: None,
+    on_change: Callable[[StudyRun], None] = lambda _: None,
+) -> StudyRun:
+    """Runs a study to its end in the folder `out`, or goes on with the one that `out` holds.
+
+    Args:
+        spec: the study; on going on, only its budget may differ.
+        out: created if missing; holds `study.sqlite`, `study.yaml` and `models/`.
+        n_workers: processes on this machine.
+        scheduler: address of a running Dask scheduler, used instead of processes of our own.
+        download: a missing data set may be fetched.
+        on_start: is given the coordinator, to stop it from elsewhere.
+        on_change: is given the study after every change.
+
+    Raises:
+        InputError: a study that cannot be; no trial has been started then.
+    """
+    with open_study(spec, out) as (study, store):
+        if study.state is not StudyState.COMPLETED:
+            with _cluster(n_workers, scheduler) as client:
+                dispatcher = DaskDispatcher(client)
+                facts = dispatcher.inspect(Task(spec.dataset, spec.network, spec.data_dir, download))
+                coordinator = make_coordinator(
+                    study,
+                    store,
+                    dispatcher,
+                    facts,
+                    models_dir=str((out / "models").resolve()),
+                    on_change=lambda: on_change(_snapshot(study, store)),
+                )
+                _write_spec(study.spec, out)
+                on_start(coordinator)
+                coordinator.run()
+        return _snapshot(study, store)
+
+
+def make_coordinator(
+    study: Study,
+    store: Store,
+    dispatcher: Dispatcher,
+    facts: TaskFacts,
+    **options: Any,
+) -> Coordinator:
+    """The coordinator of `study` with a fresh optimizer over its space.
+
+    Raises:
+        InputError: a space or fidelity that the network does not have.
+    """
+    spec = study.spec
+    n_trials = spec.budget.n_trials or _UNLIMITED
+    optimizer = Optimizer(
+        build_space(spec, facts.n_layers),
+        objectives={str(name): direction for name, direction in spec.objectives.items()},
+        fidelity=(spec.fidelity.min_fidelity, spec.fidelity.max_fidelity) if spec.fidelity else None,
+        eta=spec.fidelity.eta if spec.fidelity else 3,
+        # The default configuration is one of the study's evaluations.
+        n_trials=max(1, n_trials - 1),
+        n_workers=dispatcher.n_slots(),
+        seed=spec.seed,
+        optimizer=spec.optimizer,
+    )
+    return Coordinator(study, store, optimizer, dispatcher, facts, **options)
+
+
+@contextmanager
+def open_study(spec: StudySpec, out: Path) -> Iterator[tuple[Study, Store]]:
+    """The study that the folder `out` holds, with its store; created from `spec` where there is none.
+
+    Raises:
+        ConflictError: the folder holds another study.
+    """
+    is_new = not (out / "study.sqlite").exists()
+    out.mkdir(parents=True, exist_ok=True)
+    with Store(out / "study.sqlite") as store:
+        existing = store.studies()
+        study = _adopt(existing[0], spec, out, store) if existing else store.create_study(spec)
+        try:
+            yield study, store
+        finally:
+            if is_new and not store.trials(study.study_id):
+                _discard(store, out)
+
+
+def _adopt(study: Study, spec: StudySpec, out: Path, store: Store) -> Study:
+    """`study` with the budget of `spec`, if they are otherwise the same."""
+    ours, theirs = study.spec.model_dump(), spec.model_dump()
+    different = [key for key in ours if ours[key] != theirs[key] and key != "budget"]
+    if different:
+        raise ConflictError(f"out: {out} holds another study (its {', '.join(different)} differ); name another folder")
+    if study.spec.budget == spec.budget:
+        return study
+    study = store.set_budget(study, spec.budget)
+    store.set_study_state(study.study_id, StudyState.WAITING, "the budget changed")
+    return store.study(study.study_id)
+
+
+def _discard(store: Store, out: Path) -> None:
+    """Removes a study that never began, so that a corrected one may take the folder."""
+    store.close()
+    for path in out.glob("study.sqlite*"):
+        path.unlink()
+    if not any(out.iterdir()):
+        out.rmdir()
+
+
+@contextmanager
+def _cluster(n_workers: int, scheduler: str | None) -> Iterator[Client]:
+    with local_cluster(n_workers) if scheduler is None else remote_cluster(scheduler) as client:
+        yield client
+
+
+def _snapshot(study: Study, store: Store) -> StudyRun:
+    return StudyRun(store.study(study.study_id), store.trials(study.study_id))
+
+
+def _write_spec(spec: StudySpec, out: Path) -> None:
+    """The study as a file that can be run again."""
+    document = spec.model_dump(mode="json", exclude_none=True) | {
+        "fidelity": spec.fidelity.model_dump(mode="json") if spec.fidelity else None
+    }
+    (out / "study.yaml").write_text(yaml.safe_dump(document, sort_keys=False))

@@ -1,0 +1,116 @@
+"""Search spaces as ConfigSpace objects: the DSNN space, the paper's, or one of the user's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ConfigSpace import (
+    Categorical,
+    ConfigurationSpace,
+    Float,
+    InCondition,
+    Integer,
+)
+from ConfigSpace.hyperparameters import Hyperparameter
+
+from service.errors import InputError
+from service.schema import DEFAULT_EPOCHS, Fidelity, StudySpec
+from worker.schema import Recipe
+
+# The paper's 13 parameters, under our names: its shift_type is `quantizer` (Q, PS: deepshift-q, deepshift-ps) and
+# its rounding is `deterministic` = nearest or `stochastic` = stochastic-log.
+_PAPER_OPTIMIZERS = ["sgd", "adam", "adadelta", "adagrad", "rmsprop", "radam", "ranger"]
+_WITH_MOMENTUM = ["sgd", "rmsprop"]
+
+
+def build_space(spec: StudySpec, n_layers: int) -> ConfigurationSpace:
+    """The space that `spec` names, for a network of `n_layers` layers, seeded with the study's seed.
+
+    Depth and epochs are hyperparameters unless they are the fidelity.
+
+    Raises:
+        InputError: a fidelity outside the network's layers, or a space of the user's own that is no space.
+    """
+    if spec.fidelity is not None:
+        check_fidelity(spec.fidelity, spec.network, n_layers)
+    if isinstance(spec.space, dict):
+        return _custom_space(spec, spec.space, n_layers)
+    knobs = spec.fidelity.knobs if spec.fidelity else ()
+    free = [hp for hp in _knobs(n_layers) if hp.name not in knobs]
+    space = ConfigurationSpace(name=spec.space, seed=spec.seed)
+    space.add(_paper() if spec.space == "paper" else _dsnn(), free)
+    if spec.space == "dsnn":
+        space.add(InCondition(space["momentum"], space["optimizer"], _WITH_MOMENTUM))
+    return space
+
+
+def check_fidelity(fidelity: Fidelity, network: str, n_layers: int) -> None:
+    """Refuses a depth that the network does not have.
+
+    Raises:
+        InputError: `shift_depth`, as fidelity or together with it, exceeds `n_layers`.
+    """
+    depths = {
+        "fidelity.max_fidelity": fidelity.max_fidelity if fidelity.name == "shift_depth" else 0,
+        "fidelity.together.shift_depth": max(fidelity.together.get("shift_depth", (0, 0))),
+    }
+    for key, depth in depths.items():
+        if depth > n_layers:
+            raise InputError(f"{key}: shift_depth must be 1..{n_layers}, the layers of {network}, got {depth:g}")
+
+
+def _dsnn() -> list[Hyperparameter[Any, Any]]:
+    """Learning rate, decay and sizes on log scales; momentum where the optimizer has one."""
+    return [
+        Categorical("quantizer", ["deepshift-q", "deepshift-ps"], default="deepshift-ps"),
+        Integer("weight_bits", (2, 5), default=5),
+        Integer("activation_integer_bits", (2, 16), default=16, log=True),
+        Integer("activation_fraction_bits", (1, 16), default=16, log=True),
+        Categorical("rounding", ["nearest", "stochastic-log", "stochastic-linear"], default="nearest"),
+        Categorical("optimizer", ["sgd", "adam", "radam", "rmsprop"], default="sgd"),
+        Float("learning_rate", (1e-3, 0.2), default=0.1, log=True),
+        Float("momentum", (0.0, 0.95), default=0.9),
+        Float("weight_decay", (1e-6, 1e-2), default=1e-4, log=True),
+        Integer("batch_size", (16, 128), default=128, log=True),
+    ]
+
+
+def _paper() -> list[Hyperparameter[Any, Any]]:
+    """The published space: uniform scales, no conditions (Hennig, Tornede and Lindauer, arXiv 2404.01965)."""
+    return [
+        Integer("batch_size", (32, 128), default=128),
+        Integer("test_batch_size", (500, 2000), default=1000),
+        Categorical("optimizer", _PAPER_OPTIMIZERS, default="sgd"),
+        Float("learning_rate", (0.001, 0.2), default=0.1),
+        Float("momentum", (0.0, 0.9), default=0.9),
+        Integer("weight_bits", (2, 5), default=5),
+        Integer("activation_integer_bits", (2, 32), default=16),
+        Integer("activation_fraction_bits", (2, 32), default=16),
+        Categorical("quantizer", ["deepshift-q", "deepshift-ps"], default="deepshift-ps"),
+        Categorical("rounding", ["nearest", "stochastic-log"], default="nearest"),
+        Float("weight_decay", (1e-6, 1e-2), default=1e-4),
+    ]
+
+
+def _knobs(n_layers: int) -> list[Hyperparameter[Any, Any]]:
+    """Depth and epochs as hyperparameters, full by default."""
+    return [
+        Integer("shift_depth", (1, n_layers), default=n_layers),
+        Integer("epochs", (2, DEFAULT_EPOCHS), default=DEFAULT_EPOCHS),
+    ]
+
+
+def _custom_space(spec: StudySpec, serialized: dict[str, Any], n_layers: int) -> ConfigurationSpace:
+    """A space written as ConfigSpace's own JSON; every hyperparameter must be one that a worker knows."""
+    try:
+        space = ConfigurationSpace.from_serialized_dict(serialized)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"space: no ConfigSpace JSON object ({reason})") from error
+    knobs = {hp.name for hp in _knobs(n_layers)} - set(spec.fidelity.knobs if spec.fidelity else ())
+    allowed = {*Recipe.model_fields, *knobs}
+    for name in space:
+        if name not in allowed:
+            raise InputError(f"space: hyperparameter {name!r} is unknown; allowed are {', '.join(sorted(allowed))}")
+    space.seed(spec.seed)
+    return space

@@ -1,0 +1,27 @@
+"""Deep shift networks in PyTorch: layers whose weights are zero or a signed power of two."""
+
+from __future__ import annotations
+
+from shiftlayers.config import ShiftConfig
+from shiftlayers.convert import convert_to_shift, shiftable_layers
+from shiftlayers.cost import CostEstimate, LayerCost, estimate_cost
+from shiftlayers.modules import ShiftConv2d, ShiftLinear
+from shiftlayers.rounding import (
+    compose_power_of_two,
+    round_to_fixed_point,
+    round_to_power_of_two,
+)
+
+__all__ = [
+    "CostEstimate",
+    "LayerCost",
+    "ShiftConfig",
+    "ShiftConv2d",
+    "ShiftLinear",
+    "compose_power_of_two",
+    "convert_to_shift",
+    "estimate_cost",
+    "round_to_fixed_point",
+    "round_to_power_of_two",
+    "shiftable_layers",
+]

@@ -1,0 +1,20 @@
+"""Errors of a worker.
+
+WorkerError
+├── ConfigurationError   the trial asks for what cannot be: a network, a depth, a data folder
+└── DivergedError        training left the finite numbers
+"""
+
+from __future__ import annotations
+
+
+class WorkerError(Exception):
+    """Anything that a worker can name."""
+
+
+class ConfigurationError(WorkerError, ValueError):
+    """The trial asks for something that does not exist; running it again cannot help."""
+
+
+class DivergedError(WorkerError):
+    """The training loss is NaN or infinite."""

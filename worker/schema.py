@@ -1,0 +1,153 @@
+"""The wire contract of a worker: TrialSpec in, TrialResult out. Torch-free, so that every process can read it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Method = Literal[
+    "nvml_energy_timeline",
+    "nvml_energy_delta",
+    "nvml_power_integral",
+    "rapl",
+    "codecarbon",
+    "analytic",
+    "evaluation",
+    "none",
+]
+Quality = Literal["measured", "integrated", "estimated", "none"]
+OptimizerName = Literal["sgd", "adam", "adamw", "adadelta", "adagrad", "rmsprop", "radam", "ranger"]
+
+
+class Frozen(BaseModel):
+    """What crosses a process: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Recipe(Frozen):
+    """Every hyperparameter of a training run except its fidelity; the defaults are the paper's default network.
+
+    DeepShift-PS at five weight bits and 16 + 16 activation bits, trained by SGD (Hennig, Tornede and Lindauer,
+    arXiv 2404.01965, after Elhoushi et al., arXiv 1905.13298).
+    """
+
+    quantizer: Literal["deepshift-q", "deepshift-ps"] = "deepshift-ps"
+    weight_bits: int = Field(5, ge=2, le=8)
+    activation_integer_bits: int = Field(16, ge=1, le=32)
+    activation_fraction_bits: int = Field(16, ge=0, le=32)
+    rounding: Literal["nearest", "stochastic-log", "stochastic-linear"] = "nearest"
+    optimizer: OptimizerName = "sgd"
+    learning_rate: float = Field(0.1, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(1e-4, ge=0)
+    batch_size: int = Field(128, ge=1)
+    test_batch_size: int = Field(1000, ge=1)
+
+
+class TrialSpec(Frozen):
+    """One evaluation of one config at one fidelity, complete: a worker needs to know nothing else.
+
+    Attributes:
+        shift_depth: convolution and linear layers, counted from the output, that are shift layers; 0 or more.
+        epochs: passes over the training split, at least 1.
+        data_dir: folder of the data sets; None uses the worker's GREENSHIFT_DATA_DIR.
+        model_path: where the trained weights are written as safetensors, or None.
+    """
+
+    study_id: str
+    trial_id: str
+    attempt: int = Field(1, ge=1)
+    dataset: str
+    network: str
+    recipe: Recipe
+    shift_depth: int = Field(ge=0)
+    epochs: int = Field(ge=1)
+    seed: int = Field(0, ge=0)
+    data_dir: str | None = None
+    model_path: str | None = None
+
+
+class Measurement(Frozen):
+    """One objective's value with where it came from; None where it could not be obtained."""
+
+    value: float | None
+    unit: str
+    method: Method
+    quality: Quality
+
+
+class EnergyReport(Frozen):
+    """Energy of one trial's training and evaluation, in joules, seconds and grams; None is unknown.
+
+    Attributes:
+        joules: of the device named in `device`, idle power included.
+        emissions_grams: joules * pue / 3.6e6 * carbon_grams_per_kwh.
+        flags: what a reader must know, such as `short_window`.
+    """
+
+    joules: float | None
+    method: Method
+    quality: Quality
+    device: str
+    duration_seconds: float
+    pue: float
+    carbon_grams_per_kwh: float
+    carbon_source: str
+    emissions_grams: float | None
+    flags: tuple[str, ...] = ()
+
+
+class FailureKind(StrEnum):
+    """Why a trial did not complete."""
+
+    CONFIGURATION = "configuration"
+    OUT_OF_MEMORY = "out_of_memory"
+    MEMORY_LIMIT = "memory_limit"
+    TIME_LIMIT = "time_limit"
+    DIVERGED = "diverged"
+    CRASHED = "crashed"
+    WORKER_LOST = "worker_lost"
+    CANCELLED = "cancelled"
+
+
+class Failure(Frozen):
+    """A failure as data: torch exceptions cannot be unpickled where torch is absent."""
+
+    kind: FailureKind
+    message: str
+    traceback: str = ""
+
+
+class TrialResult(Frozen):
+    """What came of one attempt at one trial; `failure` is None exactly where the trial completed.
+
+    Attributes:
+        objectives: by name: `error`, `deployment_energy`, `energy`, `emissions`.
+        training_loss: mean loss of each epoch.
+        duration_seconds: of the whole attempt, data loading included.
+    """
+
+    study_id: str
+    trial_id: str
+    attempt: int
+    objectives: dict[str, Measurement] = Field(default_factory=dict)
+    energy: EnergyReport | None = None
+    training_loss: tuple[float, ...] = ()
+    duration_seconds: float = 0.0
+    worker: str = ""
+    failure: Failure | None = None
+
+
+class TaskFacts(Frozen):
+    """What a worker knows of a data set and a network before any trial runs."""
+
+    n_layers: int
+    image_shape: tuple[int, int, int]
+    n_classes: int
+    n_train: int
+    n_validation: int
+    n_test: int
+    device: str

@@ -1,0 +1,146 @@
+"""Training and evaluation of one network: plain loops over tensors that lie in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from pytorch_optimizer import Ranger
+from torch import Tensor, nn, optim
+
+from shiftlayers import ShiftConv2d, ShiftLinear
+from worker.data import Split
+from worker.errors import DivergedError
+from worker.schema import Recipe
+
+Parameters = list[dict[str, object]]
+
+
+def train(
+    model: nn.Module,
+    data: Split,
+    recipe: Recipe,
+    epochs: int,
+    generator: torch.Generator,
+    *,
+    augment: bool = False,
+) -> tuple[float, ...]:
+    """Trains `model` in place and returns the mean loss of each epoch.
+
+    The learning rate follows a cosine from `recipe.learning_rate` to zero over all steps.
+
+    Args:
+        model: any classifier of `data.images`.
+        data: training split, on the model's device.
+        recipe: optimizer, learning rate, momentum, weight decay and batch size.
+        epochs: passes over the data.
+        generator: on the CPU; decides batch order and augmentation.
+        augment: flip and translate images.
+
+    Raises:
+        DivergedError: the loss of an epoch is not finite.
+    """
+    optimizer = make_optimizer(model, recipe)
+    n_steps = epochs * -(-len(data) // recipe.batch_size)
+    schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
+    losses = []
+    model.train()
+    for epoch in range(epochs):
+        total = torch.zeros((), device=data.images.device)
+        for images, labels in _batches(data, recipe.batch_size, generator, augment=augment):
+            loss = train_step(model, images, labels, optimizer, recipe)
+            schedule.step()
+            total += loss * len(labels)
+        losses.append(total.item() / len(data))
+        if not torch.isfinite(total):
+            raise DivergedError(f"the training loss of epoch {epoch + 1} is {losses[-1]}")
+    return tuple(losses)
+
+
+def train_step(model: nn.Module, images: Tensor, labels: Tensor, optimizer: optim.Optimizer, recipe: Recipe) -> Tensor:
+    """One step on one batch; returns the cross entropy, detached, without the decay term."""
+    loss = F.cross_entropy(model(images), labels)
+    objective = loss + recipe.weight_decay / 2 * latent_norm(model)
+    optimizer.zero_grad(set_to_none=True)
+    objective.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def evaluate(model: nn.Module, data: Split, batch_size: int) -> float:
+    """Share of the images that `model` classifies wrongly, 0..1."""
+    model.eval()
+    n_wrong = torch.zeros((), dtype=torch.int64, device=data.images.device)
+    with torch.inference_mode():
+        for start in range(0, len(data), batch_size):
+            batch = slice(start, start + batch_size)
+            n_wrong += (model(data.images[batch]).argmax(dim=1) != data.labels[batch]).sum()
+    return n_wrong.item() / len(data)
+
+
+def latent_norm(model: nn.Module) -> Tensor:
+    """Sum of squares of the effective weights of layers with separate shift and sign.
+
+    Decaying an exponent towards zero would push weights towards one, so these layers decay what they compute with;
+    all other parameters decay inside the optimizer.
+    """
+    total = torch.zeros((), device=next(model.parameters()).device)
+    for layer in model.modules():
+        if isinstance(layer, ShiftConv2d | ShiftLinear) and layer.config.quantizer == "deepshift-ps":
+            total = total + layer.effective_weight().square().sum()
+    return total
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> optim.Optimizer:
+    """The optimizer that `recipe` names, over all parameters; shift and sign latents have no decay of their own."""
+    latents = {id(p) for n, p in model.named_parameters() if n.rpartition(".")[2] in ("shift", "sign")}
+    plain = [p for p in model.parameters() if id(p) not in latents]
+    groups: Parameters = [{"params": plain, "weight_decay": recipe.weight_decay}]
+    if latents:
+        separate = [p for p in model.parameters() if id(p) in latents]
+        groups.append({"params": separate, "weight_decay": 0.0})
+    return _OPTIMIZERS[recipe.optimizer](groups, recipe)
+
+
+_OPTIMIZERS: dict[str, Callable[[Parameters, Recipe], optim.Optimizer]] = {
+    "sgd": lambda groups, r: optim.SGD(groups, lr=r.learning_rate, momentum=r.momentum),
+    "rmsprop": lambda groups, r: optim.RMSprop(groups, lr=r.learning_rate, momentum=r.momentum),
+    "adam": lambda groups, r: optim.Adam(groups, lr=r.learning_rate),
+    "adamw": lambda groups, r: optim.AdamW(groups, lr=r.learning_rate),
+    "radam": lambda groups, r: optim.RAdam(groups, lr=r.learning_rate),
+    "adagrad": lambda groups, r: optim.Adagrad(groups, lr=r.learning_rate),
+    "adadelta": lambda groups, r: optim.Adadelta(groups, lr=r.learning_rate),
+    "ranger": lambda groups, r: Ranger(groups, lr=r.learning_rate),
+}
+
+
+def _batches(
+    data: Split, batch_size: int, generator: torch.Generator, *, augment: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """All images once, in a fresh random order; the last batch may be smaller."""
+    order = torch.randperm(len(data), generator=generator).to(data.images.device)
+    for start in range(0, len(data), batch_size):
+        chosen = order[start : start + batch_size]
+        images = data.images[chosen]
+        yield flip_and_translate(images, generator) if augment else images, data.labels[chosen]
+
+
+def flip_and_translate(images: Tensor, generator: torch.Generator, pixels: int = 4) -> Tensor:
+    """Each image mirrored with probability one half and moved by up to `pixels` in each direction.
+
+    Args:
+        images: (batch, channels, height, width).
+        generator: on the CPU.
+        pixels: largest translation; what moves in is zero.
+    """
+    n, _, height, width = images.shape
+    flips = (torch.rand(n, generator=generator) < 0.5).to(images.device)
+    images = torch.where(flips[:, None, None, None], images.flip(3), images)
+    moves = torch.randint(0, 2 * pixels + 1, (2, n, 1), generator=generator).to(images.device)
+    padded = F.pad(images, (pixels,) * 4)
+    rows = moves[0] + torch.arange(height, device=images.device)
+    columns = moves[1] + torch.arange(width, device=images.device)
+    batch = torch.arange(n, device=images.device)[:, None, None]
+    # Indexing the padded images by batch, row and column puts the channels last.
+    return padded[batch, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
