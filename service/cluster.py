@@ -77,6 +77,11 @@ def remote_cluster(address: str) -> Iterator[Client]:
         client.close(timeout=2)
 
 
+def default_n_workers() -> int:
+    """One worker a GPU, or one a core where there is no GPU."""
+    return len(gpu_uuids()) or os.cpu_count() or 1
+
+
 def gpu_uuids() -> list[str]:
     """UUIDs of the NVIDIA GPUs of this machine; empty without a driver."""
     try:

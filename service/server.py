@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from distributed import Client
 
-from service.cluster import local_cluster, remote_cluster
+from service.cluster import default_n_workers, local_cluster, remote_cluster
 from service.coordinator import Coordinator
 from service.dispatch import DaskDispatcher, Dispatcher, Task
 from service.errors import ConflictError
@@ -43,7 +42,7 @@ def run_study(
     spec: StudySpec,
     out: Path,
     *,
-    n_workers: int = 2,
+    n_workers: int | None = None,
     scheduler: str | None = None,
     download: bool = False,
     on_start: Callable[[Coordinator], None] = lambda _: None,
@@ -54,7 +53,7 @@ def run_study(
     Args:
         spec: the study; on going on, only its budget may differ.
         out: created if missing; holds `study.sqlite`, `study.yaml` and `models/`.
-        n_workers: processes on this machine.
+        n_workers: processes on this machine; None is one per GPU, or one per core without GPUs.
         scheduler: address of a running Dask scheduler, used instead of processes of our own.
         download: a missing data set may be fetched.
         on_start: is given the coordinator, to stop it from elsewhere.
@@ -65,7 +64,10 @@ def run_study(
     """
     with open_study(spec, out) as (study, store):
         if study.state is not StudyState.COMPLETED:
-            with _cluster(n_workers, scheduler) as client:
+            cluster = (
+                local_cluster(n_workers or default_n_workers()) if scheduler is None else remote_cluster(scheduler)
+            )
+            with cluster as client:
                 dispatcher = DaskDispatcher(client)
                 facts = dispatcher.inspect(Task(spec.dataset, spec.network, spec.data_dir, download))
                 coordinator = make_coordinator(
@@ -149,12 +151,6 @@ def _discard(store: Store, out: Path) -> None:
         path.unlink()
     if not any(out.iterdir()):
         out.rmdir()
-
-
-@contextmanager
-def _cluster(n_workers: int, scheduler: str | None) -> Iterator[Client]:
-    with local_cluster(n_workers) if scheduler is None else remote_cluster(scheduler) as client:
-        yield client
 
 
 def _snapshot(study: Study, store: Store) -> StudyRun:

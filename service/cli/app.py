@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from pathlib import Path
@@ -37,8 +36,8 @@ def _root() -> None:
 def run(
     study: Annotated[str, typer.Argument(help="A YAML file, or a preset's name.")],
     workers: Annotated[
-        int, typer.Option(min=1, help="Worker processes on this machine; one GPU each where there are GPUs.")
-    ] = min(4, os.cpu_count() or 1),
+        int | None, typer.Option(min=1, help="Worker processes on this machine; default one per GPU, else per core.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the results; default runs/NAME.")] = None,
     scheduler: Annotated[str | None, typer.Option(help="A running Dask scheduler, such as tcp://host:8786.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of the data sets; default GREENSHIFT_DATA_DIR.")] = None,
@@ -63,7 +62,7 @@ def run(
     view.conclude(finished, folder)
     if finished.study.state is StudyState.STOPPED:
         typer.echo(
-            f"Stopped. Every finished trial is kept; go on with: greenshift run {study} --out {folder}",
+            f"Stopped. Every finished trial is kept; go on with: greenshift run {folder}/study.yaml --out {folder}",
             err=True,
         )
         raise typer.Exit(INTERRUPTED)

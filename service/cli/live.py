@@ -67,8 +67,8 @@ class LiveView:
         console.print(CAVEAT, highlight=False)
         beaten = dominators(self._spec, run.trials, ["error", "deployment_energy"])
         console.print(
-            f"{len(beaten)} of the {len(run.front)} networks on the front beat the default configuration "
-            f"in both error and deployment energy.",
+            f"On the front: {len(run.front)} networks, {len(beaten)} of them better than the default configuration "
+            "in both error and deployment energy.",
             highlight=False,
         )
         console.print(self._status(run))
