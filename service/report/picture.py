@@ -6,17 +6,13 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from service.ranking import comparable, front
 from service.report.words import provenance, title
 from service.schema import StudySpec, Trial
 
-_UNITS = {
-    "error": "",
-    "energy": "J",
-    "emissions": "gCO2eq",
-    "deployment_energy": "J / image",
-}
+_UNITS = {"energy": "J", "emissions": "gCO2eq", "deployment_energy": "J"}
 
 
 def write_picture(path: Path, spec: StudySpec, trials: list[Trial]) -> None:
@@ -25,11 +21,11 @@ def write_picture(path: Path, spec: StudySpec, trials: list[Trial]) -> None:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
     others = comparable(spec, trials)
-    best = front(spec, trials)
+    best = sorted(front(spec, trials), key=lambda t: t.value(x) or 0.0)
     _scatter(axes, others, x, y, marker="o", color="#b0b8c0", s=22, label="other networks")
     axes.plot(
         [t.value(x) for t in best], [t.value(y) for t in best],  # type: ignore[arg-type]
-        "o-", color="#12805c", markersize=8, linewidth=1.5, label="Pareto front",
+        "o-", drawstyle="steps-post", color="#12805c", markersize=8, linewidth=1.5, label="Pareto front",
     )  # fmt: skip
     default = [t for t in trials if t.is_default and t.value(x) is not None]
     _scatter(
@@ -38,12 +34,20 @@ def write_picture(path: Path, spec: StudySpec, trials: list[Trial]) -> None:
     )  # fmt: skip
     axes.set_xlabel(_label(x, trials))
     axes.set_ylabel(_label(y, trials))
+    for axis, name in ((axes.xaxis, x), (axes.yaxis, y)):
+        if name in _UNITS:
+            axis.set_major_formatter(EngFormatter(_UNITS[name]))
     axes.set_title(f"{spec.name}: {spec.network} on {spec.dataset}", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False)
     figure.savefig(path, dpi=150)
+
+
+def _label(objective: str, trials: list[Trial]) -> str:
+    per_image = " per image" if objective == "deployment_energy" else ""
+    return f"{title(objective)}{per_image} ({provenance(objective, trials)})"
 
 
 def _scatter(axes: Axes, trials: list[Trial], x: str, y: str, **style: object) -> None:
@@ -53,8 +57,3 @@ def _scatter(axes: Axes, trials: list[Trial], x: str, y: str, **style: object) -
             [t.value(y) for t in trials],  # type: ignore[arg-type]
             **style,  # type: ignore[arg-type]
         )
-
-
-def _label(objective: str, trials: list[Trial]) -> str:
-    unit = f" [{_UNITS[objective]}]" if _UNITS[objective] else ""
-    return f"{title(objective)}{unit}, {provenance(objective, trials)}"
