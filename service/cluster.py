@@ -4,58 +4,57 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import contextmanager
+from typing import IO
 
 import dask
-import psutil
 import pynvml
-from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed import Client, Scheduler, SpecCluster
 
-from service.errors import InputError
+from service.errors import InputError, ServiceError
 
-# Only the coordinator retries, training has its own memory, and a slow trial is no reason to sample call stacks.
+# Only the coordinator retries, and a slow trial is no reason to guess that more workers are needed.
 _CONFIG = {
     "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.unknown-task-duration": "1h",
-    "distributed.worker.profile.enabled": False,
-    "distributed.worker.memory.target": False,
-    "distributed.worker.memory.spill": False,
-    "distributed.worker.memory.pause": False,
-    "distributed.worker.memory.terminate": False,
     "distributed.diagnostics.nvml": False,
 }
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_START_SECONDS = 120
 
 
 @contextmanager
 def local_cluster(n_workers: int) -> Iterator[Client]:
     """A client of `n_workers` worker processes on this machine, each with a GPU of its own or a share of the cores.
 
-    Listens on loopback only. On leaving, workers are ended at once: whatever they still run is of no use.
+    The scheduler lives in this process, so workers end by themselves should it die. Everything listens on loopback
+    only. On leaving, workers are ended at once: whatever they still run is of no use.
 
     Raises:
         InputError: more workers than GPUs, which would then share a GPU and its energy counter.
+        ServiceError: the workers do not start.
     """
     gpus = gpu_uuids()
     if gpus and n_workers > len(gpus):
         raise InputError(f"workers must be 1..{len(gpus)}, the GPUs of this machine, got {n_workers}")
-    with dask.config.set(_CONFIG):
-        cluster = SpecCluster(
-            scheduler={
-                "cls": Scheduler,
-                "options": {"host": "127.0.0.1", "port": 0, "dashboard": False},
-            },
-            workers={i: _worker(i, n_workers, gpus) for i in range(n_workers)},
-            silence_logs=logging.CRITICAL,
-        )
+    with dask.config.set(_CONFIG), tempfile.TemporaryFile("w+") as log:
+        options = {"host": "127.0.0.1", "port": 0, "dashboard": False}
+        cluster = SpecCluster(scheduler={"cls": Scheduler, "options": options}, silence_logs=logging.CRITICAL)
         client = Client(cluster, set_as_default=False)
+        workers: list[subprocess.Popen[bytes]] = []
         try:
+            for index in range(n_workers):
+                workers.append(_start_worker(cluster.scheduler_address, index, n_workers, gpus, log))
+            _wait(client, n_workers, log)
             yield client
         finally:
-            for nanny in cluster.workers.values():
-                _kill(nanny.pid)
+            for worker in workers:
+                _kill(worker)
             client.close(timeout=1)
             cluster.close(timeout=2)
 
@@ -95,28 +94,32 @@ def gpu_uuids() -> list[str]:
         pynvml.nvmlShutdown()
 
 
-def _kill(pid: int | None) -> None:
-    """Ends a worker process at once, if there is one."""
-    with suppress(psutil.NoSuchProcess):
-        if pid is not None:
-            psutil.Process(pid).kill()
-
-
-def _worker(index: int, n_workers: int, gpus: list[str]) -> dict[str, Any]:
-    """How worker number `index` is started: pinned to its GPU by UUID, or to an equal share of the cores."""
+def _start_worker(address: str, index: int, n_workers: int, gpus: list[str], log: IO[str]) -> subprocess.Popen[bytes]:
+    """Starts worker number `index`, pinned to its GPU by UUID, or to an equal share of the cores."""
     n_threads = max(1, (os.cpu_count() or 1) // n_workers)
-    environment = dict.fromkeys(_THREAD_VARIABLES, str(n_threads))
+    environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(n_threads))
     if gpus:
         environment["CUDA_VISIBLE_DEVICES"] = gpus[index]
-    return {
-        "cls": Nanny,
-        "options": {
-            "host": "127.0.0.1",
-            "nthreads": 1,
-            "memory_limit": 0,
-            "dashboard": False,
-            "resources": {"GPU" if gpus else "CPU_SLOT": 1},
-            "env": environment,
-            "silence_logs": logging.CRITICAL,
-        },
-    }
+    command = [sys.executable, "-m", "dask", "worker", address, "--nworkers", "1", "--nthreads", "1"]
+    command += ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--memory-limit", "0"]
+    command += ["--resources", "GPU=1" if gpus else "CPU_SLOT=1", "--death-timeout", str(_START_SECONDS)]
+    # A session of its own keeps the terminal's Ctrl-C away from the workers: the coordinator ends them.
+    return subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+    )
+
+
+def _wait(client: Client, n_workers: int, log: IO[str]) -> None:
+    try:
+        client.wait_for_workers(n_workers, timeout=_START_SECONDS)
+    except TimeoutError as error:
+        log.seek(0)
+        last = log.read().strip().splitlines()[-1:] or ["they say nothing"]
+        raise ServiceError(f"the workers did not start within {_START_SECONDS} s: {last[0]}") from error
+
+
+def _kill(worker: subprocess.Popen[bytes]) -> None:
+    """Ends a worker and its children at once."""
+    if worker.poll() is None:
+        os.killpg(worker.pid, signal.SIGKILL)
+    worker.wait()

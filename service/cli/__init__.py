@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from service.cli.app import main
+import sys
+
+# Loading the program takes a second or two, in which a person may change their mind.
+try:
+    from service.cli.app import main
+except KeyboardInterrupt:
+    sys.exit(130)
 
 __all__ = ["main"]
