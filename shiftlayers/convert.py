@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from shiftlayers.config import ShiftConfig
 from shiftlayers.modules import ShiftConv2d, ShiftLinear
+from shiftlayers.tracing import dry_run
 
 Shiftable = nn.Conv2d | nn.Linear
 
@@ -40,7 +40,7 @@ def convert_to_shift(
         layer = model.get_submodule(name)
         if isinstance(layer, ShiftConv2d | ShiftLinear):
             continue
-        model = _replace(model, name, _shifted(layer, config))
+        model = _replace(model, layer, _shifted(layer, config))
     return model
 
 
@@ -55,20 +55,8 @@ def shiftable_layers(model: nn.Module, example_input: Tensor | None = None) -> l
     if example_input is None:
         return list(layers)
     order: dict[str, None] = {}
-    handles = [
-        layer.register_forward_pre_hook(lambda _m, _a, name=name: order.setdefault(name))
-        for name, layer in layers.items()
-    ]
-    was_training = model.training
-    try:
-        # Evaluation mode, so that batch statistics are not touched by the dry run.
-        with torch.no_grad():
-            model.eval()(example_input)
-    finally:
-        model.train(was_training)
-        for handle in handles:
-            handle.remove()
-    return list(order)
+    dry_run(model, example_input, lambda name, _inputs, _output: order.setdefault(name))
+    return [name for name in order if name in layers]
 
 
 def _is_shiftable(module: nn.Module) -> bool:
@@ -82,10 +70,12 @@ def _shifted(layer: nn.Module, config: ShiftConfig) -> nn.Module:
     return ShiftLinear.from_float(layer, config)
 
 
-def _replace(model: nn.Module, name: str, layer: nn.Module) -> nn.Module:
-    """`model` with its submodule `name` replaced; the layer itself where the model is that one layer."""
-    if not name:
-        return layer
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, layer)
+def _replace(model: nn.Module, layer: nn.Module, shifted: nn.Module) -> nn.Module:
+    """`model` with `layer` replaced under every name that it has; `shifted` where the model is that one layer."""
+    if model is layer:
+        return shifted
+    for name, module in list(model.named_modules(remove_duplicate=False)):
+        if module is layer:
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, shifted)
     return model

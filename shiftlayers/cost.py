@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from shiftlayers.convert import shiftable_layers
 from shiftlayers.modules import ShiftConv2d, ShiftLinear
+from shiftlayers.tracing import dry_run
 
 Arithmetic = Literal["shift", "shift-float", "fp32", "int8"]
 _PICO = 1e-12
@@ -164,19 +165,7 @@ def _record_shapes(model: nn.Module, example: Tensor) -> dict[str, tuple[int, in
         n_in, n_out = counts.get(name, (0, 0))
         counts[name] = n_in + args[0].numel(), n_out + output.numel()
 
-    handles = [
-        module.register_forward_hook(lambda _m, args, out, name=name: record(name, args, out))
-        for name, module in model.named_modules()
-        if not list(module.children())
-    ]
-    was_training = model.training
-    try:
-        with torch.no_grad():
-            model.eval()(example)
-    finally:
-        model.train(was_training)
-        for handle in handles:
-            handle.remove()
+    dry_run(model, example, record)
     return counts
 
 

@@ -125,6 +125,8 @@ class _Compose(torch.autograd.Function):
         exponent = _round_exponent(shift, rounding).clamp_(low, high).to(torch.int32)
         power = ((exponent + _BIAS) << 23).view(torch.float32)
         weight = power * torch.sign(_round_sign(sign, rounding))
+        # Without this line a NaN latent would silently become an ordinary weight.
+        weight = torch.where((shift == shift) & (sign == sign), weight, torch.nan)
         ctx.save_for_backward(weight)
         return weight
 

@@ -143,9 +143,12 @@ def _read_cifar_batch(path: Path) -> tuple[Images, Labels]:
             f"data_dir must hold cifar-10-batches-py/{path.name}, which is missing in {path.parent.parent}; "
             "`greenshift run --download` fetches CIFAR-10"
         )
-    with path.open("rb") as file:
-        batch = pickle.load(file, encoding="bytes")
-    return batch[b"data"].reshape(-1, 3, 32, 32), np.asarray(batch[b"labels"], dtype=np.int64)
+    try:
+        with path.open("rb") as file:
+            batch = pickle.load(file, encoding="bytes")
+        return batch[b"data"].reshape(-1, 3, 32, 32), np.asarray(batch[b"labels"], dtype=np.int64)
+    except (pickle.UnpicklingError, EOFError, LookupError, ValueError) as error:
+        raise ConfigurationError(f"{path} is no batch of CIFAR-10: {error}") from error
 
 
 def _read_fashion_mnist(data_dir: str | None) -> _Raw:
@@ -168,15 +171,19 @@ def read_idx(folder: Path, name: str) -> Images:
         ConfigurationError: the file is missing, or is no IDX file of unsigned bytes.
     """
     plain, zipped = folder / name, folder / f"{name}.gz"
-    if plain.is_file():
-        content = plain.read_bytes()
-    elif zipped.is_file():
-        content = gzip.decompress(zipped.read_bytes())
-    else:
+    if not (plain.is_file() or zipped.is_file()):
         raise ConfigurationError(f"data_dir {folder} must hold {name} or {name}.gz")
-    # Header: two zero bytes, type 8 (unsigned byte), number of dimensions, then each size as big-endian int32.
+    try:
+        content = plain.read_bytes() if plain.is_file() else gzip.decompress(zipped.read_bytes())
+        return _parse_idx(content)
+    except (OSError, EOFError, ValueError) as error:
+        raise ConfigurationError(f"{folder / name} is no IDX file of unsigned bytes: {error}") from error
+
+
+def _parse_idx(content: bytes) -> Images:
+    """Header: two zero bytes, type 8 (unsigned byte), number of dimensions, then each size as big-endian int32."""
     if content[:3] != b"\0\0\x08":
-        raise ConfigurationError(f"{folder / name} is no IDX file of unsigned bytes")
+        raise ValueError("it begins with other bytes")
     n_dimensions = content[3]
     shape = np.frombuffer(content, ">i4", count=n_dimensions, offset=4)
     return np.frombuffer(content, np.uint8, offset=4 + 4 * n_dimensions).reshape(shape)

@@ -82,8 +82,8 @@ def evaluate(model: nn.Module, data: Split, batch_size: int) -> float:
 def latent_norm(model: nn.Module) -> Tensor:
     """Sum of squares of the effective weights of layers with separate shift and sign.
 
-    Decaying an exponent towards zero would push weights towards one, so these layers decay what they compute with;
-    all other parameters decay inside the optimizer.
+    Decaying an exponent towards zero would push weights towards one, so these layers decay what they compute with
+    (a fresh draw of it, where rounding is stochastic); all other parameters decay inside the optimizer.
     """
     total = torch.zeros((), device=next(model.parameters()).device)
     for layer in model.modules():

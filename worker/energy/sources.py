@@ -15,6 +15,8 @@ from worker.schema import Method, Quality
 logger = logging.getLogger(__name__)
 JOULES_PER_KWH = 3.6e6
 JOULES_PER_MILLIJOULE = 1e-3
+# CodeCarbon reads files of the kernel and tables of its own; this is what doing so can raise.
+CODECARBON_TROUBLE = (OSError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -82,20 +84,33 @@ class NvmlCounter:
 
 
 class CodeCarbonModel:
-    """CodeCarbon's estimate of this process's share of CPU and memory power, without network or files."""
+    """CodeCarbon's estimate of this process's share of CPU and memory power, without network or files.
+
+    Raises:
+        Exception: one of `CODECARBON_TROUBLE`, where CodeCarbon cannot start.
+    """
 
     method: Method = "codecarbon"
     quality: Quality = "estimated"
 
     def __init__(self) -> None:
         self._tracker = _shared_tracker()
-        self._task: str | None = None
+        self._is_running = False
 
     def begin(self) -> None:
-        self._task = self._tracker.start_task()
+        try:
+            self._tracker.start_task()
+            self._is_running = True
+        except CODECARBON_TROUBLE as error:
+            logger.warning("CodeCarbon cannot start a window: %r", error)
+            self._is_running = False
 
     def end(self) -> Reading:
-        data = self._tracker.stop_task(self._task)
+        try:
+            data = self._tracker.stop_task() if self._is_running else None
+        except CODECARBON_TROUBLE as error:
+            logger.warning("CodeCarbon cannot end a window: %r", error)
+            data = None
         if data is None:
             return Reading(None, ("codecarbon_failed",))
         joules = (data.cpu_energy + data.ram_energy) * JOULES_PER_KWH
@@ -121,12 +136,10 @@ def open_source(uuid: str | None) -> Source:
 
     A GPU without a readable counter gives `NoSource`: its energy is unknown, and no model stands in for it.
     """
-    if uuid is None:
-        return CodeCarbonModel()
     try:
-        return NvmlCounter(uuid)
-    except pynvml.NVMLError as error:
-        logger.warning("no energy counter for %s: %s", uuid, error)
+        return CodeCarbonModel() if uuid is None else NvmlCounter(uuid)
+    except (pynvml.NVMLError, *CODECARBON_TROUBLE) as error:
+        logger.warning("no energy source for %s: %r", uuid or "the CPU", error)
         return NoSource()
 
 

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+
+from shiftlayers import ShiftConfig
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "weight_bits", "lowest"),
+    [
+        ("deepshift-q", 2, -1),
+        ("deepshift-q", 3, -3),
+        ("deepshift-q", 4, -7),
+        ("deepshift-q", 5, -15),
+        ("deepshift-q", 8, -126),
+        ("deepshift-ps", 2, 0),
+        ("deepshift-ps", 3, -2),
+        ("deepshift-ps", 4, -6),
+        ("deepshift-ps", 5, -14),
+        ("deepshift-ps", 8, -126),
+    ],
+)
+def test_exponent_range_is_deepshifts(quantizer, weight_bits, lowest):
+    assert ShiftConfig(quantizer, weight_bits).exponent_range == (lowest, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"quantizer": "apot"}, "quantizer must be one of ('deepshift-q', 'deepshift-ps'), got 'apot'"),
+        (
+            {"rounding": "floor"},
+            "rounding must be one of ('nearest', 'stochastic-log', 'stochastic-linear'), got 'floor'",
+        ),
+        ({"weight_bits": 1}, "weight_bits must be 2..8, got 1"),
+        ({"weight_bits": 9}, "weight_bits must be 2..8, got 9"),
+        ({"activation_bits": (0, 4)}, "activation_bits must be (1..32, 0..32) or None, got (0, 4)"),
+        ({"activation_bits": (33, 4)}, "activation_bits must be (1..32, 0..32) or None, got (33, 4)"),
+        ({"activation_bits": (4, -1)}, "activation_bits must be (1..32, 0..32) or None, got (4, -1)"),
+        ({"activation_bits": (4, 33)}, "activation_bits must be (1..32, 0..32) or None, got (4, 33)"),
+    ],
+)
+def test_an_invalid_value_is_refused_with_its_range(arguments, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        ShiftConfig(**arguments)
+
+
+@pytest.mark.parametrize("activation_bits", [None, (1, 0), (32, 32)])
+def test_the_ends_of_the_activation_ranges_are_allowed(activation_bits):
+    assert ShiftConfig(activation_bits=activation_bits).activation_bits == activation_bits
+
+
+def test_a_config_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ShiftConfig().weight_bits = 3

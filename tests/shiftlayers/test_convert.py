@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from shiftlayers import ShiftConfig, ShiftConv2d, ShiftLinear, convert_to_shift, shiftable_layers
+
+Q, PS = ShiftConfig("deepshift-q"), ShiftConfig("deepshift-ps")
+IMAGE = torch.randn(1, 3, 6, 6)
+
+
+class Backwards(nn.Module):
+    """Registers its layers in the reverse of the order in which they run: first, second, third, head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(6, 2)
+        self.third = nn.Conv2d(5, 6, 3, padding=1)
+        self.norm = nn.BatchNorm2d(5)
+        self.second = nn.Conv2d(4, 5, 3, padding=1)
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.second(self.first(x).relu())).relu()
+        return self.head(self.third(x).relu().mean(dim=(2, 3)))
+
+
+def shift_names(model: nn.Module) -> set[str]:
+    return {name for name, module in model.named_modules() if isinstance(module, ShiftConv2d | ShiftLinear)}
+
+
+def test_layers_are_named_in_the_order_in_which_they_run():
+    assert shiftable_layers(Backwards(), IMAGE) == ["first", "second", "third", "head"]
+
+
+def test_layers_are_named_in_the_order_of_registration_without_an_example():
+    assert shiftable_layers(Backwards()) == ["head", "third", "second", "first"]
+
+
+@pytest.mark.parametrize(
+    ("depth", "names"),
+    [
+        (0, set()),
+        (1, {"head"}),
+        (2, {"head", "third"}),
+        (3, {"head", "third", "second"}),
+        (4, {"head", "third", "second", "first"}),
+    ],
+)
+@pytest.mark.parametrize("config", [Q, PS])
+def test_the_last_layers_to_run_are_converted_linear_ones_counted(config, depth, names):
+    model = convert_to_shift(Backwards(), config, depth, example_input=IMAGE)
+
+    assert shift_names(model) == names
+
+
+def test_the_last_registered_layers_are_converted_without_an_example():
+    assert shift_names(convert_to_shift(Backwards(), Q, 2)) == {"second", "first"}
+
+
+@pytest.mark.parametrize("depth", [-1, 5])
+def test_a_depth_that_the_network_lacks_is_refused(depth):
+    with pytest.raises(ValueError, match=rf"depth must be 0\.\.4.* got {depth}"):
+        convert_to_shift(Backwards(), Q, depth, example_input=IMAGE)
+
+
+@pytest.mark.parametrize("config", [Q, PS])
+def test_converting_again_keeps_what_was_learned(config):
+    model = convert_to_shift(Backwards(), config, 2, example_input=IMAGE)
+    with torch.no_grad():
+        for layer in (model.third, model.head):
+            for parameter in layer.parameters():
+                parameter.add_(0.01)
+    learned = copy.deepcopy({"third": model.third.state_dict(), "head": model.head.state_dict()})
+
+    convert_to_shift(model, config, 4, example_input=IMAGE)
+
+    assert shift_names(model) == {"first", "second", "third", "head"}
+    for name, before in learned.items():
+        after = model.get_submodule(name).state_dict()
+        assert all(torch.equal(after[key], before[key]) for key in before)
+
+
+@pytest.mark.parametrize("config", [Q, PS])
+def test_converting_in_two_steps_equals_converting_at_once(config):
+    at_once, in_steps = Backwards(), Backwards()
+    in_steps.load_state_dict(at_once.state_dict())
+
+    convert_to_shift(at_once, config, 4, example_input=IMAGE)
+    convert_to_shift(in_steps, config, 2, example_input=IMAGE)
+    convert_to_shift(in_steps, config, 4, example_input=IMAGE)
+
+    ours, theirs = in_steps.state_dict(), at_once.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_layers_before_the_depth_and_other_layers_are_left_alone():
+    model = Backwards()
+    first, norm = model.first, model.norm
+
+    convert_to_shift(model, Q, 2, example_input=IMAGE)
+
+    assert model.first is first
+    assert model.norm is norm
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_conversion_keeps_the_mode_of_the_model(training):
+    model = convert_to_shift(Backwards().train(training), Q, 3, example_input=IMAGE)
+
+    assert {module.training for module in model.modules()} == {training}
+
+
+def test_conversion_keeps_the_mode_of_every_layer():
+    model = Backwards().train()
+    model.norm.eval()
+
+    convert_to_shift(model, Q, 3, example_input=IMAGE)
+
+    assert model.training
+    assert not model.norm.training
+
+
+def test_conversion_leaves_batch_statistics_alone():
+    model = Backwards().train()
+    before = copy.deepcopy(model.norm.state_dict())
+
+    convert_to_shift(model, Q, 3, example_input=IMAGE)
+
+    after = model.norm.state_dict()
+    assert all(torch.equal(after[key], before[key]) for key in before)
+
+
+def test_conversion_leaves_no_hooks_behind():
+    model = Backwards()
+
+    shiftable_layers(model, IMAGE)
+
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def test_a_layer_that_runs_twice_is_one_layer():
+    shared = nn.Conv2d(3, 3, 3, padding=1)
+
+    assert shiftable_layers(nn.Sequential(shared, nn.ReLU(), shared, nn.Conv2d(3, 4, 1)), IMAGE) == ["0", "3"]
+
+
+def test_a_layer_with_two_names_is_converted_under_both():
+    shared = nn.Conv2d(3, 3, 3, padding=1)
+    model = nn.Sequential(shared, nn.ReLU(), shared)
+
+    convert_to_shift(model, Q, 1, example_input=IMAGE)
+
+    assert isinstance(model[0], ShiftConv2d)
+    assert model[2] is model[0]
+
+
+def test_subclasses_of_layers_are_left_alone():
+    class Special(nn.Linear):
+        pass
+
+    assert shiftable_layers(nn.Sequential(Special(3, 3), nn.Linear(3, 3))) == ["1"]
+
+
+def test_a_network_of_one_layer_becomes_that_layer():
+    linear = nn.Linear(4, 3)
+
+    layer = convert_to_shift(linear, PS, 1, example_input=torch.zeros(1, 4))
+
+    assert isinstance(layer, ShiftLinear)
+    assert layer.bias is linear.bias
+
+
+def test_a_model_is_converted_in_place():
+    model = Backwards()
+
+    assert convert_to_shift(model, Q, 4, example_input=IMAGE) is model

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from shiftlayers import compose_power_of_two, round_to_fixed_point, round_to_power_of_two
+
+ROUNDINGS = ["nearest", "stochastic-log", "stochastic-linear"]
+LOW, HIGH = -15, 0
+finite_floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
+exponent_ranges = st.tuples(st.integers(-126, 127), st.integers(-126, 127)).map(sorted)
+
+
+def gradient_of(x: Tensor, outgoing: Tensor, function, *args) -> Tensor:
+    x = x.clone().requires_grad_()
+    function(x, *args).backward(outgoing)
+    assert x.grad is not None
+    return x.grad
+
+
+# Powers of two
+
+
+def test_every_mantissa_of_a_binade_rounds_up_from_the_square_root_of_two():
+    weights = torch.arange(0x3F800000, 0x40000000, dtype=torch.int32).view(torch.float32)
+
+    rounded = round_to_power_of_two(weights, -126, 127)
+
+    assert torch.equal(rounded, torch.where(weights.double() >= math.sqrt(2), 2.0, 1.0))
+
+
+def test_random_floats_round_as_the_float64_logarithm_says():
+    generator = np.random.default_rng(0)
+    weights = (generator.choice([-1, 1], 200_000) * np.exp2(generator.uniform(-20, 5, 200_000))).astype(np.float32)
+
+    rounded = round_to_power_of_two(torch.from_numpy(weights), LOW, HIGH)
+
+    exponents = np.clip(np.rint(np.log2(np.abs(weights.astype(np.float64)))), LOW, HIGH)
+    assert np.array_equal(rounded.numpy(), (np.sign(weights) * np.exp2(exponents)).astype(np.float32))
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_zero_stays_zero(rounding):
+    assert torch.equal(round_to_power_of_two(torch.zeros(5), LOW, HIGH, rounding), torch.zeros(5))
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_nan_stays_nan(rounding):
+    assert round_to_power_of_two(torch.full((5,), math.nan), LOW, HIGH, rounding).isnan().all()
+
+
+def test_negative_weights_round_like_positive_ones():
+    weights = torch.rand(1000)
+
+    assert torch.equal(round_to_power_of_two(-weights, LOW, HIGH), -round_to_power_of_two(weights, LOW, HIGH))
+
+
+def test_exponents_are_clamped_to_the_range():
+    rounded = round_to_power_of_two(torch.tensor([1e-9, 1e-45, 0.2, 3.0, 1e38, math.inf]), -3, 0)
+
+    assert rounded.tolist() == [0.125, 0.125, 0.25, 1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_dtype_and_shape_are_kept(dtype):
+    rounded = round_to_power_of_two(torch.full((2, 3), 0.3, dtype=dtype), LOW, HIGH)
+
+    assert rounded.dtype == dtype
+    assert rounded.tolist() == [[0.25] * 3] * 2
+
+
+@given(finite_floats, exponent_ranges, st.sampled_from(ROUNDINGS))
+def test_result_is_zero_or_a_signed_power_of_two_in_range(weight, exponents, rounding):
+    low, high = exponents
+
+    rounded = round_to_power_of_two(torch.tensor([weight]), low, high, rounding).item()
+
+    if weight == 0:
+        assert rounded == 0
+    else:
+        mantissa, exponent = math.frexp(rounded)
+        assert abs(mantissa) == 0.5
+        assert low <= exponent - 1 <= high
+        assert math.copysign(1, rounded) == math.copysign(1, weight)
+
+
+@given(finite_floats, exponent_ranges, st.sampled_from(ROUNDINGS))
+def test_rounding_to_powers_is_idempotent(weight, exponents, rounding):
+    once = round_to_power_of_two(torch.tensor([weight]), *exponents, rounding)
+
+    assert torch.equal(round_to_power_of_two(once, *exponents, rounding), once)
+
+
+@given(st.floats(2.0**-10, 1.0, width=32), st.sampled_from(ROUNDINGS))
+def test_rounding_moves_to_a_neighbouring_power(weight, rounding):
+    rounded = round_to_power_of_two(torch.tensor([weight]), LOW, 1, rounding).item()
+
+    assert 0.5 * weight < rounded < 2 * weight
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_gradient_is_identity_also_where_clamped(rounding):
+    weights = torch.tensor([1e-6, 0.3, 100.0, -1e-6, 0.0])
+    outgoing = torch.tensor([1.0, -2.0, 3.0, 4.0, 5.0])
+
+    assert torch.equal(gradient_of(weights, outgoing, round_to_power_of_two, -3, 0, rounding), outgoing)
+
+
+def test_stochastic_linear_rounding_is_unbiased():
+    weight = 0.7 * 2**-2
+
+    mean = round_to_power_of_two(torch.full((1_000_000,), weight), LOW, HIGH, "stochastic-linear").mean().item()
+
+    assert mean == pytest.approx(weight, rel=0.005)
+
+
+def test_stochastic_log_rounding_follows_the_fraction_of_the_exponent():
+    mean = round_to_power_of_two(torch.full((1_000_000,), 0.75), LOW, HIGH, "stochastic-log").mean().item()
+
+    assert mean == pytest.approx(0.7925, abs=0.002)
+
+
+def test_weights_of_any_memory_layout_round_alike():
+    weights = torch.randn(4, 6)
+
+    assert torch.equal(
+        round_to_power_of_two(weights.t(), LOW, HIGH), round_to_power_of_two(weights.t().contiguous(), LOW, HIGH)
+    )
+
+
+@pytest.mark.parametrize(("low", "high"), [(-127, 0), (0, 128), (1, 0)])
+def test_exponents_outside_normal_floats_are_refused(low, high):
+    with pytest.raises(ValueError, match=f"-126 <= low <= high <= 127, got {low}..{high}"):
+        round_to_power_of_two(torch.ones(1), low, high)
+    with pytest.raises(ValueError, match=f"-126 <= low <= high <= 127, got {low}..{high}"):
+        compose_power_of_two(torch.ones(1), torch.ones(1), low, high)
+
+
+# Shift and sign
+
+
+def test_weight_is_sign_times_two_to_the_shift():
+    shift = torch.tensor([-2.0, -1.4, -1.6, 0.0, -20.0, 3.0])
+    sign = torch.tensor([1.0, -1.0, 0.8, -0.6, 1.0, -1.0])
+
+    weight = compose_power_of_two(shift, sign, -14, 0)
+
+    assert weight.tolist() == [0.25, -0.5, 0.25, -1.0, 2.0**-14, -1.0]
+
+
+def test_weight_is_zero_where_the_sign_is_at_most_one_half():
+    sign = torch.tensor([0.5, -0.5, 0.499, 0.0, 0.501, -0.501])
+
+    assert compose_power_of_two(torch.zeros(6), sign, -14, 0).tolist() == [0, 0, 0, 0, 1, -1]
+
+
+def test_gradients_of_shift_and_sign_are_deepshifts():
+    shift = torch.tensor([-2.0, -1.0, -30.0, -1.0]).requires_grad_()
+    sign = torch.tensor([1.0, -1.0, 1.0, 0.2]).requires_grad_()
+    outgoing = torch.tensor([1.0, 2.0, 3.0, 4.0])
+
+    weight = compose_power_of_two(shift, sign, -3, 0)
+    weight.backward(outgoing)
+
+    assert weight.tolist() == [0.25, -0.5, 0.125, 0]
+    torch.testing.assert_close(shift.grad, outgoing * weight.detach() * math.log(2))
+    assert torch.equal(sign.grad, outgoing)
+
+
+@given(st.floats(-200, 200, width=32), st.floats(-5, 5, width=32), exponent_ranges, st.sampled_from(ROUNDINGS))
+def test_composed_weight_is_zero_or_a_signed_power_of_two_in_range(shift, sign, exponents, rounding):
+    low, high = exponents
+
+    weight = compose_power_of_two(torch.tensor([shift]), torch.tensor([sign]), low, high, rounding).item()
+
+    assert weight == 0 or (abs(math.frexp(weight)[0]) == 0.5 and low <= math.frexp(weight)[1] - 1 <= high)
+    assert weight * sign >= 0
+
+
+@pytest.mark.parametrize(
+    ("rounding", "expected"), [("stochastic-log", 0.75 * 0.5 + 0.25), ("stochastic-linear", 2**-0.75)]
+)
+def test_composed_exponents_round_up_by_the_law_of_their_rounding(rounding, expected):
+    shift = torch.full((1_000_000,), -0.75)
+
+    mean = compose_power_of_two(shift, torch.ones_like(shift), -14, 0, rounding).mean().item()
+
+    assert mean == pytest.approx(expected, rel=0.005)
+
+
+def test_stochastic_sign_is_zero_as_often_as_its_distance_from_one():
+    sign = torch.full((1_000_000,), -0.3)
+
+    mean = compose_power_of_two(torch.zeros_like(sign), sign, -14, 0, "stochastic-linear").mean().item()
+
+    assert mean == pytest.approx(-0.3, abs=0.003)
+
+
+@pytest.mark.parametrize(("shift", "sign"), [(math.nan, 1.0), (-1.0, math.nan)])
+def test_nan_latents_give_nan_weights(shift, sign):
+    assert compose_power_of_two(torch.tensor([shift]), torch.tensor([sign]), -14, 0).isnan().all()
+
+
+def test_shift_and_sign_of_different_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"got \(2,\) and \(3,\)"):
+        compose_power_of_two(torch.ones(2), torch.ones(3), -14, 0)
+
+
+# Fixed point
+
+
+@pytest.mark.parametrize(
+    ("x", "integer_bits", "fraction_bits", "expected"),
+    [
+        (7.9, 4, 4, 7.875),
+        (100.0, 4, 4, 7.9375),
+        (-100.0, 4, 4, -8.0),
+        (-0.001, 4, 4, 0.0),
+        (0.04, 4, 4, 0.0625),
+        (5.0, 1, 3, 0.875),
+        (-5.0, 1, 3, -1.0),
+        (0.4, 1, 3, 0.375),
+        (9.0, 2, 2, 1.75),
+        (-9.0, 1, 0, -1.0),
+        (9.0, 1, 0, 0.0),
+        (0.03125, 4, 4, 0.0),
+        (0.09375, 4, 4, 0.125),
+    ],
+)
+def test_fixed_point_gives_the_nearest_number_of_its_grid(x, integer_bits, fraction_bits, expected):
+    assert round_to_fixed_point(torch.tensor([x]), integer_bits, fraction_bits).item() == expected
+
+
+@pytest.mark.parametrize("x", [2.0**15 - 2.0**-16, 2.0**15, 1e30])
+def test_top_of_sixteen_and_sixteen_bits_is_never_exceeded(x):
+    assert round_to_fixed_point(torch.tensor([x]), 16, 16).double().item() <= 2.0**15 - 2.0**-16
+
+
+@given(finite_floats, st.integers(1, 32), st.integers(0, 32))
+def test_fixed_point_is_a_multiple_of_its_step_in_range(x, integer_bits, fraction_bits):
+    rounded = round_to_fixed_point(torch.tensor([x]), integer_bits, fraction_bits).double().item()
+
+    assert (rounded * 2.0**fraction_bits).is_integer()
+    assert -(2.0 ** (integer_bits - 1)) <= rounded <= 2.0 ** (integer_bits - 1) - 2.0**-fraction_bits
+
+
+@given(finite_floats, st.integers(1, 32), st.integers(0, 32))
+def test_rounding_to_fixed_point_is_idempotent(x, integer_bits, fraction_bits):
+    once = round_to_fixed_point(torch.tensor([x]), integer_bits, fraction_bits)
+
+    assert torch.equal(round_to_fixed_point(once, integer_bits, fraction_bits), once)
+
+
+@given(st.floats(-7.9375, 7.9375, width=32))
+def test_fixed_point_errs_by_half_a_step_at_most(x):
+    assert abs(round_to_fixed_point(torch.tensor([x]), 4, 4).item() - x) <= 2**-5
+
+
+def test_fixed_point_gradient_is_one_inside_and_zero_where_saturated():
+    x = torch.tensor([-9.0, -8.0, -0.3, 0.0, 0.01, 7.9375, 8.0, 100.0])
+
+    gradient = gradient_of(x, torch.full((8,), 2.0), round_to_fixed_point, 4, 4)
+
+    assert gradient.tolist() == [0, 2, 2, 2, 2, 2, 0, 0]
+
+
+def test_fixed_point_leaves_its_input_as_it_was():
+    x = torch.randn(100)
+    before = x.clone()
+
+    round_to_fixed_point(x, 4, 4)
+
+    assert torch.equal(x, before)
+
+
+def test_fixed_point_keeps_nan():
+    assert round_to_fixed_point(torch.tensor([math.nan]), 4, 4).isnan().all()

@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from tests.fakes.nvml import fake_nvml
+
+__all__ = ["fake_nvml"]

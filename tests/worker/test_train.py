@@ -1,0 +1,437 @@
+from __future__ import annotations
+
+import math
+from typing import get_args
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from shiftlayers import ShiftConv2d, ShiftLinear, convert_to_shift
+from worker.data import Split, load_dataset
+from worker.errors import DivergedError
+from worker.schema import OptimizerName, Recipe
+from worker.train import evaluate, flip_and_translate, latent_norm, make_optimizer, train, train_step
+from worker.trial import shift_config
+
+OPTIMIZERS = get_args(OptimizerName)
+BASE = Recipe(learning_rate=0.02, weight_decay=1e-3, batch_size=16, weight_bits=4)
+# What each hyperparameter is changed to, from BASE unless a base is given under which it has a say.
+CHANGES: dict[str, dict[str, object]] = {
+    "quantizer": {"quantizer": "deepshift-q"},
+    "weight_bits": {"weight_bits": 3},
+    "activation_integer_bits": {"activation_integer_bits": 1},
+    "activation_fraction_bits": {"activation_fraction_bits": 1},
+    "rounding": {"rounding": "stochastic-log"},
+    "optimizer": {"optimizer": "adam"},
+    "learning_rate": {"learning_rate": 0.03},
+    "momentum": {"momentum": 0.5},
+    "weight_decay": {"weight_decay": 1e-2},
+    "batch_size": {"batch_size": 8},
+    "test_batch_size": {"test_batch_size": 20},
+}
+
+
+def digits(n: int = 64) -> Split:
+    data = load_dataset("digits").train
+    return Split(data.images[:n], data.labels[:n])
+
+
+def make_model(recipe: Recipe, depth: int = 2) -> nn.Module:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(256, 10)
+    )
+    return convert_to_shift(model, shift_config(recipe), depth)
+
+
+def train_one(recipe: Recipe, *, depth: int = 2, seed: int = 0, augment: bool = False, epochs: int = 2):
+    """Losses and model of a short training that always starts from the same float weights."""
+    model = make_model(recipe, depth)
+    generator = torch.Generator().manual_seed(seed)
+    return train(model, digits(), recipe, epochs, generator, augment=augment), model
+
+
+def same_state(ours: nn.Module, theirs: nn.Module) -> bool:
+    a, b = ours.state_dict(), theirs.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+class Stub(nn.Module):
+    """Predicts the class that the first pixel names, and counts its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_calls = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.n_calls += 1
+        return nn.functional.one_hot(images[:, 0, 0, 0].long(), 10).float()
+
+
+def stub_data(n: int, n_wrong: int) -> Split:
+    labels = torch.arange(n) % 10
+    named = torch.where(torch.arange(n) < n_wrong, (labels + 1) % 10, labels)
+    return Split(named.float()[:, None, None, None], labels)
+
+
+# Hyperparameters
+
+
+@pytest.mark.parametrize("name", Recipe.model_fields)
+def test_every_hyperparameter_has_a_say(name):
+    recipe = BASE.model_copy(update=CHANGES[name])
+    assert getattr(recipe, name) != getattr(BASE, name)
+
+    if name == "test_batch_size":
+        calls = []
+        for one in (BASE, recipe):
+            stub = Stub()
+            evaluate(stub, stub_data(100, 0), one.test_batch_size)
+            calls.append(stub.n_calls)
+        assert calls == [1, 5]
+    else:
+        # The last bias starts equal under every recipe, so it can differ by training only.
+        start = make_model(BASE)[-1].bias
+        biases = [train_one(one)[1][-1].bias for one in (BASE, recipe)]
+        assert torch.equal(make_model(recipe)[-1].bias, start)
+        assert (biases[0] - biases[1]).abs().max() > 1e-5
+
+
+@pytest.mark.parametrize("name", ["momentum", "learning_rate", "weight_decay", "rounding"])
+@pytest.mark.parametrize("quantizer", ["deepshift-q", "deepshift-ps"])
+def test_a_hyperparameter_of_training_moves_every_latent(quantizer, name):
+    base = BASE.model_copy(update={"quantizer": quantizer})
+
+    _, ours = train_one(base)
+    _, theirs = train_one(base.model_copy(update=CHANGES[name]))
+
+    for (key, a), (_, b) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
+        assert not torch.equal(a, b), key
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "stochastic-log", "stochastic-linear"])
+@pytest.mark.parametrize("quantizer", ["deepshift-q", "deepshift-ps"])
+def test_every_way_of_rounding_trains_with_finite_losses(quantizer, rounding):
+    losses, _ = train_one(BASE.model_copy(update={"quantizer": quantizer, "rounding": rounding}))
+
+    assert len(losses) == 2
+    assert all(map(math.isfinite, losses))
+
+
+@pytest.mark.parametrize("quantizer", ["deepshift-q", "deepshift-ps"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_trains(optimizer, quantizer):
+    recipe = BASE.model_copy(update={"optimizer": optimizer, "quantizer": quantizer, "learning_rate": 0.01})
+
+    losses, model = train_one(recipe)
+
+    assert all(map(math.isfinite, losses))
+    assert not any(torch.equal(a, b) for a, b in zip(model.parameters(), make_model(recipe).parameters(), strict=True))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_weight_decay_has_a_say_under_every_optimizer(optimizer):
+    recipe = BASE.model_copy(update={"optimizer": optimizer, "learning_rate": 0.01})
+
+    _, weak = train_one(recipe)
+    _, strong = train_one(recipe.model_copy(update={"weight_decay": 0.1}))
+
+    assert not torch.equal(weak[-1].bias, strong[-1].bias)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop"])
+def test_momentum_has_a_say_where_the_optimizer_has_one(optimizer):
+    recipe = BASE.model_copy(update={"optimizer": optimizer, "learning_rate": 0.001})
+
+    _, ours = train_one(recipe)
+    _, theirs = train_one(recipe.model_copy(update={"momentum": 0.1}))
+
+    assert not torch.equal(ours[-1].bias, theirs[-1].bias)
+
+
+def test_augmentation_has_a_say():
+    plain, _ = train_one(BASE)
+    augmented, _ = train_one(BASE, augment=True)
+
+    assert plain != augmented
+
+
+# Training
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "stochastic-linear"])
+def test_the_same_seed_gives_the_same_training(rounding):
+    recipe = BASE.model_copy(update={"rounding": rounding})
+
+    losses, model = train_one(recipe, augment=True)
+    again, twin = train_one(recipe, augment=True)
+
+    assert losses == again
+    assert same_state(model, twin)
+
+
+def test_another_seed_gives_another_order():
+    assert train_one(BASE)[0] != train_one(BASE, seed=1)[0]
+
+
+@pytest.mark.parametrize(("quantizer", "learning_rate"), [("deepshift-q", 0.02), ("deepshift-ps", 0.1)])
+def test_training_learns_digits(quantizer, learning_rate):
+    recipe = Recipe(quantizer=quantizer, batch_size=16, learning_rate=learning_rate)
+
+    losses, model = train_one(recipe, epochs=20)
+
+    assert losses[-1] < losses[0] / 3
+    assert evaluate(model, digits(), 64) < 0.2
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_images():
+    torch.manual_seed(0)
+    frozen = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    data = digits(50)
+    expected = nn.functional.cross_entropy(frozen(data.images), data.labels).item()
+    recipe = Recipe(learning_rate=1e-12, momentum=0, weight_decay=0, batch_size=16)
+
+    losses = train(frozen, data, recipe, 2, torch.Generator().manual_seed(0))
+
+    assert losses == pytest.approx([expected, expected], rel=1e-5)
+
+
+def test_the_reported_loss_leaves_the_decay_out():
+    model, data = make_model(BASE), digits(16)
+    expected = nn.functional.cross_entropy(model(data.images), data.labels).item()
+
+    loss = train_step(model, data.images, data.labels, make_optimizer(model, BASE), BASE)
+
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+    assert not loss.requires_grad
+
+
+def test_one_step_of_plain_sgd_is_as_by_hand():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    data = digits(16)
+    recipe = Recipe(learning_rate=0.1, momentum=0, weight_decay=0.05)
+    before = model[1].weight.detach().clone()
+    (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(model(data.images), data.labels), [model[1].weight])
+
+    train_step(model, data.images, data.labels, make_optimizer(model, recipe), recipe)
+
+    torch.testing.assert_close(model[1].weight.detach(), before - 0.1 * (gradient + 0.05 * before))
+
+
+def test_the_learning_rate_follows_a_cosine_to_zero(monkeypatch):
+    rates: list[float] = []
+
+    def spy(model, images, labels, optimizer, recipe):
+        rates.append(optimizer.param_groups[0]["lr"])
+        return train_step(model, images, labels, optimizer, recipe)
+
+    monkeypatch.setattr("worker.train.train_step", spy)
+    train_one(BASE)
+
+    # 64 images in batches of 16 over two epochs.
+    assert rates == pytest.approx([0.02 * (1 + math.cos(math.pi * step / 8)) / 2 for step in range(8)])
+
+
+def test_every_image_is_seen_once_an_epoch(monkeypatch):
+    seen: list[Tensor] = []
+
+    def spy(_model, images, _labels, optimizer, _recipe):
+        seen.append(images.detach().clone())
+        optimizer.step()
+        return torch.zeros(())
+
+    monkeypatch.setattr("worker.train.train_step", spy)
+    data = Split(torch.arange(50.0)[:, None, None, None], torch.zeros(50, dtype=torch.int64))
+    train(make_model(BASE), data, BASE, 2, torch.Generator().manual_seed(0))
+
+    assert [len(batch) for batch in seen] == [16, 16, 16, 2] * 2
+    first, second = (torch.cat(seen[4 * epoch : 4 * epoch + 4]).flatten().tolist() for epoch in (0, 1))
+    assert sorted(first) == sorted(second) == list(range(50))
+    assert first != second
+
+
+def test_a_huge_learning_rate_diverges():
+    with pytest.raises(DivergedError, match=r"the training loss of epoch 1 is (nan|inf)"):
+        train_one(BASE.model_copy(update={"learning_rate": 1e30}), depth=0)
+
+
+def test_images_that_are_not_numbers_diverge():
+    data = digits()
+    broken = Split(torch.full_like(data.images, math.nan), data.labels)
+
+    with pytest.raises(DivergedError, match="the training loss of epoch 1 is nan"):
+        train(make_model(BASE, depth=0), broken, BASE, 3, torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("quantizer", ["deepshift-q", "deepshift-ps"])
+def test_training_ends_with_finite_parameters_or_diverges(quantizer, optimizer):
+    recipe = BASE.model_copy(update={"quantizer": quantizer, "optimizer": optimizer, "learning_rate": 1e30})
+
+    try:
+        _, model = train_one(recipe)
+    except DivergedError:
+        return
+
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+# Weight decay
+
+
+def test_the_latent_norm_sums_the_squares_of_effective_weights_of_ps():
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Flatten(), nn.Linear(2, 2))
+    convert_to_shift(model, shift_config(BASE), 2)
+    with torch.no_grad():
+        model[0].shift.copy_(torch.tensor([-1.0, -2.2]).reshape(2, 1, 1, 1))
+        model[0].sign.copy_(torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1))
+        model[2].shift.copy_(torch.tensor([[0.0, -3.0], [-1.0, 0.0]]))
+        model[2].sign.copy_(torch.tensor([[1.0, 1.0], [0.2, -0.8]]))
+
+    assert latent_norm(model).item() == 0.25 + 0.0625 + 1 + 1 / 64 + 0 + 1
+
+
+def test_the_latent_norm_leaves_float_and_q_layers_out():
+    q = BASE.model_copy(update={"quantizer": "deepshift-q"})
+
+    assert latent_norm(make_model(BASE, depth=0)).item() == 0
+    assert latent_norm(make_model(q)).item() == 0
+
+
+def test_decay_pulls_effective_weights_of_ps_towards_zero():
+    model = make_model(BASE)
+    latent_norm(model).backward()
+
+    for layer in model:
+        if isinstance(layer, ShiftConv2d | ShiftLinear):
+            weight = layer.effective_weight().detach()
+            torch.testing.assert_close(layer.shift.grad, 2 * weight.square() * math.log(2))
+            torch.testing.assert_close(layer.sign.grad, 2 * weight)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_latents_of_ps_have_no_decay_in_the_optimizer(optimizer):
+    recipe = BASE.model_copy(update={"optimizer": optimizer})
+    model = make_model(recipe, depth=1)
+
+    groups = make_optimizer(model, recipe).param_groups
+
+    decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    assert {name: decays[id(p)] for name, p in model.named_parameters()} == {
+        "0.weight": 1e-3,
+        "1.weight": 1e-3,
+        "1.bias": 1e-3,
+        "4.shift": 0.0,
+        "4.sign": 0.0,
+        "4.bias": 1e-3,
+    }
+
+
+def test_latents_of_q_decay_in_the_optimizer():
+    recipe = BASE.model_copy(update={"quantizer": "deepshift-q"})
+
+    (group,) = make_optimizer(make_model(recipe), recipe).param_groups
+
+    assert group["weight_decay"] == 1e-3
+    assert len(group["params"]) == 5
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_optimizer_takes_the_learning_rate_of_the_recipe(optimizer):
+    recipe = BASE.model_copy(update={"optimizer": optimizer})
+
+    assert {group["lr"] for group in make_optimizer(make_model(recipe), recipe).param_groups} == {0.02}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop"])
+def test_the_optimizer_takes_the_momentum_of_the_recipe(optimizer):
+    recipe = BASE.model_copy(update={"optimizer": optimizer, "momentum": 0.3})
+
+    assert {group["momentum"] for group in make_optimizer(make_model(recipe), recipe).param_groups} == {0.3}
+
+
+# Evaluation
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 100, 1000])
+def test_the_error_is_the_exact_share_of_wrong_images(batch_size):
+    assert evaluate(Stub(), stub_data(100, 13), batch_size) == 0.13
+
+
+@pytest.mark.parametrize(("n_wrong", "error"), [(0, 0.0), (10, 1.0)])
+def test_the_error_reaches_both_ends(n_wrong, error):
+    assert evaluate(Stub(), stub_data(10, n_wrong), 4) == error
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "stochastic-log"])
+def test_the_error_of_a_network_depends_on_no_batch_size(rounding):
+    model = make_model(BASE.model_copy(update={"rounding": rounding}))
+
+    assert len({evaluate(model, digits(), batch_size) for batch_size in (3, 16, 64)}) == 1
+
+
+def test_evaluation_changes_nothing():
+    model, twin = make_model(BASE), make_model(BASE)
+
+    evaluate(model.train(), digits(), 16)
+
+    assert same_state(model, twin)
+
+
+# Augmentation
+
+
+def candidates(image: Tensor, pixels: int) -> list[Tensor]:
+    """Every flip and translation of one image, by slicing: the slow way."""
+    _, height, width = image.shape
+    moved = []
+    for flipped in (image, image.flip(2)):
+        padded = torch.zeros(image.shape[0], height + 2 * pixels, width + 2 * pixels)
+        padded[:, pixels : pixels + height, pixels : pixels + width] = flipped
+        moved += [
+            padded[:, row : row + height, column : column + width]
+            for row in range(2 * pixels + 1)
+            for column in range(2 * pixels + 1)
+        ]
+    return moved
+
+
+@pytest.mark.parametrize(("shape", "pixels"), [((3, 8, 8), 1), ((1, 6, 9), 2), ((3, 32, 32), 4)])
+def test_each_image_is_a_translate_of_itself_or_its_mirror(shape, pixels):
+    images = torch.randn(12, *shape)
+
+    augmented = flip_and_translate(images, torch.Generator().manual_seed(0), pixels)
+
+    assert augmented.shape == images.shape
+    for before, after in zip(images, augmented, strict=True):
+        assert sum(torch.equal(after, candidate) for candidate in candidates(before, pixels)) == 1
+
+
+def test_every_flip_and_translation_is_equally_likely():
+    image = torch.randn(1, 3, 3)
+    augmented = flip_and_translate(image.expand(9000, 1, 3, 3), torch.Generator().manual_seed(0), 1)
+
+    counts = [(augmented == candidate).flatten(1).all(dim=1).sum().item() for candidate in candidates(image, 1)]
+
+    assert sum(counts) == 9000
+    assert all(400 < count < 600 for count in counts)
+
+
+def test_augmentation_leaves_its_input_as_it_was():
+    images = torch.randn(8, 3, 8, 8)
+    before = images.clone()
+
+    flip_and_translate(images, torch.Generator().manual_seed(0))
+
+    assert torch.equal(images, before)
+
+
+def test_augmentation_draws_from_its_generator_alone():
+    images = torch.randn(8, 3, 8, 8)
+    before = torch.get_rng_state()
+
+    first, second = (flip_and_translate(images, torch.Generator().manual_seed(5)) for _ in range(2))
+
+    assert torch.equal(first, second)
+    assert torch.equal(torch.get_rng_state(), before)
