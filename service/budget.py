@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from service.schema import Budget
 from service.store import Event
@@ -28,16 +29,22 @@ class Spent:
 
     @classmethod
     def from_events(cls, events: Iterable[Event]) -> Spent:
-        """The totals that a study's log adds up to; a run that was cut off lasted until its last event."""
-        spent, previous = cls(), None
+        """The totals that a study's log adds up to; a run that was cut off lasted until the last thing it did."""
+        spent = cls()
+        started: datetime | None = None
+        latest: datetime | None = None
         for event in events:
-            if previous is not None and event.kind != "study_running":
-                spent.wall_seconds += (event.at - previous).total_seconds()
-            previous = event.at
+            if event.kind.startswith("study_"):
+                ended = latest if event.kind == "study_running" else event.at
+                spent.wall_seconds += _seconds(started, ended)
+                started, latest = (event.at if event.kind == "study_running" else None), None
+            elif event.kind.startswith(("trial_", "attempt_")):
+                latest = event.at
             if event.kind == "trial_added":
                 spent.n_trials += 1
             elif event.kind in _ATTEMPT_ENDED:
                 spent.add(TrialResult.model_validate(event.payload["result"]).energy)
+        spent.wall_seconds += _seconds(started, latest)
         return spent
 
     def add(self, energy: EnergyReport | None) -> None:
@@ -48,10 +55,18 @@ class Spent:
 
     def reaches(self, budget: Budget, running_seconds: float = 0.0) -> bool:
         """Whether any limit is reached, `running_seconds` after these totals were taken."""
+        no_more_trials = budget.n_trials is not None and self.n_trials >= budget.n_trials
+        return no_more_trials or self.overruns(budget, running_seconds)
+
+    def overruns(self, budget: Budget, running_seconds: float = 0.0) -> bool:
+        """Whether a limit of time, energy or emissions is reached: trials that wait are not begun any more."""
         pairs = (
-            (self.n_trials, budget.n_trials),
             (self.wall_seconds + running_seconds, budget.wall_seconds),
             (self.energy_joules, budget.energy_joules),
             (self.emissions_grams, budget.emissions_grams),
         )
         return any(limit is not None and value >= limit for value, limit in pairs)
+
+
+def _seconds(start: datetime | None, end: datetime | None) -> float:
+    return 0.0 if start is None or end is None else (end - start).total_seconds()

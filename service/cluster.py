@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def local_cluster(n_workers: int) -> Iterator[Client]:
     if gpus and n_workers > len(gpus):
         raise InputError(f"workers must be 1..{len(gpus)}, the GPUs of this machine, got {n_workers}")
     with dask.config.set(_CONFIG), tempfile.TemporaryFile("w+") as log:
-        options = {"host": "127.0.0.1", "port": 0, "dashboard": False}
+        options = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"}
         cluster = SpecCluster(scheduler={"cls": Scheduler, "options": options}, silence_logs=logging.CRITICAL)
         client = Client(cluster, set_as_default=False)
         workers: list[subprocess.Popen[bytes]] = []
@@ -66,6 +67,8 @@ def remote_cluster(address: str) -> Iterator[Client]:
     Raises:
         InputError: nothing answers there.
     """
+    if not re.fullmatch(r"(tcp|tls)://[^\s:]+:\d+", address):
+        raise InputError(f"scheduler must be tcp://HOST:PORT or tls://HOST:PORT, got {address!r}")
     try:
         client = Client(address, timeout=10, set_as_default=False)
     except (OSError, ValueError) as error:
@@ -78,25 +81,38 @@ def remote_cluster(address: str) -> Iterator[Client]:
 
 def default_n_workers() -> int:
     """One worker a GPU, or one a core where there is no GPU."""
-    return len(gpu_uuids()) or os.cpu_count() or 1
+    return len(gpu_uuids()) or n_cores()
+
+
+def n_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def gpu_uuids() -> list[str]:
-    """UUIDs of the NVIDIA GPUs of this machine; empty without a driver."""
+    """UUIDs of the NVIDIA GPUs of this machine that CUDA_VISIBLE_DEVICES lets through; empty without a driver.
+
+    Its numbers are taken as NVML's, which are those of CUDA_DEVICE_ORDER=PCI_BUS_ID.
+    """
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
         return []
     try:
         handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
-        return [pynvml.nvmlDeviceGetUUID(handle) for handle in handles]
+        uuids = [pynvml.nvmlDeviceGetUUID(handle) for handle in handles]
     finally:
         pynvml.nvmlShutdown()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return uuids
+    wanted = [entry.strip() for entry in visible.split(",")]
+    return [uuid for i, uuid in enumerate(uuids) if any(w == str(i) or (w and uuid.startswith(w)) for w in wanted)]
 
 
 def _start_worker(address: str, index: int, n_workers: int, gpus: list[str], log: IO[str]) -> subprocess.Popen[bytes]:
     """Starts worker number `index`, pinned to its GPU by UUID, or to an equal share of the cores."""
-    n_threads = max(1, (os.cpu_count() or 1) // n_workers)
+    n_threads = max(1, n_cores() // n_workers)
     environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(n_threads))
     if gpus:
         environment["CUDA_VISIBLE_DEVICES"] = gpus[index]

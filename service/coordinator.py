@@ -6,23 +6,25 @@ import logging
 import math
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from service.budget import Spent
 from service.dispatch import Dispatcher
-from service.optimizer import Optimizer, Suggestion
-from service.optimizer.optimizer import Told
+from service.errors import ServiceError
+from service.optimizer import Optimizer, Suggestion, Told
 from service.schema import DEFAULT_EPOCHS, Study, StudyState, Trial, TrialState
 from service.store import Store
 from worker.schema import FailureKind, Recipe, TaskFacts, TrialResult, TrialSpec
 
 logger = logging.getLogger(__name__)
 DEFAULT_TRIAL_ID = "default"
-MAX_ATTEMPTS = 3
+MAX_LOST_WORKERS = 2
+# How often to look whether workers have come: nothing else tells.
+_WAKE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,8 @@ class Coordinator:
         self._ready: deque[Trial] = deque()
         self._running: dict[str, Trial] = {}
         self._untold: list[TrialResult] = []
+        self._n_lost: Counter[str] = Counter()
         self._asking = self._starved = self._stopping = False
-        self._error: Exception | None = None
         self._spent = Spent()
         self._started = time.monotonic()
 
@@ -84,26 +86,47 @@ class Coordinator:
         self._inbox.put(_Stop)
 
     def run(self) -> StudyState:
-        """Runs the study and returns the state it ended in: COMPLETED, or STOPPED after `stop`.
+        """Runs the study and returns the state it ended in.
+
+        COMPLETED, STOPPED after `stop`, or FAILED where trials were searched and none completed.
 
         Raises:
-            Exception: whatever the optimizer raised; the study is FAILED then.
+            ServiceError: the optimizer or the cluster failed; the study is FAILED then, and can be run again.
         """
-        self._recover()
         self._store.set_study_state(self._study.study_id, StudyState.RUNNING)
         self._started = time.monotonic()
+        try:
+            self._recover()
+            self._loop()
+        except Exception as error:  # whatever it was, the study must not stay RUNNING
+            self._end(StudyState.FAILED, f"{type(error).__name__}: {error}")
+            if isinstance(error, ServiceError):
+                raise
+            raise ServiceError(f"the study failed: {type(error).__name__}: {error}") from error
+        state = self._end(*self._verdict())
+        self._on_change()
+        return state
+
+    def _loop(self) -> None:
         while True:
             self._dispatch()
             self._think()
             self._on_change()
-            if self._stopping or not (self._running or self._ready or self._asking):
-                break
-            self._handle(self._inbox.get())
-        state = self._end()
-        self._on_change()
-        if self._error is not None:
-            raise self._error
-        return state
+            if self._stopping or self._is_done():
+                return
+            while not self._handle_next():
+                self._dispatch()
+
+    def _is_done(self) -> bool:
+        return not (self._running or self._asking or (self._ready and not self._is_overrun()))
+
+    def _handle_next(self) -> bool:
+        """Waits for a message and answers it; False where none came for a while."""
+        try:
+            self._handle(self._inbox.get(timeout=_WAKE_SECONDS))
+        except Empty:
+            return False
+        return True
 
     def _recover(self) -> None:
         """Brings optimizer, untold results and waiting trials to where the log ends."""
@@ -155,7 +178,12 @@ class Coordinator:
 
     def _dispatch(self) -> None:
         """Sends waiting trials while there are free slots."""
-        while self._ready and len(self._running) < self._dispatcher.n_slots() and not self._stopping:
+        if self._stopping or self._is_overrun():
+            return
+        n_slots = self._dispatcher.n_slots()
+        if self._ready and not n_slots and not self._running:
+            logger.warning("no worker is there; waiting for one")
+        while self._ready and len(self._running) < n_slots:
             trial = self._store.start_attempt(self._ready.popleft())
             self._running[trial.trial_id] = trial
             self._dispatcher.submit(self._spec(trial), self._inbox.put)
@@ -191,8 +219,7 @@ class Coordinator:
     def _asked(self, asked: _Asked) -> None:
         self._asking = False
         if asked.error is not None:
-            self._error, self._stopping = asked.error, True
-            return
+            raise ServiceError(f"the optimizer failed: {type(asked.error).__name__}: {asked.error}") from asked.error
         for result in asked.told:
             self._store.record_told(self._study.study_id, result.trial_id)
         if asked.suggestion is not None:
@@ -201,10 +228,12 @@ class Coordinator:
         self._starved = asked.suggestion is None
 
     def _finished(self, result: TrialResult) -> None:
-        trial = self._running.pop(result.trial_id, None)
-        if trial is None:
-            return
         self._spent.add(result.energy)
+        trial = self._running.get(result.trial_id)
+        if trial is None or trial.attempt != result.attempt:
+            self._store.finish_attempt(result, TrialState.FAILED)  # logged as late, whatever the state
+            return
+        del self._running[result.trial_id]
         state = self._state_after(result, trial)
         if not self._store.finish_attempt(result, state):
             return
@@ -217,23 +246,34 @@ class Coordinator:
         """A lost worker says nothing about the config: the trial is tried again, a few times."""
         if result.failure is None:
             return TrialState.COMPLETED
-        is_lost = result.failure.kind is FailureKind.WORKER_LOST
-        return TrialState.WAITING if is_lost and trial.attempt < MAX_ATTEMPTS else TrialState.FAILED
+        if result.failure.kind is not FailureKind.WORKER_LOST:
+            return TrialState.FAILED
+        self._n_lost[trial.trial_id] += 1
+        return TrialState.WAITING if self._n_lost[trial.trial_id] <= MAX_LOST_WORKERS else TrialState.FAILED
 
     def _is_spent(self) -> bool:
-        running_seconds = time.monotonic() - self._started
-        return self._spent.reaches(self._study.spec.budget, running_seconds)
+        return self._spent.reaches(self._study.spec.budget, time.monotonic() - self._started)
 
-    def _end(self) -> StudyState:
-        """Gives back what still runs and closes the study."""
+    def _is_overrun(self) -> bool:
+        return self._spent.overruns(self._study.spec.budget, time.monotonic() - self._started)
+
+    def _verdict(self) -> tuple[StudyState, str]:
+        """The state that the study ends in, and why."""
+        if self._stopping:
+            return StudyState.STOPPED, "stopped by the user"
+        searched = [t for t in self._store.trials(self._study.study_id) if not t.is_default]
+        if searched and not any(t.state is TrialState.COMPLETED for t in searched):
+            return StudyState.FAILED, "no trial of the search completed"
+        return StudyState.COMPLETED, "the budget is spent" if self._is_spent() else "the space is exhausted"
+
+    def _end(self, state: StudyState, reason: str) -> StudyState:
+        """Records results that came in the meantime, gives back what still runs and closes the study."""
+        while not self._inbox.empty():
+            message = self._inbox.get()
+            if isinstance(message, TrialResult):
+                self._finished(message)
         for trial in self._running.values():
-            self._store.give_back(trial, "the study was stopped")
-        if self._error is not None:
-            state, reason = StudyState.FAILED, repr(self._error)
-        elif self._stopping:
-            state, reason = StudyState.STOPPED, "stopped by the user"
-        else:
-            state, reason = StudyState.COMPLETED, "the budget is spent"
+            self._store.give_back(trial, reason)
         self._store.set_study_state(self._study.study_id, state, reason)
         return state
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from distributed import Client, Future
+from distributed.client import FutureCancelledError
+from distributed.scheduler import KilledWorker
 
 from service.errors import InputError, ServiceError
 from worker.schema import Failure, FailureKind, TaskFacts, TrialResult, TrialSpec
@@ -35,7 +37,11 @@ class Dispatcher(Protocol):
     """Runs trials somewhere and says when each is done."""
 
     def n_slots(self) -> int:
-        """How many trials can run at once, now."""
+        """How many trials can run at once, now; 0 while there is no worker.
+
+        Raises:
+            ServiceError: there never will be one again.
+        """
 
     def inspect(self, task: Task) -> TaskFacts:
         """What a worker knows of a data set and a network.
@@ -94,6 +100,8 @@ class DaskDispatcher:
             facts: TaskFacts = future.result()
         except ValueError as error:
             raise InputError(str(error)) from error
+        except (KilledWorker, FutureCancelledError) as error:
+            raise ServiceError("the worker was lost before the first trial") from error
         return facts
 
     def submit(self, spec: TrialSpec, done: Done) -> None:
@@ -129,7 +137,9 @@ class DaskDispatcher:
         )
 
     def _offers(self) -> list[dict[str, Any]]:
-        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        if self._client.status == "closed":
+            raise ServiceError("the Dask scheduler is gone; the same command goes on once it is back")
+        workers = self._client.scheduler_info(n_workers=-1).get("workers", {}).values()
         return [worker["resources"] for worker in workers]
 
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from service import pareto
 from service.schema import StudySpec, Trial, TrialState
-from worker.schema import Measurement
 
 _BY_TRUST = ("measured", "integrated", "estimated", "none")
 
@@ -26,8 +25,8 @@ class Volume:
 def comparable(spec: StudySpec, trials: Iterable[Trial]) -> list[Trial]:
     """COMPLETED trials at the maximum fidelity, the default left out, with every objective known by one method.
 
-    Where trials used several methods for an objective, only those of the most trusted one count, and of several
-    such the most frequent.
+    Where an objective was obtained in several ways, or its energy spent by several models of device, only the trials
+    of the most trusted way count, and of several such the most frequent.
     """
     kept = [
         t
@@ -91,13 +90,18 @@ def _values(trial: Trial, objectives: Iterable[str]) -> pareto.Costs:
 
 
 def _of_one_method(name: str, trials: list[Trial]) -> list[Trial]:
-    measurements = [m for t in trials if (m := t.measurement(name)) is not None]
-    if not measurements:
+    """Trials whose `name` was obtained in the best way: the most trusted quality, then the most frequent origin."""
+    origins = Counter(_origin(t, name) for t in trials)
+    if not origins:
         return trials
-    counts = Counter(m.method for m in measurements)
-    best = min(measurements, key=lambda m: (_trust(m), -counts[m.method])).method
-    return [t for t in trials if (m := t.measurement(name)) is not None and m.method == best]
+    best = min(origins, key=lambda origin: (_BY_TRUST.index(origin[0]), -origins[origin]))
+    return [t for t in trials if _origin(t, name) == best]
 
 
-def _trust(measurement: Measurement) -> int:
-    return _BY_TRUST.index(measurement.quality)
+def _origin(trial: Trial, name: str) -> tuple[str, str, str]:
+    """Quality and method of a figure, and for what a device spent also the device: two models are two rulers."""
+    measurement = trial.measurement(name)
+    assert measurement is not None and trial.result is not None
+    spent_here = name in ("energy", "emissions") and trial.result.energy is not None
+    device = trial.result.energy.device if spent_here and trial.result.energy else ""
+    return measurement.quality, measurement.method, device

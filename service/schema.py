@@ -67,7 +67,8 @@ class Budget(Frozen):
     Attributes:
         n_trials: evaluations, the default configuration's included.
         wall_seconds: during which a coordinator ran the study.
-        energy_joules: of all finished trials, failed ones included as far as their energy is known.
+        energy_joules: of all attempts, failed ones included, as far as their energy is known. Trials that run
+            when this, `wall_seconds` or `emissions_grams` is reached are finished.
         emissions_grams: likewise, in gCO2eq.
     """
 
@@ -86,7 +87,7 @@ class Budget(Frozen):
 class StudySpec(Frozen):
     """A study as its author wrote it; the presets are examples."""
 
-    name: str = Field(min_length=1, max_length=100)
+    name: str = Field(pattern=r"^\w[\w .-]{0,99}$")
     dataset: str
     network: str
     family: Literal["shift"] = "shift"
@@ -201,7 +202,7 @@ def _read(source: str) -> dict[str, Any]:
     if source in preset_names():
         text = resources.files("service.presets").joinpath(f"{source}.yaml").read_text()
     elif Path(source).is_file():
-        text = Path(source).read_text()
+        text = _read_text(Path(source))
     else:
         raise InputError(f"study must be a YAML file or a preset ({', '.join(preset_names())}), got {source!r}")
     try:
@@ -211,6 +212,13 @@ def _read(source: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InputError(f"{source} must hold a mapping of keys to values")
     return data
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"study {path} cannot be read: {error}") from error
 
 
 def _describe(error: ValidationError) -> str:

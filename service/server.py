@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import yaml
 from service.cluster import default_n_workers, local_cluster, remote_cluster
 from service.coordinator import Coordinator
 from service.dispatch import DaskDispatcher, Dispatcher, Task
-from service.errors import ConflictError
+from service.errors import ConflictError, InputError
 from service.optimizer import Optimizer
 from service.ranking import front
 from service.schema import Study, StudySpec, StudyState, Trial
@@ -45,7 +46,7 @@ def run_study(
     n_workers: int | None = None,
     scheduler: str | None = None,
     download: bool = False,
-    on_start: Callable[[Coordinator], None] = lambda _: None,
+    on_start: Callable[[Callable[[], None]], None] = lambda _: None,
     on_change: Callable[[StudyRun], None] = lambda _: None,
 ) -> StudyRun:
     """Runs a study to its end in the folder `out`, or goes on with the one that `out` holds.
@@ -56,11 +57,12 @@ def run_study(
         n_workers: processes on this machine; None is one per GPU, or one per core without GPUs.
         scheduler: address of a running Dask scheduler, used instead of processes of our own.
         download: a missing data set may be fetched.
-        on_start: is given the coordinator, to stop it from elsewhere.
+        on_start: is given a function that makes the run end soon, from any thread or a signal handler.
         on_change: is given the study after every change.
 
     Raises:
         InputError: a study that cannot be; no trial has been started then.
+        ServiceError: the optimizer or the cluster failed; what finished is kept, and running again goes on.
     """
     with open_study(spec, out) as (study, store):
         if study.state is not StudyState.COMPLETED:
@@ -79,7 +81,7 @@ def run_study(
                     on_change=lambda: on_change(_snapshot(study, store)),
                 )
                 _write_spec(study.spec, out)
-                on_start(coordinator)
+                on_start(coordinator.stop)
                 coordinator.run()
         return _snapshot(study, store)
 
@@ -117,18 +119,44 @@ def open_study(spec: StudySpec, out: Path) -> Iterator[tuple[Study, Store]]:
     """The study that the folder `out` holds, with its store; created from `spec` where there is none.
 
     Raises:
-        ConflictError: the folder holds another study.
+        ConflictError: the folder holds another study, or is being used.
+        InputError: the folder cannot be used.
     """
-    is_new = not (out / "study.sqlite").exists()
-    out.mkdir(parents=True, exist_ok=True)
-    with Store(out / "study.sqlite") as store:
-        existing = store.studies()
-        study = _adopt(existing[0], spec, out, store) if existing else store.create_study(spec)
+    with _locked(out):
+        is_new, is_empty = not (out / "study.sqlite").exists(), False
         try:
-            yield study, store
+            with Store(out / "study.sqlite") as store:
+                existing = store.studies()
+                study = _adopt(existing[0], spec, out, store) if existing else store.create_study(spec)
+                try:
+                    yield study, store
+                finally:
+                    is_empty = is_new and not store.trials(study.study_id)
         finally:
-            if is_new and not store.trials(study.study_id):
-                _discard(store, out)
+            if is_empty:
+                _discard(out)
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Holds the folder for this process alone; the kernel lets go of it however the process ends."""
+    path = out / ".lock"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = path.open("w")
+    except OSError as error:
+        raise InputError(f"out: {out} is no folder that can be written: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConflictError(f"out: {out} is being used by another run") from error
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                out.rmdir()  # where nothing is left in it
 
 
 def _adopt(study: Study, spec: StudySpec, out: Path, store: Store) -> Study:
@@ -144,13 +172,10 @@ def _adopt(study: Study, spec: StudySpec, out: Path, store: Store) -> Study:
     return store.study(study.study_id)
 
 
-def _discard(store: Store, out: Path) -> None:
+def _discard(out: Path) -> None:
     """Removes a study that never began, so that a corrected one may take the folder."""
-    store.close()
-    for path in out.glob("study.sqlite*"):
+    for path in out.glob("study.*"):
         path.unlink()
-    if not any(out.iterdir()):
-        out.rmdir()
 
 
 def _snapshot(study: Study, store: Store) -> StudyRun:

@@ -11,7 +11,8 @@ from ConfigSpace import (
     InCondition,
     Integer,
 )
-from ConfigSpace.hyperparameters import Hyperparameter
+from ConfigSpace.hyperparameters import Hyperparameter, UniformFloatHyperparameter
+from pydantic import ValidationError
 
 from service.errors import InputError
 from service.schema import DEFAULT_EPOCHS, Fidelity, StudySpec
@@ -107,10 +108,44 @@ def _custom_space(spec: StudySpec, serialized: dict[str, Any], n_layers: int) ->
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"space: no ConfigSpace JSON object ({reason})") from error
-    knobs = {hp.name for hp in _knobs(n_layers)} - set(spec.fidelity.knobs if spec.fidelity else ())
-    allowed = {*Recipe.model_fields, *knobs}
-    for name in space:
-        if name not in allowed:
-            raise InputError(f"space: hyperparameter {name!r} is unknown; allowed are {', '.join(sorted(allowed))}")
+    if len(space) == 0:
+        raise InputError("space: the ConfigSpace JSON object holds no hyperparameter")
+    taken = spec.fidelity.knobs if spec.fidelity else ()
+    knobs = {name: most for name, most in (("shift_depth", n_layers), ("epochs", None)) if name not in taken}
+    for hp in space.values():
+        if hp.name in knobs:
+            _check_bounds(hp, knobs[hp.name])
+        elif hp.name in Recipe.model_fields:
+            _check_values(hp)
+        else:
+            allowed = ", ".join(sorted({*Recipe.model_fields, *knobs}))
+            raise InputError(f"space: hyperparameter {hp.name!r} is unknown; allowed are {allowed}")
     space.seed(spec.seed)
     return space
+
+
+def _extremes(hp: Hyperparameter[Any, Any]) -> list[Any]:
+    """The values of a hyperparameter that bound all others, or all of them where they have no order."""
+    if hasattr(hp, "lower") and hasattr(hp, "upper"):
+        return [hp.lower, hp.upper]
+    return list(getattr(hp, "choices", getattr(hp, "sequence", [getattr(hp, "value", None)])))
+
+
+def _check_bounds(hp: Hyperparameter[Any, Any], most: int | None) -> None:
+    """Refuses a knob that is not a whole number from 1 to `most`."""
+    values = _extremes(hp)
+    is_whole = not isinstance(hp, UniformFloatHyperparameter) and all(isinstance(v, int) for v in values)
+    if not is_whole or min(values) < 1 or (most is not None and max(values) > most):
+        allowed = "1 or more" if most is None else f"1..{most}"
+        raise InputError(f"space: {hp.name} must be whole numbers, {allowed}, got {values[0]}..{values[-1]}")
+
+
+def _check_values(hp: Hyperparameter[Any, Any]) -> None:
+    """Refuses a hyperparameter with values that no training run has."""
+    if isinstance(hp, UniformFloatHyperparameter) and Recipe.model_fields[hp.name].annotation is int:
+        raise InputError(f"space: {hp.name} must be whole numbers, got a float range")
+    for value in _extremes(hp):
+        try:
+            Recipe.model_validate({hp.name: value})
+        except ValidationError as error:
+            raise InputError(f"space: {hp.name}: {error.errors()[0]['msg']}, got {value!r}") from error

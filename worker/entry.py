@@ -12,21 +12,23 @@ import traceback
 from os import getpid
 
 from worker.errors import ConfigurationError, DivergedError
-from worker.schema import Failure, FailureKind, TaskFacts, TrialResult, TrialSpec
+from worker.schema import EnergyReport, Failure, FailureKind, TaskFacts, TrialResult, TrialSpec
 
 
 def run_trial(spec: TrialSpec) -> TrialResult:
     """Trains and evaluates one network and returns what came of it; never raises an exception of the trial."""
     started = time.monotonic()
+    spent: list[EnergyReport] = []
     try:
         from worker.trial import run  # torch is loaded here, on the worker only
 
-        result = run(spec)
+        result = run(spec, spent.append)
     except Exception as error:  # noqa: BLE001 - a failed trial is a result
         result = TrialResult(
             study_id=spec.study_id,
             trial_id=spec.trial_id,
             attempt=spec.attempt,
+            energy=spent[-1] if spent else None,
             failure=_as_failure(error),
         )
     return result.model_copy(

@@ -22,9 +22,9 @@ OptimizerName = Literal["sgd", "adam", "adamw", "adadelta", "adagrad", "rmsprop"
 
 
 class Frozen(BaseModel):
-    """What crosses a process: immutable, and an unknown key is an error."""
+    """What crosses a process: immutable, every number finite, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Recipe(Frozen):
@@ -126,6 +126,7 @@ class TrialResult(Frozen):
 
     Attributes:
         objectives: by name: `error`, `deployment_energy`, `energy`, `emissions`.
+        int8_deployment_energy: of the same network with 8-bit multiplications, to compare with.
         training_loss: mean loss of each epoch.
         duration_seconds: of the whole attempt, data loading included.
     """
@@ -134,6 +135,7 @@ class TrialResult(Frozen):
     trial_id: str
     attempt: int
     objectives: dict[str, Measurement] = Field(default_factory=dict)
+    int8_deployment_energy: Measurement | None = None
     energy: EnergyReport | None = None
     training_loss: tuple[float, ...] = ()
     duration_seconds: float = 0.0

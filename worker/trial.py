@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from shiftlayers import ShiftConfig, convert_to_shift, estimate_cost, shiftable_layers
+from shiftlayers import CostEstimate, ShiftConfig, convert_to_shift, estimate_cost, shiftable_layers
 from worker.data import Dataset, Split, fetch_dataset, load_dataset
 from worker.energy.devices import describe, gpu_uuid, pick_device, synchronize
 from worker.energy.meter import EnergyMeter
@@ -26,8 +27,12 @@ from worker.schema import (
 from worker.train import evaluate, train
 
 
-def run(spec: TrialSpec) -> TrialResult:
+def run(spec: TrialSpec, on_energy: Callable[[EnergyReport], None] = lambda _: None) -> TrialResult:
     """Trains and evaluates the network of `spec`.
+
+    Args:
+        spec: what to train.
+        on_energy: is given what training and evaluation spent, also where they fail.
 
     Raises:
         ConfigurationError: the data set, the network or the shift depth does not exist.
@@ -40,9 +45,12 @@ def run(spec: TrialSpec) -> TrialResult:
     train_split, validation = _to_device(data.train, device), _to_device(data.validation, device)
     meter = make_meter(device)
     generator = torch.Generator().manual_seed(spec.seed)
-    with meter:
-        losses = train(model, train_split, spec.recipe, spec.epochs, generator, augment=data.augment)
-        error = evaluate(model, validation, spec.recipe.test_batch_size)
+    try:
+        with meter:
+            losses = train(model, train_split, spec.recipe, spec.epochs, generator, augment=data.augment)
+            error = evaluate(model, validation, spec.recipe.test_batch_size)
+    finally:
+        on_energy(meter.report())
     if spec.model_path is not None:
         _save(model, Path(spec.model_path))
     return TrialResult(
@@ -50,6 +58,7 @@ def run(spec: TrialSpec) -> TrialResult:
         trial_id=spec.trial_id,
         attempt=spec.attempt,
         objectives=measure_objectives(error, model, data, meter.report()),
+        int8_deployment_energy=_analytic(estimate_cost(model, data.image_shape).twin("int8")),
         energy=meter.report(),
         training_loss=losses,
     )
@@ -115,10 +124,9 @@ def make_meter(device: torch.device) -> EnergyMeter:
 
 def measure_objectives(error: float, model: nn.Module, data: Dataset, energy: EnergyReport) -> dict[str, Measurement]:
     """Every objective of a trained network, each with its method, quality and unit."""
-    deployment = estimate_cost(model, data.image_shape).total_joules
     return {
         "error": Measurement(value=error, unit="ratio", method="evaluation", quality="measured"),
-        "deployment_energy": Measurement(value=deployment, unit="J / image", method="analytic", quality="estimated"),
+        "deployment_energy": _analytic(estimate_cost(model, data.image_shape)),
         "energy": Measurement(value=energy.joules, unit="J", method=energy.method, quality=energy.quality),
         "emissions": Measurement(
             value=energy.emissions_grams,
@@ -128,6 +136,10 @@ def measure_objectives(error: float, model: nn.Module, data: Dataset, energy: En
             quality="estimated" if energy.emissions_grams is not None else "none",
         ),
     }
+
+
+def _analytic(cost: CostEstimate) -> Measurement:
+    return Measurement(value=cost.total_joules, unit="J / image", method="analytic", quality="estimated")
 
 
 def _to_device(split: Split, device: torch.device) -> Split:

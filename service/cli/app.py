@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from service.cli.live import LiveView
-from service.coordinator import Coordinator
 from service.errors import ServiceError
 from service.report import write_files
-from service.schema import Budget, StudySpec, StudyState, preset_names
+from service.schema import StudySpec, StudyState, preset_names
 from service.server import run_study
 
 INTERRUPTED = 130
@@ -61,11 +63,12 @@ def run(
     write_files(folder, finished.study, finished.trials)
     view.conclude(finished, folder)
     if finished.study.state is StudyState.STOPPED:
-        typer.echo(
-            f"Stopped. Every finished trial is kept; go on with: greenshift run {folder}/study.yaml --out {folder}",
-            err=True,
-        )
+        again = ["greenshift", "run", str(folder / "study.yaml"), "--out", str(folder)]
+        again += [] if scheduler is None else ["--scheduler", scheduler]
+        typer.echo(f"Stopped. Every finished trial is kept; go on with: {shlex.join(again)}", err=True)
         raise typer.Exit(INTERRUPTED)
+    if finished.study.state is StudyState.FAILED:
+        raise ServiceError(f"no trial of the search completed; {folder}/trials.csv says why")
 
 
 @app.command()
@@ -78,6 +81,8 @@ def presets() -> None:
 
 def main() -> NoReturn:
     """Runs the command line; errors of the service end as one message and their exit code."""
+    # Dask tells of every connection that ends; what matters of that becomes an error of ours.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
         app()
     except ServiceError as error:
@@ -85,28 +90,29 @@ def main() -> NoReturn:
             print(f"error: {line}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)  # noqa: T201
         sys.exit(INTERRUPTED)
     sys.exit(0)
 
 
 def _adjusted(spec: StudySpec, data_dir: Path | None, n_trials: int | None, seed: int | None) -> StudySpec:
     """The study with the options of the command line on top."""
-    changes: dict[str, object] = {}
+    study = spec.model_dump(mode="json")
     if data_dir is not None:
-        changes["data_dir"] = str(data_dir.resolve())
+        study["data_dir"] = str(data_dir.resolve())
     if n_trials is not None:
-        changes["budget"] = Budget(**(spec.budget.model_dump() | {"n_trials": n_trials}))
+        study["budget"]["n_trials"] = n_trials
     if seed is not None:
-        changes["seed"] = seed
-    return spec.model_copy(update=changes)
+        study["seed"] = seed
+    return StudySpec.load(study)
 
 
-def _stop_on_signal(coordinator: Coordinator) -> None:
+def _stop_on_signal(stop: Callable[[], None]) -> None:
     """The first Ctrl-C or SIGTERM ends the study cleanly; a second one ends the program at once."""
 
     def handle(number: int, _frame: object) -> None:
         signal.signal(number, signal.default_int_handler)
-        coordinator.stop()
+        stop()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handle)

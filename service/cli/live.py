@@ -12,7 +12,7 @@ from rich.text import Text
 
 from service.ranking import dominators, volume
 from service.report.tables import shown_objectives
-from service.report.words import CAVEAT, amount, provenance, recipe, title
+from service.report.words import amount, caveat, int8_baseline, provenance, recipe, title
 from service.schema import StudySpec, Trial, TrialState
 from service.server import StudyRun
 
@@ -64,11 +64,12 @@ class LiveView:
         """Prints the result: the table, how its figures came about, and where the files are."""
         console = self._console
         console.print(front_table(run, None))
-        console.print(CAVEAT, highlight=False)
+        console.print(caveat(run.trials), highlight=False)
         beaten = dominators(self._spec, run.trials, ["error", "deployment_energy"])
         console.print(
-            f"On the front: {len(run.front)} networks, {len(beaten)} of them better than the default configuration "
-            "in both error and deployment energy.",
+            f"On the front: {len(run.front)} networks; {len(beaten)} of them dominate the default configuration in "
+            f"validation error and deployment energy. With 8-bit multiplications in place of shifts the network is "
+            f"estimated at {amount(int8_baseline(run.trials))}.",
             highlight=False,
         )
         console.print(self._status(run))
@@ -85,7 +86,8 @@ class LiveView:
         ]
         found = volume(self._spec, run.trials)
         if found is not None:
-            parts.append(f"{len(run.front)} on the front, hypervolume {found.hypervolume:.3g}")
+            point = ", ".join(f"{value:.3g}" for value in found.reference_point.values())
+            parts.append(f"{len(run.front)} on the front, hypervolume {found.hypervolume:.3g} from ({point})")
         return Text(", ".join(parts))
 
     def _line(self, trial: Trial, run: StudyRun) -> str:

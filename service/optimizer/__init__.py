@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from service.optimizer.optimizer import Optimizer, Suggestion
+from service.optimizer.optimizer import Optimizer, Suggestion, Told
 
-__all__ = ["Optimizer", "Suggestion"]
+__all__ = ["Optimizer", "Suggestion", "Told"]

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from service.ranking import dominators, front, volume
 from service.report.tables import shown_objectives
-from service.report.words import CAVEAT, amount, provenance, recipe, title
+from service.report.words import amount, caveat, int8_baseline, provenance, recipe, title
 from service.schema import Study, Trial, TrialState
 
 _PACKAGES = ("greenshift", "torch", "smac", "distributed", "codecarbon")
@@ -51,7 +51,8 @@ def write_page(path: Path, study: Study, trials: list[Trial], picture: Path) -> 
         trials=[_row(trial, objectives) for trial in trials],
         n_dominating=len(dominators(spec, trials, ["error", "deployment_energy"])),
         volume=volume(spec, trials),
-        caveat=CAVEAT,
+        caveat=caveat(trials),
+        int8=amount(int8_baseline(trials)),
         states=Counter(str(trial.state) for trial in trials),
         n_full=sum(t.is_full and t.state is TrialState.COMPLETED for t in trials),
         ledger=_ledger(trials),

@@ -23,9 +23,11 @@ def write_picture(path: Path, spec: StudySpec, trials: list[Trial]) -> None:
     others = comparable(spec, trials)
     best = sorted(front(spec, trials), key=lambda t: t.value(x) or 0.0)
     _scatter(axes, others, x, y, marker="o", color="#b0b8c0", s=22, label="other networks")
+    # Only between two costs does nothing lie between the points of a front.
+    joins = len(spec.objectives) == 2 and set(spec.objectives.values()) == {"minimize"}
     axes.plot(
         [t.value(x) for t in best], [t.value(y) for t in best],  # type: ignore[arg-type]
-        "o-", drawstyle="steps-post", color="#12805c", markersize=8, linewidth=1.5, label="Pareto front",
+        "o-" if joins else "o", drawstyle="steps-post", color="#12805c", markersize=8, label="Pareto front",
     )  # fmt: skip
     default = [t for t in trials if t.is_default and t.value(x) is not None]
     _scatter(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from service.schema import Trial
-from worker.schema import Measurement
+from worker.schema import Measurement, Recipe
 
 _TITLES = {
-    "error": "error",
+    "error": "validation error",
     "energy": "energy",
     "emissions": "emissions",
     "deployment_energy": "deployment energy",
@@ -43,14 +43,31 @@ def provenance(objective: str, trials: Iterable[Trial]) -> str:
 
 def recipe(trial: Trial) -> str:
     """The config's main traits, such as `deepshift-q w4 a4+4 adam`: weight bits, activation bits, optimizer."""
-    config = trial.config
-    activations = f"{config.get('activation_integer_bits')}+{config.get('activation_fraction_bits')}"
-    return f"{config.get('quantizer')} w{config.get('weight_bits')} a{activations} {config.get('optimizer')}"
+    config = Recipe().model_dump() | trial.config
+    activations = f"{config['activation_integer_bits']}+{config['activation_fraction_bits']}"
+    return f"{config['quantizer']} w{config['weight_bits']} a{activations} {config['optimizer']}"
 
 
-# Said wherever a person reads an energy.
-CAVEAT = (
-    "Energy is what this machine spent on training and evaluation, where shifts are simulated by ordinary arithmetic: "
-    "it cannot show what shift hardware would save. Deployment energy is an analytic estimate for one image on "
-    "45 nm shift-and-add hardware."
+def int8_baseline(trials: Iterable[Trial]) -> Measurement | None:
+    """Deployment energy of the network with 8-bit multiplications in place of shifts, the same for every trial."""
+    return next((t.result.int8_deployment_energy for t in trials if t.result and t.result.int8_deployment_energy), None)
+
+
+def caveat(trials: Iterable[Trial]) -> str:
+    """What a person must know before reading the energies of `trials`."""
+    reports = [t.result.energy for t in trials if t.result and t.result.energy and t.result.energy.joules is not None]
+    devices = ", ".join(sorted({r.device for r in reports})) or "no device"
+    if not reports:
+        origin = "Energy is unknown: nothing on the workers could be read."
+    elif all(r.quality == "estimated" for r in reports):
+        origin = f"Energy is estimated by a model of {devices}, not measured: it grows with the load of the machine."
+    else:
+        origin = f"Energy is what {devices} spent on training and evaluation."
+    return f"{origin} {_SIMULATED}"
+
+
+_SIMULATED = (
+    "Shifts are simulated there by ordinary arithmetic, so it cannot show what shift hardware would save. Deployment "
+    "energy is an analytic estimate for one image on 45 nm shift-and-add hardware. Errors are on the validation split "
+    "that the search has seen; nothing has looked at the test split."
 )

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import Connection, Row, create_engine, event, insert, select, update
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import StaticPool
 
-from service.errors import ServiceError
+from service.errors import InputError, ServiceError
 from service.schema import Budget, Study, StudySpec, StudyState, Trial, TrialState
 from service.store.tables import events, metadata, studies, trials
 from worker.schema import TrialResult
@@ -38,6 +39,9 @@ class Store:
 
     Args:
         path: the file, created if missing; None keeps everything in memory.
+
+    Raises:
+        InputError: the file is something else, or cannot be written.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -46,7 +50,10 @@ class Store:
         else:
             self._engine = create_engine(f"sqlite:///{path}")
         event.listen(self._engine, "connect", _configure)
-        metadata.create_all(self._engine)
+        try:
+            metadata.create_all(self._engine)
+        except DatabaseError as error:
+            raise InputError(f"{path} is no store of studies: {error.orig}") from error
 
     def close(self) -> None:
         """Gives back all connections."""
@@ -126,6 +133,7 @@ class Store:
                     trial_id=trial.trial_id,
                     state=trial.state,
                     attempt=trial.attempt,
+                    added=seq,
                     seq=seq,
                     trial=document,
                 )
@@ -139,7 +147,7 @@ class Store:
         return self.trial(trial.study_id, trial.trial_id)
 
     def finish_attempt(self, result: TrialResult, state: TrialState) -> bool:
-        """Records the result of an attempt and moves its trial to `state`; True exactly once a trial.
+        """Records the result of an attempt and moves its trial to `state`; True exactly once an attempt.
 
         WAITING gives the trial back for another attempt. A late or repeated result is logged and changes nothing.
         """
@@ -185,7 +193,7 @@ class Store:
         if state is not None:
             query = query.where(trials.c.state == state)
         with self._engine.connect() as connection:
-            return [_trial(row) for row in connection.execute(query.order_by(trials.c.trial_id))]
+            return [_trial(row) for row in connection.execute(query.order_by(trials.c.added))]
 
     def events(self, study_id: str, after: int = 0) -> list[Event]:
         """The log of a study after `seq` number `after`."""

@@ -38,6 +38,8 @@ trials = Table(
     Column("trial_id", String(32), primary_key=True),
     Column("state", String(16), nullable=False),
     Column("attempt", Integer, nullable=False),
+    # `seq` of the event that added the trial, and of the last one about it.
+    Column("added", Integer, nullable=False),
     Column("seq", Integer, nullable=False),
     Column("trial", JSON, nullable=False),
     Column("result", JSON),
