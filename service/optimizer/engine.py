@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,18 @@ from service.optimizer.promotion import pick_spread
 
 # So many repetitions in a row mean that a space has no further config.
 _MAX_REPEATED = 1000
+
+
+def plain(config: Configuration) -> dict[str, Any]:
+    """Values of the active hyperparameters as Python's own types, so that they survive JSON."""
+    return {
+        name: value.item() if isinstance(value, np.generic) else value for name, value in sorted(dict(config).items())
+    }
+
+
+def config_key(config: Configuration) -> str:
+    """Tells configs apart by their values: an array made of values that ConfigSpace has rounded is another one."""
+    return json.dumps(plain(config))
 
 
 class ExhaustedError(Exception):
@@ -111,6 +124,8 @@ class SmacEngine:
         )
         # SMAC's default incumbent selection asserts with more than one objective; the front is computed by us.
         hyperband = _FrontHyperband if tamed else Hyperband
+        self._highest, self._seed = fidelity[1], seed
+        self._asked_in_full: set[str] = set()
         self._selector = _Selector(scenario, **_selector_options(space, n_trials, tamed=tamed))
         parts: dict[str, Any] = _light_parts(scenario) if tamed else {}
         self._smac = _SilentFacade(
@@ -131,11 +146,26 @@ class SmacEngine:
         try:
             info = self._smac.ask()
         except (ConfigurationSpaceExhaustedException, StopIteration) as error:
-            raise ExhaustedError from error
-        assert info.budget is not None and info.seed is not None
-        return Proposal(info.config, info.budget, info.seed)
+            proposal = self._leftover()
+            if proposal is None:
+                raise ExhaustedError from error
+        else:
+            assert info.budget is not None and info.seed is not None
+            proposal = Proposal(info.config, info.budget, info.seed)
+        if proposal.fidelity == self._highest:
+            self._asked_in_full.add(config_key(proposal.config))
+        return proposal
+
+    def _leftover(self) -> Proposal | None:
+        """A config that SMAC sampled for a bracket which it could not fill, at full fidelity."""
+        for key, config in self._selector.given.items():
+            if key not in self._asked_in_full:
+                return Proposal(config, self._highest, self._seed)
+        return None
 
     def tell(self, proposal: Proposal, costs: list[float], *, failed: bool) -> None:
+        if failed and isinstance(self._smac.intensifier, _FrontHyperband):
+            self._smac.intensifier.failed.add((config_key(proposal.config), proposal.fidelity))
         # Seed and fidelity go back exactly as they came: a rounded one would be another trial to SMAC.
         info = TrialInfo(proposal.config, seed=proposal.seed, budget=proposal.fidelity)
         status = StatusType.CRASHED if failed else StatusType.SUCCESS
@@ -177,31 +207,32 @@ class _Selector(ConfigSelector):
 
     Attributes:
         replayed: configs to give out before any of its own; no model is trained while there are some.
+        given: all configs given out, in order.
         always_retrain: SMAC redraws ParEGO's weights every cycle but trains its forest only when the number of
             rows changed, so that the new weights would have no effect.
     """
 
     replayed: deque[Configuration]
+    given: dict[str, Configuration]
     always_retrain = False
 
     def __init__(self, scenario: Scenario, **options: Any) -> None:
         super().__init__(scenario, **options)
-        self.replayed = deque()
+        self.replayed, self.given = deque(), {}
 
     def __iter__(self) -> Iterator[Configuration]:
         """Logged configs first, then SMAC's own; none twice, else a rung would have fewer configs than it counts."""
         live = super().__iter__()
-        given: set[bytes] = set()
         n_repeated = 0
         while n_repeated < _MAX_REPEATED:
             is_logged = bool(self.replayed)
             config = self.replayed.popleft() if is_logged else next(live)
-            key = config.get_array().tobytes()
-            if key in given:
+            key = config_key(config)
+            if key in self.given:
                 n_repeated += 1
                 continue
             n_repeated = 0
-            given.add(key)
+            self.given[key] = config
             yield config
         raise ConfigurationSpaceExhaustedException
 
@@ -222,7 +253,14 @@ class _FrontHyperband(Hyperband):
     """Hyperband that promotes whole fronts, the best first, and thins out only the last one.
 
     SMAC sorts all that it selected by crowding distance, which drops non-dominated configs for dominated ones.
+
+    Attributes:
+        failed: configs that failed, with the fidelity; whatever cost stands in for them, they go on last.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.failed: set[tuple[str, float]] = set()
 
     def _get_best_configs(
         self, configs: list[Configuration], bracket: int, stage: int, from_keys: list[Any]
@@ -232,6 +270,8 @@ class _FrontHyperband(Hyperband):
         if not best:
             return best
         costs = np.array([self.runhistory.average_cost(c, from_keys) for c in configs])
+        fidelity = from_keys[0].budget
+        costs[[(config_key(c), fidelity) in self.failed for c in configs]] = 2 * np.abs(costs).max() + 1
         return [configs[i] for i in pick_spread(costs, len(best))]
 
 

@@ -11,7 +11,7 @@ import moocore
 import numpy as np
 from ConfigSpace import Configuration, ConfigurationSpace
 
-from service.optimizer.engine import Engine, ExhaustedError, Proposal, RandomEngine, SmacEngine
+from service.optimizer.engine import Engine, ExhaustedError, Proposal, RandomEngine, SmacEngine, config_key, plain
 
 Config = dict[str, Any]
 Direction = Literal["minimize", "maximize"]
@@ -87,7 +87,7 @@ class Optimizer:
         self._open: dict[str, Proposal] = {}
         self._suggestions: dict[str, Suggestion] = {}
         self._results: list[tuple[Suggestion, dict[str, float]]] = []
-        self._latest: dict[bytes, Suggestion] = {}
+        self._latest: dict[str, Suggestion] = {}
 
     def ask(self) -> Suggestion | None:
         """The next evaluation, or None: nothing to do until a tell, or never again.
@@ -168,11 +168,16 @@ class Optimizer:
                 self.tell(event.trial_id, event.objectives, failure=event.failure)
                 continue
             asked = self.ask()
-            if asked is None or (asked.trial_id, asked.fidelity) != (event.trial_id, event.fidelity):
+            if asked is None or not self._is_same(asked, event):
                 raise ValueError(f"the log does not replay: expected {event}, got {asked}")
             # The log's own values: an array turned back into values may differ in the last bit.
             self._suggestions[event.trial_id] = event
-            self._latest[_key(self._open[event.trial_id].config)] = event
+            self._latest[config_key(self._open[event.trial_id].config)] = event
+
+    def _is_same(self, asked: Suggestion, logged: Suggestion) -> bool:
+        config = self._open[asked.trial_id].config
+        same_config = config_key(config) == config_key(self._canonical(logged.config))
+        return same_config and (asked.trial_id, asked.fidelity) == (logged.trial_id, logged.fidelity)
 
     def _make_engine(self, optimizer: str, eta: int, seed: int) -> Engine:
         if optimizer == "random":
@@ -190,14 +195,15 @@ class Optimizer:
         )
 
     def _suggest(self, proposal: Proposal) -> Suggestion:
-        key = _key(proposal.config)
+        key = config_key(proposal.config)
         before = self._latest.get(key)
         fidelity = float(round(proposal.fidelity)) if self._integer else proposal.fidelity
+        is_promoted = before is not None and before.fidelity < fidelity
         suggestion = Suggestion(
             trial_id=f"{len(self._suggestions) + 1:05d}",
-            config=before.config if before else _plain(proposal.config),
+            config=before.config if before else plain(proposal.config),
             fidelity=fidelity,
-            promoted_from=before.trial_id if before else None,
+            promoted_from=before.trial_id if before and is_promoted else None,
         )
         self._latest[key] = suggestion
         return suggestion
@@ -240,12 +246,3 @@ def _check_fidelity(fidelity: tuple[float, float] | None) -> tuple[float, float]
     if not 0 < lowest <= highest:
         raise ValueError(f"fidelity must be (lowest, highest) with 0 < lowest, got {fidelity}")
     return float(lowest), float(highest)
-
-
-def _key(config: Configuration) -> bytes:
-    return config.get_array().tobytes()
-
-
-def _plain(config: Configuration) -> Config:
-    """Values as Python's own types, so that they survive JSON."""
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in dict(config).items()}

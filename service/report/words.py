@@ -13,7 +13,7 @@ _TITLES = {
     "emissions": "emissions",
     "deployment_energy": "deployment energy",
 }
-_SCALES = ((1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
+_SCALES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 
 
 def title(objective: str) -> str:
@@ -27,8 +27,11 @@ def amount(measurement: Measurement | None) -> str:
         return "unknown"
     if measurement.unit == "ratio":
         return f"{measurement.value:.4f}"
-    scale, prefix = next((pair for pair in _SCALES if abs(measurement.value) >= pair[0]), _SCALES[-1])
-    return f"{measurement.value / scale:.3g} {prefix}{measurement.unit}"
+    # Rounded first, so that 999.7 becomes 1 k and not 1000.
+    value = float(f"{measurement.value:.3g}")
+    scale, prefix = next((pair for pair in _SCALES if abs(value) >= pair[0]), _SCALES[-1])
+    digits = f"{value / scale:.3g}"
+    return f"{digits if 'e' not in digits else f'{value / scale:,.0f}'} {prefix}{measurement.unit}"
 
 
 def provenance(objective: str, trials: Iterable[Trial]) -> str:

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from service.cli import main
+from tests.service.processes import greenshift
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Call = Callable[..., Done]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
+    """Runs a command in this process and in an empty folder, which is much faster than a process of its own."""
+
+    def call(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["greenshift", *arguments])
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.delenv("GREENSHIFT_DATA_DIR", raising=False)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Done(int(ended.value.code or 0), *capsys.readouterr())
+
+    return call
+
+
+def assert_refused(done: Done, *said: str) -> None:
+    """Bad input: exit code 2, a short message and no traceback."""
+    assert done.returncode == 2, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert 1 <= len(lines) <= 6
+    assert "Traceback" not in done.stderr
+    assert [word for word in said if word not in done.stderr] == []
+
+
+def study_file(folder: Path, *lines: str) -> str:
+    path = folder / "study.yaml"
+    text = """\
+name: toy
+dataset: digits
+network: resnet8
+objectives: {error: minimize, deployment_energy: minimize}
+fidelity: {name: shift_depth, min_fidelity: 3, max_fidelity: 10}
+budget: {n_trials: 4}
+"""
+    path.write_text(text + "".join(f"{line}\n" for line in lines))
+    return str(path)
+
+
+def run_for_real(*arguments: str, cwd: Path) -> Done:
+    done = greenshift(*arguments, cwd=cwd)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def test_presets_lists_three_studies(tmp_path: Path) -> None:
+    done = run_for_real("presets", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["cifar10-resnet20", "digits", "fashion-mnist"]
+
+
+def test_the_console_script_stands_beside_the_interpreter() -> None:
+    assert (Path(sys.executable).parent / "greenshift").is_file()
+
+
+@pytest.mark.parametrize(("arguments", "said"), [(["--help"], "presets"), (["run", "--help"], "--n-trials")])
+def test_help_is_no_error(call: Call, arguments: list[str], said: str) -> None:
+    done = call(*arguments)
+    assert done.returncode == 0
+    assert said in done.stdout
+
+
+def test_an_unknown_preset_is_refused(tmp_path: Path) -> None:
+    done = run_for_real("run", "nonsense", "--out", "out", cwd=tmp_path)
+    assert_refused(done, "nonsense", "digits")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_key_is_refused(call: Call, tmp_path: Path) -> None:
+    assert_refused(call("run", study_file(tmp_path, "colour: red"), "--out", "out"), "colour", "unknown key")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "digits", "--colour"],
+        ["run"],
+        ["walk"],
+        ["run", "digits", "--workers", "0"],
+        ["run", "digits", "--n-trials", "many"],
+        ["run", "digits", "--seed", "-1"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_line_is_refused(call: Call, tmp_path: Path, arguments: list[str]) -> None:
+    assert_refused(call(*arguments))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_seed_that_a_study_file_could_not_have_is_refused(call: Call) -> None:
+    assert_refused(call("run", "digits", "--seed", str(2**40), "--workers", "1", "--n-trials", "1"), "seed")
+
+
+def test_a_data_folder_that_nobody_named_is_refused_before_any_trial(tmp_path: Path) -> None:
+    done = run_for_real("run", "fashion-mnist", "--workers", "1", "--out", "out", cwd=tmp_path)
+    assert_refused(done, "data_dir", "GREENSHIFT_DATA_DIR")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_data_folder_is_refused_and_files_of_others_stay(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert_refused(call("run", "fashion-mnist", "--data-dir", "nowhere", "--workers", "1", "--out", "."), "nowhere")
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_fidelity_deeper_than_the_network_is_refused_before_any_trial(call: Call, tmp_path: Path) -> None:
+    path = Path(study_file(tmp_path))
+    path.write_text(path.read_text().replace("max_fidelity: 10", "max_fidelity: 11"))
+    assert_refused(call("run", str(path), "--workers", "1", "--out", "out"), "fidelity.max_fidelity", "1..10", "11")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_out_that_is_a_file_is_refused(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    assert_refused(call("run", "digits", "--out", "out"), "out")
+    assert (tmp_path / "out").read_text() == "mine"

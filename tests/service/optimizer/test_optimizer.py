@@ -1,0 +1,353 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.optimizer import Optimizer, Suggestion
+from service.optimizer.optimizer import Told
+from service.pareto import dominates
+from service.space import build_space
+from tests.service.fakes import N_LAYERS, study_spec
+from tests.service.optimizer.toy import drive, make_optimizer, score, six_configs
+
+# SMAC as it comes takes seconds to train its forest: its studies are shorter.
+N_TRIALS = {"greenshift": 30, "smac-default": 12, "random": 30}
+every_kind = pytest.mark.parametrize("kind", list(N_TRIALS))
+Log = list[Suggestion | Told]
+
+
+def asked(optimizer: Optimizer) -> Suggestion:
+    suggestion = optimizer.ask()
+    assert suggestion is not None
+    return suggestion
+
+
+def through_json(log: Log) -> Log:
+    """The log as a store gives it back."""
+    lines = json.loads(json.dumps([(type(e).__name__, e.__dict__) for e in log]))
+    return [Suggestion(**values) if name == "Suggestion" else Told(**values) for name, values in lines]
+
+
+def record(optimizer: Optimizer, outstanding: int, seed: int = 0) -> Log:
+    """Runs to the end, telling in random order, some as failures, and keeps the log; some stay outstanding."""
+    generator = np.random.default_rng(seed)
+    log: Log = []
+    waiting: list[Suggestion] = []
+    while (suggestion := optimizer.ask()) is not None:
+        log.append(suggestion)
+        waiting.append(suggestion)
+        if len(waiting) >= outstanding:
+            done = waiting.pop(int(generator.integers(len(waiting))))
+            is_failed = generator.random() < 0.15
+            told = Told(done.trial_id, None, "diverged") if is_failed else Told(done.trial_id, score(done))
+            optimizer.tell(done, told.objectives, failure=told.failure)
+            log.append(told)
+    return log
+
+
+def front_told(log: Log) -> list[tuple[float, float]]:
+    """The non-dominated results at full fidelity that the log tells, by brute force."""
+    full = {e.trial_id for e in log if isinstance(e, Suggestion) and e.fidelity == 9.0}
+    rows = [
+        (e.objectives["error"], e.objectives["energy"])
+        for e in log
+        if isinstance(e, Told) and e.objectives is not None and e.trial_id in full
+    ]
+    return sorted(r for r in rows if not any(dominates(np.array(other), np.array(r)) for other in rows))
+
+
+def front_of(optimizer: Optimizer) -> list[tuple[float, float]]:
+    return sorted((row["objectives"]["error"], row["objectives"]["energy"]) for row in optimizer.front())
+
+
+def outstanding_in(log: Log) -> list[str]:
+    told = {e.trial_id for e in log if isinstance(e, Told)}
+    return [e.trial_id for e in log if isinstance(e, Suggestion) and e.trial_id not in told]
+
+
+def rounded(config: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """A config to compare with others: floats to nine digits."""
+    return tuple(sorted((k, f"{v:.9g}" if isinstance(v, float) else v) for k, v in config.items()))
+
+
+@every_kind
+def test_every_ask_has_a_new_trial_id_up_to_n_trials(kind: str) -> None:
+    optimizer = make_optimizer(optimizer=kind, n_trials=12)
+    suggestions = drive(optimizer, outstanding=4)
+    assert len({s.trial_id for s in suggestions}) == 12
+    assert optimizer.ask() is None
+
+
+@every_kind
+@pytest.mark.parametrize("outstanding", [1, 12])
+def test_none_comes_only_once_n_trials_were_asked(kind: str, outstanding: int) -> None:
+    assert len(drive(make_optimizer(optimizer=kind, n_trials=12), outstanding=outstanding)) == 12
+
+
+def test_a_space_of_six_configs_ends_with_none_and_no_exception() -> None:
+    optimizer = make_optimizer(space=six_configs(), n_trials=100)
+    suggestions = drive(optimizer)
+    assert len({rounded(s.config) for s in suggestions}) <= 6
+    assert [optimizer.ask(), optimizer.ask()] == [None, None]
+
+
+def test_a_space_smaller_than_a_bracket_is_searched_to_its_end() -> None:
+    suggestions = drive(make_optimizer(space=six_configs(), n_trials=100))
+    assert len({rounded(s.config) for s in suggestions}) == 6
+
+
+def test_random_search_names_no_trial_at_the_same_fidelity_as_the_one_below() -> None:
+    suggestions = drive(make_optimizer(space=six_configs(), optimizer="random", n_trials=12))
+    assert {s.promoted_from for s in suggestions} == {None}
+
+
+def test_random_search_with_repeated_configs_replays_every_config_in_its_place() -> None:
+    original = make_optimizer(space=six_configs(), optimizer="random", n_trials=12)
+    log = [asked(original) for _ in range(12)]
+    rebuilt = make_optimizer(space=six_configs(), optimizer="random", n_trials=12)
+    rebuilt.replay(log)
+    assert [dict(proposal.config) for proposal in rebuilt._open.values()] == [s.config for s in log]
+
+
+@pytest.mark.parametrize("trial_id", ["00002", "default", ""])
+def test_telling_a_trial_that_was_never_asked_is_a_key_error(trial_id: str) -> None:
+    optimizer = make_optimizer()
+    asked(optimizer)
+    with pytest.raises(KeyError, match=f"{trial_id!r} is not outstanding"):
+        optimizer.tell(trial_id, {"error": 1.0, "energy": 1.0})
+
+
+def test_telling_twice_is_a_key_error() -> None:
+    optimizer = make_optimizer()
+    suggestion = asked(optimizer)
+    optimizer.tell(suggestion, score(suggestion))
+    with pytest.raises(KeyError, match="00001"):
+        optimizer.tell(suggestion.trial_id, failure="late")
+
+
+@pytest.mark.parametrize(
+    "objectives",
+    [
+        {"error": 0.5},
+        {"error": 0.5, "energy": float("nan")},
+        {"error": float("inf"), "energy": 1.0},
+        {"error": 0.5, "energy": float("-inf")},
+    ],
+)
+def test_a_missing_or_non_finite_objective_is_a_value_error(objectives: dict[str, float]) -> None:
+    optimizer = make_optimizer()
+    suggestion = asked(optimizer)
+    with pytest.raises(ValueError, match="must be a finite number"):
+        optimizer.tell(suggestion, objectives)
+    optimizer.tell(suggestion, score(suggestion))
+
+
+@pytest.mark.parametrize(
+    "what", [{}, {"objectives": {"error": 1.0, "energy": 1.0}, "failure": "crashed"}], ids=["neither", "both"]
+)
+def test_neither_or_both_of_objectives_and_failure_is_a_value_error(what: dict[str, Any]) -> None:
+    optimizer = make_optimizer()
+    suggestion = asked(optimizer)
+    with pytest.raises(ValueError, match="either objectives or a failure"):
+        optimizer.tell(suggestion, **what)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"optimizer": "grid"}, "greenshift, smac-default or random, got 'grid'"),
+        ({"objectives": {"error": "down", "energy": "minimize"}}, "minimize or maximize, got 'down'"),
+        ({"fidelity": (0.0, 9.0)}, "0 < lowest"),
+        ({"fidelity": (9.0, 1.0)}, "0 < lowest"),
+    ],
+)
+def test_impossible_arguments_are_value_errors(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make_optimizer(**changes)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=10))
+def test_the_front_of_mixed_directions_is_the_brute_force_front(rows: list[tuple[int, int]]) -> None:
+    directions = {"accuracy": "maximize", "energy": "minimize"}
+    optimizer = make_optimizer(objectives=directions, optimizer="random", n_trials=len(rows))
+    for accuracy, energy in rows:
+        optimizer.tell(asked(optimizer), {"accuracy": accuracy, "energy": energy})
+    costs = [np.array([-a, e], dtype=float) for a, e in rows]
+    expected = [r for r, c in zip(rows, costs, strict=True) if not any(dominates(o, c) for o in costs)]
+    found = [(r["objectives"]["accuracy"], r["objectives"]["energy"]) for r in optimizer.front()]
+    assert sorted(found) == sorted(expected)
+
+
+def test_maximising_promotes_the_highest() -> None:
+    optimizer = make_optimizer(objectives={"error": "maximize", "energy": "maximize"}, n_trials=200)
+    rung = [asked(optimizer) for _ in range(9)]
+    for i, suggestion in enumerate(rung):
+        optimizer.tell(suggestion, {"error": float(i), "energy": float(i)})
+    promoted = {asked(optimizer).promoted_from for _ in range(12)} - {None}
+    assert promoted == {s.trial_id for s in rung[-3:]}
+
+
+def test_the_front_has_results_at_full_fidelity_only() -> None:
+    optimizer = make_optimizer(n_trials=30)
+    drive(optimizer)
+    found = optimizer.front()
+    assert found
+    assert {row["fidelity"] for row in found} == {9.0}
+    assert set(found[0]) == {"config", "fidelity", "objectives"}
+
+
+def test_without_results_the_front_is_empty() -> None:
+    assert make_optimizer().front() == []
+
+
+@every_kind
+def test_the_same_seed_and_order_of_tells_give_the_same_suggestions(kind: str) -> None:
+    first, again, other = (
+        drive(make_optimizer(optimizer=kind, seed=s, n_trials=N_TRIALS[kind]), outstanding=3) for s in (1, 1, 2)
+    )
+    assert first == again
+    assert [s.config for s in first] != [s.config for s in other]
+
+
+def test_configs_are_plain_python_and_survive_json() -> None:
+    for suggestion in drive(make_optimizer(n_trials=15)):
+        assert {type(v) for v in suggestion.config.values()} <= {int, float, str, bool}
+        assert json.loads(json.dumps(suggestion.config)) == suggestion.config
+
+
+def test_whole_fidelities_are_suggested_where_asked_for() -> None:
+    suggestions = drive(make_optimizer(fidelity=(1.0, 20.0), integer_fidelity=True, n_trials=30), outstanding=2)
+    assert {s.fidelity for s in suggestions} == {2.0, 7.0, 20.0}
+
+
+def test_fidelities_are_exact_otherwise() -> None:
+    suggestions = drive(make_optimizer(fidelity=(3.0, 10.0), n_trials=20))
+    assert sorted({s.fidelity for s in suggestions}) == pytest.approx([10 / 3, 10.0])
+
+
+def test_a_promoted_trial_names_the_one_of_its_config_below() -> None:
+    suggestions = drive(make_optimizer(), outstanding=3)
+    by_id = {s.trial_id: s for s in suggestions}
+    promoted = [s for s in suggestions if s.promoted_from is not None]
+    assert len(promoted) > 5
+    for suggestion in promoted:
+        below = by_id[str(suggestion.promoted_from)]
+        assert below.config == suggestion.config
+        assert below.fidelity * 3 == pytest.approx(suggestion.fidelity)
+
+
+@every_kind
+def test_without_a_fidelity_every_trial_is_full(kind: str) -> None:
+    suggestions = drive(make_optimizer(fidelity=None, optimizer=kind, n_trials=6))
+    assert {(s.fidelity, s.promoted_from) for s in suggestions} == {(1.0, None)}
+
+
+def test_random_search_is_at_full_fidelity_only() -> None:
+    suggestions = drive(make_optimizer(optimizer="random", n_trials=10))
+    assert {(s.fidelity, s.promoted_from) for s in suggestions} == {(9.0, None)}
+
+
+def test_a_known_objective_need_not_be_told() -> None:
+    known = {"energy": lambda config, fidelity: config["n"] * fidelity}
+    optimizer = make_optimizer(fidelity=None, known=known, n_trials=5)
+    suggestion = asked(optimizer)
+    optimizer.tell(suggestion, {"error": 0.25})
+    assert optimizer.front()[0]["objectives"] == {"error": 0.25, "energy": float(suggestion.config["n"])}
+
+
+@pytest.mark.parametrize(
+    ("kind", "share"),
+    [(kind, share) for kind in ("greenshift", "random") for share in (0.0, 0.2, 0.55, 0.9, 1.0)]
+    + [("smac-default", 0.2), ("smac-default", 0.9)],
+)
+def test_a_log_cut_anywhere_replays_and_the_study_completes(kind: str, share: float) -> None:
+    n_trials = N_TRIALS[kind]
+    original = make_optimizer(optimizer=kind, n_trials=n_trials)
+    whole = record(original, outstanding=4)
+    log = through_json(whole)[: round(share * len(whole))]
+    rebuilt = make_optimizer(optimizer=kind, n_trials=n_trials)
+    rebuilt.replay(log)
+    assert front_of(rebuilt) == front_told(log)
+    assert list(rebuilt._open) == outstanding_in(log)
+    for trial_id in outstanding_in(log):
+        rebuilt.tell(trial_id, {"error": 0.5, "energy": 0.5})
+    rest = drive(rebuilt, outstanding=3)
+    ids = [e.trial_id for e in log if isinstance(e, Suggestion)] + [s.trial_id for s in rest]
+    assert ids == [f"{i:05d}" for i in range(1, n_trials + 1)]
+
+
+def studies_rebuilt_after(cut: int, kind: str) -> list[Suggestion]:
+    """All suggestions of a study over the DSNN space that was cut off after so many events."""
+
+    def make() -> Optimizer:
+        return make_optimizer(space=build_space(study_spec(), N_LAYERS), optimizer=kind, n_trials=N_TRIALS[kind])
+
+    log = through_json(record(make(), outstanding=2)[:cut])
+    rebuilt = make()
+    rebuilt.replay(log)
+    for trial_id in outstanding_in(log):
+        rebuilt.tell(trial_id, failure="lost")
+    return [*(s for s in log if isinstance(s, Suggestion)), *drive(rebuilt)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "cut"), [("greenshift", 3), ("greenshift", 12), ("greenshift", 30), ("smac-default", 12), ("random", 12)]
+)
+def test_a_rebuilt_optimizer_samples_no_config_twice(kind: str, cut: int) -> None:
+    sampled = [rounded(s.config) for s in studies_rebuilt_after(cut, kind) if s.promoted_from is None]
+    assert len(set(sampled)) == len(sampled)
+
+
+def test_a_rung_that_was_cut_off_gets_as_many_configs_as_a_whole_one() -> None:
+    suggestions = studies_rebuilt_after(6, "greenshift")
+    first_promotion = next(i for i, s in enumerate(suggestions) if s.promoted_from is not None)
+    assert [s.fidelity for s in suggestions[:first_promotion]].count(1.0) == 9
+
+
+def test_a_study_may_grow_when_it_is_replayed() -> None:
+    log = through_json(record(make_optimizer(n_trials=12), outstanding=2))
+    grown = make_optimizer(n_trials=30)
+    grown.replay(log)
+    for trial_id in outstanding_in(log):
+        grown.tell(trial_id, {"error": 0.5, "energy": 0.5})
+    fresh = [s for s in [*(e for e in log if isinstance(e, Suggestion)), *drive(grown)] if s.promoted_from is None]
+    assert len({rounded(s.config) for s in fresh}) == len(fresh)
+    assert grown.ask() is None
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        (Suggestion("00001", {"x": 0.5, "n": 5, "kind": "c"}, 5.0), "does not replay"),
+        (Suggestion("00007", {"x": 0.5, "n": 5, "kind": "c"}, 1.0), "does not replay"),
+        (Suggestion("00001", {"z": 1}, 1.0), "z"),
+    ],
+    ids=["other fidelity", "other id", "other space"],
+)
+def test_a_foreign_log_is_a_value_error(event: Suggestion, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make_optimizer().replay([event])
+
+
+def test_a_log_longer_than_the_study_is_a_value_error() -> None:
+    log = record(make_optimizer(n_trials=10), outstanding=1)
+    with pytest.raises(ValueError, match="does not replay"):
+        make_optimizer(n_trials=5).replay(log)
+
+
+def test_a_log_that_promotes_another_config_is_a_value_error() -> None:
+    optimizer = make_optimizer(n_trials=200)
+    log = record(make_optimizer(n_trials=10), outstanding=1)
+    promoted = next(i for i, e in enumerate(log) if isinstance(e, Suggestion) and e.promoted_from)
+    event = log[promoted]
+    assert isinstance(event, Suggestion)
+    other = next(e for e in log if isinstance(e, Suggestion) and e.trial_id != event.promoted_from)
+    wrong = Suggestion(event.trial_id, other.config, event.fidelity, other.trial_id)
+    with pytest.raises(ValueError, match="does not replay"):
+        optimizer.replay([*log[:promoted], wrong])

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+
+from service.report.words import amount, caveat, provenance, recipe, title
+from tests.service.fakes import completed, full_trial, measurement, trial
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "expected"),
+    [
+        (7.4e-7, "J / image", "740 nJ / image"),
+        (8e-7, "J / image", "800 nJ / image"),
+        (1.25e-6, "J / image", "1.25 µJ / image"),
+        (1234.0, "J", "1.23 kJ"),
+        (25.0, "J", "25 J"),
+        (0.0123, "gCO2eq", "12.3 mgCO2eq"),
+        (0.04321, "ratio", "0.0432"),
+    ],
+)
+def test_an_amount_has_three_digits_and_a_unit_with_its_prefix(value: float, unit: str, expected: str) -> None:
+    assert amount(measurement(value, unit=unit)) == expected
+
+
+@pytest.mark.parametrize("nothing", [None, measurement(None)])
+def test_what_was_not_measured_is_unknown(nothing: object) -> None:
+    assert amount(nothing) == "unknown"
+
+
+@pytest.mark.parametrize("joules", [5.2e6, 999.7, 999_800.0])
+def test_an_amount_is_never_written_as_a_power_of_ten(joules: float) -> None:
+    assert "e+" not in amount(measurement(joules, unit="J"))
+
+
+def test_provenance_names_every_way_in_which_a_value_was_obtained() -> None:
+    exact = {"error": measurement(0.1, "evaluation", "measured")}
+    trials = [full_trial("a", 0.1, 1.0), trial("b", completed("b", objectives=exact))]
+    assert provenance("error", trials) == "estimated, analytic or measured, evaluation"
+    assert provenance("deployment_energy", trials) == "estimated, analytic"
+
+
+def test_provenance_without_values_is_unknown() -> None:
+    assert provenance("energy", [trial("a"), trial("b", completed("b", energy=None))]) == "unknown"
+
+
+def test_a_recipe_names_quantizer_bits_and_optimizer() -> None:
+    config = {
+        "quantizer": "deepshift-q",
+        "weight_bits": 4,
+        "activation_integer_bits": 8,
+        "activation_fraction_bits": 2,
+        "optimizer": "adam",
+    }
+    assert recipe(full_trial("a", 0.1, 1.0, config=config)) == "deepshift-q w4 a8+2 adam"
+
+
+def test_a_recipe_has_no_none_for_a_space_that_leaves_a_trait_out() -> None:
+    assert "None" not in recipe(full_trial("a", 0.1, 1.0, config={"learning_rate": 0.1}))
+
+
+def test_every_objective_has_a_title() -> None:
+    names = ("error", "energy", "emissions", "deployment_energy")
+    assert [title(n) for n in names] == ["validation error", "energy", "emissions", "deployment energy"]
+
+
+def test_the_caveat_says_that_shifts_are_simulated() -> None:
+    assert "simulated" in caveat([])
+    assert "analytic estimate" in caveat([])

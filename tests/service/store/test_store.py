@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from service.schema import Budget, Study, StudyState, Trial, TrialState
+from service.store import Store
+from tests.service.fakes import completed, failed, study_spec, trial
+
+SPEC = study_spec()
+
+
+@pytest.fixture(params=["file", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "study.sqlite" if request.param == "file" else None) as store:
+        yield store
+
+
+@pytest.fixture
+def study(store: Store) -> Study:
+    return store.create_study(SPEC)
+
+
+@pytest.fixture
+def add(store: Store, study: Study) -> Callable[..., Trial]:
+    def add(trial_id: str = "00001", **changes: object) -> Trial:
+        store.add_trial(trial(trial_id, study_id=study.study_id, **changes))
+        return store.trial(study.study_id, trial_id)
+
+    return add
+
+
+AddTrial = Callable[..., Trial]
+
+
+def test_a_study_is_read_as_it_was_created(store: Store, study: Study) -> None:
+    assert store.study(study.study_id) == study
+    assert (study.state, study.spec) == (StudyState.WAITING, SPEC)
+
+
+def test_studies_come_oldest_first(store: Store) -> None:
+    ids = [store.create_study(SPEC).study_id for _ in range(5)]
+    assert [s.study_id for s in store.studies()] == ids
+
+
+def test_the_objectives_of_a_study_keep_their_order(store: Store) -> None:
+    spec = study_spec(objectives={"energy": "minimize", "error": "minimize"})
+    read = store.study(store.create_study(spec).study_id)
+    assert list(read.spec.objectives) == ["energy", "error"]
+
+
+def test_a_studys_state_changes_with_its_reason_in_the_log(store: Store, study: Study) -> None:
+    store.set_study_state(study.study_id, StudyState.STOPPED, "enough")
+    assert store.study(study.study_id).state is StudyState.STOPPED
+    event = store.events(study.study_id)[-1]
+    assert (event.kind, event.payload) == ("study_stopped", {"reason": "enough"})
+
+
+def test_a_new_budget_replaces_the_old_one_and_nothing_else(store: Store, study: Study) -> None:
+    changed = store.set_budget(study, Budget(wall_seconds=60))
+    assert changed == store.study(study.study_id)
+    assert changed.spec == SPEC.model_copy(update={"budget": Budget(wall_seconds=60)})
+
+
+def test_a_trial_is_read_as_it_was_added(store: Store, study: Study) -> None:
+    added = trial("00001", study_id=study.study_id, fidelity=10 / 3, promoted_from="00000", is_default=True)
+    store.add_trial(added)
+    read = store.trial(study.study_id, "00001")
+    assert read == added.model_copy(update={"seq": read.seq})
+    assert read.seq == store.events(study.study_id)[-1].seq
+
+
+def test_trials_come_in_the_order_in_which_they_were_added(store: Store, study: Study, add: AddTrial) -> None:
+    order = ["default", "00002", "00001", "100000", "99999"]
+    for trial_id in order:
+        add(trial_id)
+    assert [t.trial_id for t in store.trials(study.study_id)] == order
+
+
+def test_a_trial_that_changed_keeps_its_place(store: Store, study: Study, add: AddTrial) -> None:
+    first, _ = add("00001"), add("00002")
+    store.start_attempt(first)
+    assert [t.trial_id for t in store.trials(study.study_id)] == ["00001", "00002"]
+
+
+def test_trials_can_be_asked_for_by_state(store: Store, study: Study, add: AddTrial) -> None:
+    add("00001")
+    store.start_attempt(add("00002"))
+    assert [t.trial_id for t in store.trials(study.study_id, TrialState.RUNNING)] == ["00002"]
+
+
+def test_trials_of_another_study_do_not_mix(store: Store, study: Study, add: AddTrial) -> None:
+    add("00001")
+    other = store.create_study(SPEC)
+    store.add_trial(trial("00001", study_id=other.study_id, seed=7))
+    assert [t.seed for t in store.trials(other.study_id)] == [7]
+    assert [e.kind for e in store.events(other.study_id)] == ["study_created", "trial_added"]
+
+
+def test_an_attempt_is_running_under_the_next_number(store: Store, add: AddTrial) -> None:
+    running = store.start_attempt(add())
+    assert (running.state, running.attempt) == (TrialState.RUNNING, 1)
+
+
+def test_an_attempt_is_finished_with_its_result(store: Store, study: Study, add: AddTrial) -> None:
+    store.start_attempt(add())
+    result = completed("00001", study_id=study.study_id, error=0.25)
+    assert store.finish_attempt(result, TrialState.COMPLETED) is True
+    finished = store.trial(study.study_id, "00001")
+    assert (finished.state, finished.result) == (TrialState.COMPLETED, result)
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_a_second_result_is_logged_and_changes_nothing(store: Store, study: Study, add: AddTrial, attempt: int) -> None:
+    store.start_attempt(add())
+    store.finish_attempt(completed("00001", study_id=study.study_id, error=0.25), TrialState.COMPLETED)
+    before = store.trial(study.study_id, "00001")
+    late = completed("00001", attempt, study_id=study.study_id, error=0.75)
+    assert store.finish_attempt(late, TrialState.COMPLETED) is False
+    assert store.trial(study.study_id, "00001") == before
+    event = store.events(study.study_id)[-1]
+    assert (event.kind, event.trial_id) == ("late_result", "00001")
+    assert event.payload["result"] == late.model_dump(mode="json")
+
+
+def test_the_result_of_an_earlier_attempt_is_late(store: Store, study: Study, add: AddTrial) -> None:
+    first = store.start_attempt(add())
+    store.give_back(first, "lost")
+    second = store.start_attempt(store.trial(study.study_id, "00001"))
+    late = completed("00001", 1, study_id=study.study_id, error=0.25)
+    assert store.finish_attempt(late, TrialState.COMPLETED) is False
+    assert store.trial(study.study_id, "00001") == second
+
+
+def test_a_failed_attempt_may_wait_for_the_next(store: Store, study: Study, add: AddTrial) -> None:
+    store.start_attempt(add())
+    lost = failed("00001", kind="worker_lost", study_id=study.study_id)
+    assert store.finish_attempt(lost, TrialState.WAITING) is True
+    waiting = store.trial(study.study_id, "00001")
+    assert (waiting.state, waiting.attempt) == (TrialState.WAITING, 1)
+    assert store.start_attempt(waiting).attempt == 2
+
+
+def test_a_trial_given_back_waits_again(store: Store, study: Study, add: AddTrial) -> None:
+    store.give_back(store.start_attempt(add()), "stopped")
+    assert store.trial(study.study_id, "00001").state is TrialState.WAITING
+    event = store.events(study.study_id)[-1]
+    assert (event.kind, event.payload) == ("attempt_abandoned", {"attempt": 1, "reason": "stopped"})
+
+
+def test_the_log_only_grows(store: Store, study: Study, add: AddTrial) -> None:
+    logs = [store.events(study.study_id)]
+    running = store.start_attempt(add())
+    logs.append(store.events(study.study_id))
+    store.give_back(running, "stopped")
+    store.record_told(study.study_id, "00001")
+    logs.append(store.events(study.study_id))
+    assert logs[1][: len(logs[0])] == logs[0]
+    assert logs[2][: len(logs[1])] == logs[1]
+    assert [e.kind for e in logs[2]] == [
+        "study_created",
+        "trial_added",
+        "attempt_started",
+        "attempt_abandoned",
+        "trial_told",
+    ]
+    seqs = [e.seq for e in logs[2]]
+    assert seqs == sorted(set(seqs))
+    assert all(e.at.tzinfo is not None for e in logs[2])
+
+
+def test_only_events_after_a_number_are_read(store: Store, study: Study, add: AddTrial) -> None:
+    add("00001")
+    last = store.events(study.study_id)[-1].seq
+    add("00002")
+    assert [e.trial_id for e in store.events(study.study_id, after=last)] == ["00002"]
+    assert store.events(study.study_id, after=last + 1) == []
+
+
+def test_a_trial_carries_the_number_of_its_last_event(store: Store, study: Study, add: AddTrial) -> None:
+    running = store.start_attempt(add())
+    assert running.seq == store.events(study.study_id)[-1].seq
+
+
+def test_an_unknown_study_is_a_key_error(store: Store) -> None:
+    with pytest.raises(KeyError, match="no study 'x'"):
+        store.study("x")
+
+
+def test_an_unknown_trial_is_a_key_error(store: Store, study: Study) -> None:
+    with pytest.raises(KeyError, match="no trial 'x'"):
+        store.trial(study.study_id, "x")
+    with pytest.raises(KeyError, match="no trial 'x'"):
+        store.finish_attempt(completed("x", study_id=study.study_id), TrialState.COMPLETED)
+
+
+def test_an_event_and_its_projection_come_together_or_not_at_all(store: Store, study: Study, add: AddTrial) -> None:
+    add("00001")
+    before = store.events(study.study_id)
+    with pytest.raises(Exception, match="UNIQUE"):
+        add("00001")
+    assert store.events(study.study_id) == before
+
+
+def test_a_file_is_read_while_another_writes(tmp_path: Path) -> None:
+    path = tmp_path / "study.sqlite"
+    with Store(path) as writer, Store(path) as reader:
+        study = writer.create_study(SPEC)
+        seen = []
+        for i in range(20):
+            writer.add_trial(trial(f"{i:05d}", study_id=study.study_id))
+            seen.append(len(reader.trials(study.study_id)))
+        assert seen == list(range(1, 21))
+
+
+def test_a_file_keeps_everything_when_it_is_opened_again(tmp_path: Path) -> None:
+    path = tmp_path / "study.sqlite"
+    with Store(path) as store:
+        study = store.create_study(SPEC)
+        store.add_trial(trial(study_id=study.study_id))
+        log, trials = store.events(study.study_id), store.trials(study.study_id)
+    with Store(path) as store:
+        assert (store.studies(), store.trials(study.study_id), store.events(study.study_id)) == ([study], trials, log)

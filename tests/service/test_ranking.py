@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import pytest
+
+from service import ranking
+from service.schema import Trial
+from tests.service.fakes import completed, failed, full_trial, measurement, study_spec, trial
+
+SPEC = study_spec()
+
+
+def ids(trials: list[Trial]) -> list[str]:
+    return [t.trial_id for t in trials]
+
+
+def measured(trial_id: str, error: float, joules: float, method: str, quality: str) -> Trial:
+    energy = measurement(joules, method, quality)
+    return trial(trial_id, completed(trial_id, error=error, objectives={"energy": energy}))
+
+
+ENERGY = study_spec(objectives={"error": "minimize", "energy": "minimize"})
+
+
+@pytest.mark.parametrize(
+    "excluded",
+    [
+        full_trial("x", 0.0, 0.0, is_default=True),
+        full_trial("x", 0.0, 0.0, is_full=False, fidelity=3.0),
+        full_trial("x", 0.0, 0.0, state="RUNNING"),
+        trial("x", failed("x")),
+        trial("x", completed("x", error=0.0)),
+        trial("x", completed("x", error=0.0, deployment_energy=None)),
+        trial("x"),
+    ],
+    ids=["default", "low fidelity", "running", "failed", "not measured", "unknown", "waiting"],
+)
+def test_a_trial_that_cannot_be_compared_never_counts(excluded: Trial) -> None:
+    others = [full_trial("a", 0.1, 2.0), full_trial("b", 0.2, 1.0)]
+    assert ids(ranking.comparable(SPEC, [excluded, *others])) == ["a", "b"]
+    assert ids(ranking.front(SPEC, [excluded, *others])) == ["a", "b"]
+    assert ranking.volume(SPEC, [excluded, *others]) == ranking.volume(SPEC, others)
+
+
+def test_the_front_is_sorted_by_the_first_objective() -> None:
+    trials = [full_trial("c", 0.3, 1.0), full_trial("a", 0.1, 3.0), full_trial("b", 0.2, 2.0)]
+    assert ids(ranking.front(SPEC, trials)) == ["a", "b", "c"]
+
+
+def test_a_dominated_trial_is_not_on_the_front() -> None:
+    assert ids(ranking.front(SPEC, [full_trial("a", 0.1, 1.0), full_trial("b", 0.1, 2.0)])) == ["a"]
+
+
+def test_of_two_methods_the_more_trusted_counts_however_rare() -> None:
+    trials = [
+        measured("a", 0.1, 1.0, "codecarbon", "estimated"),
+        measured("b", 0.2, 0.5, "codecarbon", "estimated"),
+        measured("c", 0.9, 99.0, "nvml_energy_delta", "measured"),
+    ]
+    assert ids(ranking.comparable(ENERGY, trials)) == ["c"]
+
+
+def test_of_two_equally_trusted_methods_the_more_frequent_counts() -> None:
+    trials = [
+        measured("a", 0.1, 1.0, "rapl", "measured"),
+        measured("b", 0.2, 2.0, "nvml_energy_delta", "measured"),
+        measured("c", 0.3, 3.0, "nvml_energy_delta", "measured"),
+    ]
+    assert ids(ranking.comparable(ENERGY, trials)) == ["b", "c"]
+
+
+def test_dominators_are_front_trials_better_than_the_default() -> None:
+    default = full_trial("default", 0.2, 2.0, is_default=True)
+    trials = [
+        default,
+        full_trial("better", 0.1, 1.5),
+        full_trial("also", 0.2, 1.0),
+        full_trial("dearer", 0.05, 3.0),
+        full_trial("dominated", 0.15, 1.6),
+    ]
+    assert ids(ranking.dominators(SPEC, trials, ["error", "deployment_energy"])) == ["better", "also"]
+
+
+def test_nothing_dominates_a_default_that_is_missing_or_unknown() -> None:
+    best = full_trial("a", 0.0, 0.0)
+    unknown = trial("default", failed("default"), is_default=True)
+    assert ranking.dominators(SPEC, [best], ["error", "deployment_energy"]) == []
+    assert ranking.dominators(SPEC, [best, unknown], ["error", "deployment_energy"]) == []
+
+
+def test_the_volume_of_two_trials_is_exact() -> None:
+    trials = [full_trial("a", 0.0, 10.0), full_trial("b", 1.0, 0.0)]
+    volume = ranking.volume(SPEC, trials)
+    assert volume is not None
+    assert volume.reference_point == pytest.approx({"error": 1.1, "deployment_energy": 11.0})
+    assert volume.hypervolume == pytest.approx(1.1 * 1 + 0.1 * 10)
+
+
+def test_a_reference_point_has_the_objectives_own_signs() -> None:
+    spec = study_spec(objectives={"error": "maximize", "deployment_energy": "minimize"})
+    volume = ranking.volume(spec, [full_trial("a", 0.0, 0.0), full_trial("b", 1.0, 10.0)])
+    assert volume is not None
+    assert volume.reference_point == pytest.approx({"error": -0.1, "deployment_energy": 11.0})
+
+
+def test_a_maximised_objective_turns_the_front() -> None:
+    spec = study_spec(objectives={"error": "maximize", "deployment_energy": "minimize"})
+    assert ids(ranking.front(spec, [full_trial("a", 0.1, 1.0), full_trial("b", 0.9, 1.0)])) == ["b"]
+
+
+def test_without_a_comparable_trial_there_is_no_volume() -> None:
+    assert ranking.volume(SPEC, []) is None
+    assert ranking.front(SPEC, []) == []

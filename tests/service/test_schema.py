@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.errors import InputError
+from service.schema import Budget, Fidelity, StudySpec, preset_names
+from tests.service.fakes import full_trial, study_document, study_spec
+
+PAPER_LIKE = Fidelity(min_fidelity=3, max_fidelity=10, together={"epochs": (3, 9)})
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_preset_loads_under_its_own_name(name: str) -> None:
+    assert StudySpec.load(name).name == name
+
+
+def test_three_presets_come_with_the_program() -> None:
+    assert preset_names() == ["cifar10-resnet20", "digits", "fashion-mnist"]
+
+
+FIDELITY = {"name": "shift_depth", "min_fidelity": 1, "max_fidelity": 10}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"colour": "red"}, ["colour", "unknown key", "network"]),
+        ({"fidelity": FIDELITY | {"colour": 1}}, ["fidelity.colour", "unknown key", "min_fidelity"]),
+        ({"budget": {"n_trails": 3}}, ["budget.n_trails", "unknown key", "n_trials"]),
+        ({"objectives": {"error": "minimize", "speed": "maximize"}}, ["speed", "'error'", "deployment_energy"]),
+        ({"objectives": {"error": "minimize"}}, ["objectives", "at least 2", "error"]),
+        ({"objectives": {"error": "down", "energy": "minimize"}}, ["objectives.error", "down", "'minimize'"]),
+        ({"fidelity": FIDELITY | {"min_fidelity": 11}}, ["fidelity", "min_fidelity", "11", "at most", "10"]),
+        ({"fidelity": FIDELITY | {"eta": 1}}, ["fidelity.eta", "greater than or equal to 2", "1"]),
+        ({"fidelity": FIDELITY | {"name": "width"}}, ["fidelity.name", "width", "'shift_depth'"]),
+        ({"fidelity": FIDELITY | {"together": {"shift_depth": [1, 2]}}}, ["together", "shift_depth"]),
+        ({"fidelity": FIDELITY | {"together": {"epochs": [0, 2]}}}, ["together", "at least 1", "0.0"]),
+        ({"budget": {}}, ["budget", "n_trials", "wall_seconds"]),
+        ({"budget": {"n_trials": 0}}, ["budget.n_trials", "greater than or equal to 1", "0"]),
+        ({"budget": {"n_trials": "many"}}, ["budget.n_trials", "many", "integer"]),
+        ({"budget": {"energy_joules": -1}}, ["budget.energy_joules", "greater than 0", "-1"]),
+        ({"seed": -1}, ["seed", "-1", "greater than or equal to 0"]),
+        ({"space": "wide"}, ["space", "wide", "dsnn", "paper"]),
+        ({"optimizer": "grid"}, ["optimizer", "grid", "'random'"]),
+        ({"family": "int8"}, ["family", "int8", "'shift'"]),
+        ({"name": 3}, ["name", "3", "string"]),
+    ],
+)
+def test_bad_input_is_refused_with_key_value_and_what_is_allowed(changes: dict[str, Any], said: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        StudySpec.load(study_document(**changes))
+    message = str(caught.value)
+    assert [word for word in said if word not in message] == []
+    assert len(message.splitlines()) <= 4
+
+
+def test_a_missing_key_is_named() -> None:
+    document = study_document()
+    del document["dataset"]
+    with pytest.raises(InputError, match=r"^dataset: missing$"):
+        StudySpec.load(document)
+
+
+def test_many_faults_are_four_lines() -> None:
+    with pytest.raises(InputError) as caught:
+        StudySpec.load({f"key{i}": i for i in range(20)})
+    assert len(str(caught.value).splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- a\n- b\n", "must hold a mapping"),
+        ("just words", "must hold a mapping"),
+        ("", "must hold a mapping"),
+        ("a: [1,\nb: }", "is no YAML"),
+    ],
+)
+def test_a_file_that_is_no_study_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=said) as caught:
+        StudySpec.load(path)
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_binary_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_bytes(b"\x89PNG\r\n\x00\xff\xfe")
+    with pytest.raises(InputError):
+        StudySpec.load(path)
+
+
+def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"cifar10-resnet20, digits, fashion-mnist.*'nonsense'"):
+        StudySpec.load("nonsense")
+
+
+def test_a_file_is_read_like_a_dict(tmp_path: Path) -> None:
+    path = tmp_path / "study.json"
+    path.write_text(study_spec().model_dump_json())
+    assert StudySpec.load(path) == study_spec()
+
+
+def test_together_follows_the_named_knob_in_whole_numbers() -> None:
+    assert PAPER_LIKE.values(10 / 3) == {"shift_depth": 3, "epochs": 3}
+
+
+def test_the_ends_of_a_fidelity_are_exact() -> None:
+    assert PAPER_LIKE.values(3) == {"shift_depth": 3, "epochs": 3}
+    assert PAPER_LIKE.values(10) == {"shift_depth": 10, "epochs": 9}
+
+
+def test_a_fidelity_of_one_value_means_the_upper_end() -> None:
+    fidelity = Fidelity(min_fidelity=4, max_fidelity=4, together={"epochs": (2, 6)})
+    assert fidelity.values(4) == {"shift_depth": 4, "epochs": 6}
+
+
+@given(st.floats(3, 10), st.floats(3, 10))
+def test_more_fidelity_is_never_less_of_a_knob(a: float, b: float) -> None:
+    lower, higher = PAPER_LIKE.values(min(a, b)), PAPER_LIKE.values(max(a, b))
+    assert all(lower[knob] <= higher[knob] for knob in PAPER_LIKE.knobs)
+
+
+@given(st.floats(0.01, 50), st.floats(0.01, 50))
+def test_a_knob_is_at_least_one(a: float, b: float) -> None:
+    fidelity = Fidelity(min_fidelity=min(a, b), max_fidelity=max(a, b))
+    assert fidelity.values(min(a, b))["shift_depth"] >= 1
+
+
+objectives = st.dictionaries(
+    st.sampled_from(["error", "energy", "emissions", "deployment_energy"]),
+    st.sampled_from(["minimize", "maximize"]),
+    min_size=2,
+    max_size=3,
+)
+
+
+@given(objectives, st.integers(0, 2**31 - 1), st.floats(0.1, 1e9), st.sampled_from(["dsnn", "paper"]))
+def test_a_study_survives_json(names: dict[str, str], seed: int, joules: float, space: str) -> None:
+    spec = study_spec(objectives=names, seed=seed, budget={"energy_joules": joules}, space=space)
+    assert StudySpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+def test_the_order_of_objectives_survives_json() -> None:
+    spec = study_spec(objectives={"energy": "minimize", "error": "minimize"})
+    assert list(StudySpec.model_validate_json(spec.model_dump_json()).objectives) == ["energy", "error"]
+
+
+def test_a_trial_survives_json() -> None:
+    trial = full_trial("00001", 0.25, 7.4e-7)
+    assert type(trial).model_validate_json(trial.model_dump_json()) == trial
+
+
+def test_an_unmeasured_objective_is_none() -> None:
+    assert full_trial("00001", 0.25, 1e-7).value("energy") is None
+
+
+def test_a_budget_may_set_any_one_limit() -> None:
+    assert Budget(wall_seconds=3).n_trials is None

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("service", "worker", "shiftlayers")
+STANDARD = sys.stdlib_module_names
+# Every module of the service may import these.
+EVERYWHERE = {"service.schema", "service.errors", "worker.schema"}
+# Part of the service -> further parts that it may import; its own modules always.
+ARROWS = {
+    "schema": set(),
+    "errors": set(),
+    "presets": set(),
+    "pareto": set(),
+    "space": set(),
+    "store": set(),
+    "optimizer": set(),
+    "cluster": set(),
+    "ranking": {"pareto"},
+    "budget": {"store"},
+    "dispatch": {"worker.entry"},
+    "report": {"ranking"},
+    "coordinator": {"budget", "dispatch", "optimizer", "store"},
+    "server": {"cluster", "coordinator", "dispatch", "optimizer", "ranking", "space", "store"},
+    "cli": {"coordinator", "ranking", "report", "server"},
+}
+DEFERRED = {"worker/entry.py", "worker/data.py", "service/dispatch.py"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module, and where."""
+
+    file: str
+    module: str
+    is_deferred: bool
+
+    @property
+    def top(self) -> str:
+        return self.module.split(".")[0]
+
+
+def files(*packages: str) -> Iterator[Path]:
+    for package in packages or PACKAGES:
+        yield from sorted((ROOT / package).rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_name(path) for path in files()}
+
+
+def imports(*packages: str) -> list[Import]:
+    return [found for path in files(*packages) for found in imports_of(path)]
+
+
+def imports_of(path: Path) -> Iterator[Import]:
+    tree = ast.parse(path.read_text())
+    deferred = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        for module in imported_modules(node):
+            yield Import(str(path.relative_to(ROOT)), module, id(node) in deferred)
+
+
+def imported_modules(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute"
+        # `from service import pareto` imports the module service.pareto.
+        names = [f"{node.module}.{alias.name}" for alias in node.names]
+        return [name if name in MODULES else str(node.module) for name in names]
+    return []
+
+
+def importers(*modules: str) -> set[str]:
+    return {found.file for found in imports() if found.top in modules}
+
+
+def part_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def test_shiftlayers_imports_torch_numpy_safetensors_and_nothing_of_ours() -> None:
+    tops = {found.top for found in imports("shiftlayers")} - STANDARD
+    assert tops <= {"torch", "numpy", "safetensors", "shiftlayers"}
+
+
+def test_a_worker_knows_no_cluster_no_optimizer_and_no_service() -> None:
+    tops = {found.top for found in imports("worker")}
+    assert not tops & {"dask", "distributed", "smac", "service", "sqlalchemy"}
+
+
+def test_the_service_never_imports_torch() -> None:
+    tops = {found.top for found in imports("service")}
+    assert not tops & {"torch", "torchvision", "shiftlayers", "codecarbon", "pytorch_optimizer"}
+
+
+def test_only_the_optimizer_imports_smac() -> None:
+    assert importers("smac") == {"service/optimizer/engine.py"}
+
+
+def test_only_dispatch_and_cluster_import_dask() -> None:
+    assert importers("dask", "distributed") == {"service/dispatch.py", "service/cluster.py"}
+
+
+def test_only_the_store_imports_sqlalchemy() -> None:
+    assert importers("sqlalchemy") == {"service/store/store.py", "service/store/tables.py"}
+
+
+def test_only_energy_sources_and_cluster_import_pynvml() -> None:
+    assert importers("pynvml") == {"worker/energy/sources.py", "service/cluster.py"}
+
+
+@pytest.mark.parametrize("path", list(files("service")), ids=module_name)
+def test_a_module_of_the_service_imports_only_what_the_table_allows(path: Path) -> None:
+    part = part_of(module_name(path))
+    allowed = ARROWS[part] if part else set()
+    ours = {found.module for found in imports_of(path) if found.top in PACKAGES}
+    beyond = {m for m in ours - EVERYWHERE if part_of(m) != part and m not in allowed and part_of(m) not in allowed}
+    assert beyond == set()
+
+
+def test_every_part_of_the_service_stands_in_the_table() -> None:
+    assert {part_of(module_name(path)) for path in files("service")} - {""} == set(ARROWS)
+
+
+def test_schema_and_errors_of_the_service_know_no_other_part() -> None:
+    schema = {f.module for f in imports_of(ROOT / "service/schema.py") if f.top in PACKAGES}
+    errors = {f.module for f in imports_of(ROOT / "service/errors.py") if f.top in PACKAGES}
+    assert schema <= {"service.errors", "worker.schema"}
+    assert errors == set()
+
+
+def test_only_dispatch_reaches_a_worker_and_only_inside_functions() -> None:
+    reached = [f for f in imports("service") if f.top == "worker" and f.module != "worker.schema"]
+    assert {(f.file, f.module, f.is_deferred) for f in reached} == {("service/dispatch.py", "worker.entry", True)}
+
+
+def test_api_and_coordinator_never_meet() -> None:
+    both = {"api": "coordinator", "coordinator": "api"}
+    for found in imports("service"):
+        part = part_of(module_name(ROOT / found.file))
+        assert not (part in both and part_of(found.module) == both[part])
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    arrows = {module_name(path): {f.module for f in imports_of(path) if f.module in MODULES} for path in files()}
+    # Take away modules that import nothing left, again and again; a cycle remains.
+    while free := {module for module, targets in arrows.items() if not targets}:
+        arrows = {module: targets - free for module, targets in arrows.items() if module not in free}
+    assert arrows == {}
+
+
+def test_deferred_imports_stand_only_where_they_are_meant() -> None:
+    assert {found.file for found in imports() if found.is_deferred} <= DEFERRED
+
+
+@pytest.mark.parametrize("modules", ["service.server, service.cli", "worker.entry, worker.schema"])
+def test_importing_the_service_loads_no_torch(modules: str) -> None:
+    code = f"import sys, {modules}; print([m for m in ('torch', 'torchvision', 'codecarbon') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert out.stdout.strip() == "[]"
+
+
+def test_the_deprecated_distribution_pynvml_is_not_installed() -> None:
+    with pytest.raises(metadata.PackageNotFoundError):
+        metadata.version("pynvml")
+
+
+def test_the_top_level_folders_are_five() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    folders = {line.split("/")[0] for line in listed.splitlines() if "/" in line and not line.startswith(".")}
+    assert folders <= {"service", "worker", "shiftlayers", "deploy", "tests"}
+
+
+@pytest.mark.parametrize("path", list(files()), ids=module_name)
+def test_a_file_is_short_enough_to_read(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 450
