@@ -5,10 +5,18 @@ from __future__ import annotations
 from shiftlayers.config import ShiftConfig
 from shiftlayers.convert import convert_to_shift, shiftable_layers
 from shiftlayers.cost import CostEstimate, LayerCost, estimate_cost
-from shiftlayers.modules import ShiftConv2d, ShiftLinear
+from shiftlayers.modules import (
+    ShiftConv1d,
+    ShiftConv2d,
+    ShiftConv3d,
+    ShiftConvTranspose2d,
+    ShiftLayer,
+    ShiftLinear,
+)
 from shiftlayers.rounding import (
     compose_power_of_two,
     round_to_fixed_point,
+    round_to_levels,
     round_to_power_of_two,
 )
 
@@ -16,12 +24,17 @@ __all__ = [
     "CostEstimate",
     "LayerCost",
     "ShiftConfig",
+    "ShiftConv1d",
     "ShiftConv2d",
+    "ShiftConv3d",
+    "ShiftConvTranspose2d",
+    "ShiftLayer",
     "ShiftLinear",
     "compose_power_of_two",
     "convert_to_shift",
     "estimate_cost",
     "round_to_fixed_point",
+    "round_to_levels",
     "round_to_power_of_two",
     "shiftable_layers",
 ]

@@ -1,83 +1,183 @@
-"""Shift layers: `nn.Conv2d` and `nn.Linear` that compute with power-of-two weights and fixed-point inputs."""
+"""Shift layers: PyTorch's convolutions and linear layer with power-of-two weights and fixed-point inputs."""
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, Self, cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shiftlayers.config import ShiftConfig
+from shiftlayers.config import MAX_EXPONENT, MIN_EXPONENT, ShiftConfig
 from shiftlayers.quantizers import Quantizer, make_quantizer
 from shiftlayers.rounding import round_to_fixed_point
 
+_DEFAULT = ShiftConfig()
 
-class _Shifted(nn.Module):
-    """What every shift layer shares: its config, its quantiser, and the rounding of what goes in."""
+
+class ShiftLayer(nn.Module):
+    """What every shift layer shares: its config, its quantiser, and the rounding of what goes in.
+
+    Attributes:
+        config: what the layer is made of.
+        scale: power of two of the layer or of each output channel, broadcast over the weight; None for DeepShift
+            without per-channel scale.
+    """
 
     config: ShiftConfig
+    scale: Tensor | None
     _quantizer: Quantizer
+    # The weight of the forward that is going on, where the whole network was quantised in one pass.
+    _prepared: Tensor | None = None
+    # The weight of evaluation, with the versions of all that it came from.
+    _cached: tuple[tuple[object, ...], Tensor] | None = None
+    # The dimension of the weight that counts output channels.
+    _channel_dim = 0
+
+    @classmethod
+    def from_float(cls, layer: nn.Module, config: ShiftConfig) -> Self:
+        """A shift layer with the shape, mode, bias and hooks of `layer`, starting from its weights.
+
+        `layer` is left as it was; the bias is shared with it.
+        """
+        shifted = cls.__new__(cls)
+        shifted.__dict__ = {
+            key: value.copy() if isinstance(value, dict) else value for key, value in vars(layer).items()
+        }
+        shifted._shift(cast(Tensor, layer.weight), config)
+        return shifted
+
+    def effective_weight(self) -> Tensor:
+        """The weight that forward computes with: zero, a signed power of two, or for APoT a sum of two.
+
+        Rounding is stochastic only in training; evaluation is deterministic.
+        """
+        if self._prepared is not None:
+            return self._prepared
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self._compute_weight()
+        sources = [p for p in (*self._parameters.values(), self.scale) if p is not None]
+        if any(p.is_inference() for p in sources):
+            return self._compute_weight()
+        versions = tuple((id(p), p._version) for p in sources)
+        if self._cached is None or self._cached[0] != versions:
+            self._cached = versions, self._compute_weight()
+        return self._cached[1]
+
+    def _compute_weight(self) -> Tensor:
+        rounding = self.config.rounding if self.training else "nearest"
+        weight = self._quantizer.unscaled_weight(self, rounding)
+        return weight if self.scale is None else weight * self.scale
 
     def _shift(self, weight: Tensor, config: ShiftConfig) -> None:
         self.config = config
         self._quantizer = make_quantizer(config)
+        # DeepShift's levels are absolute; the others' begin at one and mean nothing without a scale.
+        has_scale = config.per_channel_scale or not config.quantizer.startswith("deepshift")
+        self.register_buffer("scale", self._fit_scale(weight) if has_scale else None)
         self._quantizer.attach(self, weight)
 
-    def effective_weight(self) -> Tensor:
-        """The weight that forward computes with: every entry is zero or a signed power of two.
-
-        Rounding is stochastic only in training; evaluation is deterministic.
-        """
-        rounding = self.config.rounding if self.training else "nearest"
-        return self._quantizer.effective_weight(self, rounding)
+    def _fit_scale(self, weight: Tensor) -> Tensor:
+        """Powers of two that bring the largest weight, of each channel or of all, nearest to the largest level."""
+        kept = (self._channel_dim,) if self.config.per_channel_scale else ()
+        others = [dim for dim in range(weight.dim()) if dim not in kept]
+        largest = weight.detach().abs().amax(others, keepdim=True).clamp_min(2.0**MIN_EXPONENT)
+        low, high = self.config.exponent_range
+        # The smallest level must stay a normal float32 as well.
+        exponent = (torch.log2(largest).round() - high).clamp(MIN_EXPONENT - min(low, 0), MAX_EXPONENT - high)
+        return torch.exp2(exponent.double()).float()
 
     def _fixed(self, x: Tensor | None) -> Tensor | None:
         bits = self.config.activation_bits
         return x if x is None or bits is None else round_to_fixed_point(x, *bits)
 
 
-class ShiftConv2d(_Shifted, nn.Conv2d):
-    """A 2-d convolution with power-of-two weights; same arguments and shapes as the `nn.Conv2d` it came from.
+class _ShiftConv(ShiftLayer):
+    """Forward of the convolutions that `nn` computes by a method of one name."""
+
+    bias: Tensor | None
+
+    def forward(self, input: Tensor) -> Tensor:
+        x, bias = self._fixed(input), self._fixed(self.bias)
+        output: Tensor = self._conv_forward(x, self.effective_weight(), bias)  # type: ignore[operator]
+        return output
+
+
+class ShiftConv1d(_ShiftConv, nn.Conv1d):
+    """A 1-d convolution with power-of-two weights; arguments and shapes of `nn.Conv1d`, and `config`.
+
+    Input (batch, in_channels, length), output (batch, out_channels, length').
+    """
+
+    def __init__(self, *args: Any, config: ShiftConfig = _DEFAULT, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._shift(self.weight, config)
+
+
+class ShiftConv2d(_ShiftConv, nn.Conv2d):
+    """A 2-d convolution with power-of-two weights; arguments and shapes of `nn.Conv2d`, and `config`.
 
     Input (batch, in_channels, height, width), output (batch, out_channels, height', width').
     """
 
-    def forward(self, input: Tensor) -> Tensor:
+    def __init__(self, *args: Any, config: ShiftConfig = _DEFAULT, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._shift(self.weight, config)
+
+
+class ShiftConv3d(_ShiftConv, nn.Conv3d):
+    """A 3-d convolution with power-of-two weights; arguments and shapes of `nn.Conv3d`, and `config`.
+
+    Input (batch, in_channels, depth, height, width), output (batch, out_channels, depth', height', width').
+    """
+
+    def __init__(self, *args: Any, config: ShiftConfig = _DEFAULT, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._shift(self.weight, config)
+
+
+class ShiftConvTranspose2d(ShiftLayer, nn.ConvTranspose2d):
+    """A transposed 2-d convolution with power-of-two weights; arguments and shapes of `nn.ConvTranspose2d`.
+
+    Input (batch, in_channels, height, width), output (batch, out_channels, height', width'). With groups, one scale
+    serves the channels of equal place in every group.
+    """
+
+    _channel_dim = 1
+
+    def __init__(self, *args: Any, config: ShiftConfig = _DEFAULT, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._shift(self.weight, config)
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         x = cast(Tensor, self._fixed(input))
-        output: Tensor = self._conv_forward(x, self.effective_weight(), self._fixed(self.bias))
-        return output
-
-    @classmethod
-    def from_float(cls, conv: nn.Conv2d, config: ShiftConfig) -> ShiftConv2d:
-        """A shift layer that starts from the weights of `conv`, which is left as it was; bias is shared."""
-        layer = cls(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,  # type: ignore[arg-type]
-            stride=conv.stride,  # type: ignore[arg-type]
-            padding=conv.padding,  # type: ignore[arg-type]
-            dilation=conv.dilation,  # type: ignore[arg-type]
-            groups=conv.groups,
-            bias=conv.bias is not None,
-            padding_mode=conv.padding_mode,
-            device="meta",
-        )
-        layer._shift(conv.weight, config)
-        layer.bias = conv.bias
-        return layer.train(conv.training)
+        sizes = (self.stride, self.padding, self.kernel_size, 2, self.dilation)
+        padding = self._output_padding(x, output_size, *sizes)  # type: ignore[arg-type]
+        bias = self._fixed(self.bias)
+        geometry = (self.stride, self.padding, padding, self.groups, self.dilation)
+        return F.conv_transpose2d(x, self.effective_weight(), bias, *geometry)  # type: ignore[arg-type]
 
 
-class ShiftLinear(_Shifted, nn.Linear):
-    """A linear layer with power-of-two weights; input (..., in_features), output (..., out_features)."""
+class ShiftLinear(ShiftLayer, nn.Linear):
+    """A linear layer with power-of-two weights; arguments of `nn.Linear`, and `config`.
+
+    Input (..., in_features), output (..., out_features).
+    """
+
+    def __init__(self, *args: Any, config: ShiftConfig = _DEFAULT, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._shift(self.weight, config)
 
     def forward(self, input: Tensor) -> Tensor:
         x = cast(Tensor, self._fixed(input))
         return F.linear(x, self.effective_weight(), self._fixed(self.bias))
 
-    @classmethod
-    def from_float(cls, linear: nn.Linear, config: ShiftConfig) -> ShiftLinear:
-        """A shift layer that starts from the weights of `linear`, which is left as it was; bias is shared."""
-        layer = cls(linear.in_features, linear.out_features, bias=linear.bias is not None, device="meta")
-        layer._shift(linear.weight, config)
-        layer.bias = linear.bias
-        return layer.train(linear.training)
+
+SHIFT_TYPES: dict[type[nn.Module], type[ShiftLayer]] = {
+    nn.Conv1d: ShiftConv1d,
+    nn.Conv2d: ShiftConv2d,
+    nn.Conv3d: ShiftConv3d,
+    nn.ConvTranspose2d: ShiftConvTranspose2d,
+    nn.Linear: ShiftLinear,
+}
+"""The shift layer of every layer that can become one."""

@@ -30,7 +30,7 @@ def test_exponent_range_is_deepshifts(quantizer, weight_bits, lowest):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"quantizer": "apot"}, "quantizer must be one of ('deepshift-q', 'deepshift-ps'), got 'apot'"),
+        ({"quantizer": "inq"}, "quantizer must be one of ('deepshift-q', 'deepshift-ps', 's3', 'denseshift', 'apot'), got 'inq'"),
         (
             {"rounding": "floor"},
             "rounding must be one of ('nearest', 'stochastic-log', 'stochastic-linear'), got 'floor'",
