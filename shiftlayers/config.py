@@ -33,6 +33,9 @@ class ShiftConfig:
         per_channel_scale: each output channel has a power of two of its own that all its weights are multiplied by,
             chosen so that its largest weight fits the largest level; without it the levels of DeepShift are absolute,
             and the other quantisers have one such power for the whole layer.
+        compat: `deepshift` computes as DeepShift's own code does, faults included (`shiftlayers.deepshift`): Q and PS
+            only, without scale, with float activations nowhere but in PS's linear layers. Its latents must be kept in
+            range by `clamp_after_step`.
 
     Raises:
         ValueError: a value outside the ranges above.
@@ -43,6 +46,7 @@ class ShiftConfig:
     rounding: RoundingName = "nearest"
     activation_bits: tuple[int, int] | None = None
     per_channel_scale: bool = False
+    compat: Literal["deepshift"] | None = None
 
     def __post_init__(self) -> None:
         if self.quantizer not in QUANTIZER_NAMES:
@@ -51,12 +55,23 @@ class ShiftConfig:
             raise ValueError(f"rounding must be one of {ROUNDING_NAMES}, got {self.rounding!r}")
         if self.quantizer in _STEPPED and self.rounding != "nearest":
             raise ValueError(f"rounding of {self.quantizer} must be 'nearest', got {self.rounding!r}")
+        if self.compat is not None:
+            self._check_compat()
         if not 2 <= self.weight_bits <= 8:
             raise ValueError(f"weight_bits must be 2..8, got {self.weight_bits}")
         if self.activation_bits is not None:
             integer, fraction = self.activation_bits
             if not (1 <= integer <= 32 and 0 <= fraction <= 32):
                 raise ValueError(f"activation_bits must be (1..32, 0..32) or None, got {self.activation_bits}")
+
+    def _check_compat(self) -> None:
+        if self.compat != "deepshift":
+            raise ValueError(f"compat must be 'deepshift' or None, got {self.compat!r}")
+        if not self.quantizer.startswith("deepshift") or self.per_channel_scale:
+            raise ValueError("compat 'deepshift' knows deepshift-q and deepshift-ps without per_channel_scale, "
+                             f"got {self.quantizer!r}")  # fmt: skip
+        if self.activation_bits is None or self.rounding == "stochastic-linear":
+            raise ValueError("compat 'deepshift' needs activation_bits, and rounding 'nearest' or 'stochastic-log'")
 
     @property
     def exponent_range(self) -> tuple[int, int]:

@@ -53,7 +53,8 @@ def convert_to_shift(
     Raises:
         ValueError: `depth` is negative or more than there are, or `order` is unknown or needs `example_input`.
     """
-    traces = _trace(model, example_input)
+    # DeepShift goes by registration.
+    traces = _trace(model, None if config.compat else example_input)
     allowed = [
         t.name
         for position, t in enumerate(traces)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shiftlayers.config import RoundingName
+from shiftlayers.config import RoundingName, ShiftConfig
 from shiftlayers.modules import ShiftLayer
 from shiftlayers.rounding import compose_power_of_two, round_to_power_of_two
 
@@ -34,7 +34,7 @@ def _prepare(model: nn.Module, _inputs: tuple[Any, ...]) -> None:
         return
     groups: dict[_Key, list[ShiftLayer]] = defaultdict(list)
     for layer in model.modules():
-        if isinstance(layer, ShiftLayer) and layer.config.quantizer in _FLAT and layer.scale is None:
+        if isinstance(layer, ShiftLayer) and _is_flat(layer.config):
             rounding = layer.config.rounding if layer.training else "nearest"
             groups[layer.config.quantizer, *layer.config.exponent_range, rounding].append(layer)
     for (quantizer, *rule), layers in groups.items():
@@ -45,6 +45,10 @@ def _prepare(model: nn.Module, _inputs: tuple[Any, ...]) -> None:
             weights = _FlatCompose.apply(*rule, *latents)
         for layer, weight in zip(layers, weights, strict=True):
             layer._prepared = weight
+
+
+def _is_flat(config: ShiftConfig) -> bool:
+    return config.quantizer in _FLAT and not config.per_channel_scale and config.compat is None
 
 
 def _release(model: nn.Module, _inputs: tuple[Any, ...], _output: Any) -> None:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from shiftlayers import deepshift
 from shiftlayers.config import MAX_EXPONENT, MIN_EXPONENT, ShiftConfig
 from shiftlayers.quantizers import Quantizer, make_quantizer
 from shiftlayers.rounding import round_to_fixed_point
@@ -54,7 +55,8 @@ class ShiftLayer(nn.Module):
         """
         if self._prepared is not None:
             return self._prepared
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        is_random = self.config.compat is not None and self.config.rounding != "nearest"
+        if self.training or is_random or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self._compute_weight()
         sources = [p for p in (*self._parameters.values(), self.scale) if p is not None]
         if any(p.is_inference() for p in sources):
@@ -65,7 +67,9 @@ class ShiftLayer(nn.Module):
         return self._cached[1]
 
     def _compute_weight(self) -> Tensor:
-        rounding = self.config.rounding if self.training else "nearest"
+        # DeepShift draws in evaluation as well.
+        is_random = self.training or self.config.compat is not None
+        rounding = self.config.rounding if is_random else "nearest"
         weight = self._quantizer.unscaled_weight(self, rounding)
         return weight if self.scale is None else weight * self.scale
 
@@ -89,7 +93,9 @@ class ShiftLayer(nn.Module):
 
     def _fixed(self, x: Tensor | None) -> Tensor | None:
         bits = self.config.activation_bits
-        return x if x is None or bits is None else round_to_fixed_point(x, *bits)
+        if x is None or bits is None:
+            return x
+        return (deepshift.fixed_point if self.config.compat else round_to_fixed_point)(x, *bits)
 
 
 class _ShiftConv(ShiftLayer):
@@ -169,8 +175,18 @@ class ShiftLinear(ShiftLayer, nn.Linear):
         self._shift(self.weight, config)
 
     def forward(self, input: Tensor) -> Tensor:
+        if self.config.compat is not None:
+            return self._deepshift_forward(input)
         x = cast(Tensor, self._fixed(input))
         return F.linear(x, self.effective_weight(), self._fixed(self.bias))
+
+    def _deepshift_forward(self, input: Tensor) -> Tensor:
+        """As DeepShift computes: PS leaves inputs float, Q rounds them, and both leave the bias as it is."""
+        if self.config.quantizer == "deepshift-ps":
+            return F.linear(input, self.effective_weight(), self.bias)
+        output = cast(Tensor, self._fixed(input)).mm(self.effective_weight().t())
+        # Added afterwards: a fused product and sum rounds differently in the last bit.
+        return output if self.bias is None else output + self.bias
 
 
 SHIFT_TYPES: dict[type[nn.Module], type[ShiftLayer]] = {

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from shiftlayers import deepshift
 from shiftlayers.config import RoundingName, ShiftConfig, apot_terms
 from shiftlayers.rounding import compose_power_of_two, round_to_levels, round_to_power_of_two
 
@@ -126,8 +127,24 @@ class SteppedExponents:
         return sparse_weight
 
 
+class CompatQ(DeepShiftQ):
+    """DeepShift-Q as its own code computes it, for latents that are kept in range."""
+
+    def unscaled_weight(self, layer: nn.Module, rounding: RoundingName) -> Tensor:
+        return deepshift.weight_q(_tensor(layer, "weight"), rounding)
+
+
+class CompatPS(DeepShiftPS):
+    """DeepShift-PS as its own code computes it, for latents that are kept in range."""
+
+    def unscaled_weight(self, layer: nn.Module, rounding: RoundingName) -> Tensor:
+        return deepshift.weight_ps(_tensor(layer, "shift"), _tensor(layer, "sign"), rounding)
+
+
 def make_quantizer(config: ShiftConfig) -> Quantizer:
     """The quantiser that `config` names."""
+    if config.compat is not None:
+        return CompatQ(config) if config.quantizer == "deepshift-q" else CompatPS(config)
     match config.quantizer:
         case "deepshift-q":
             return DeepShiftQ(config)
