@@ -13,6 +13,7 @@ from shiftlayers.modules import (
     ShiftLayer,
     ShiftLinear,
 )
+from shiftlayers.pack import FixedPoint, fold, load_packed, save_packed
 from shiftlayers.rounding import (
     compose_power_of_two,
     round_to_fixed_point,
@@ -22,6 +23,7 @@ from shiftlayers.rounding import (
 
 __all__ = [
     "CostEstimate",
+    "FixedPoint",
     "LayerCost",
     "ShiftConfig",
     "ShiftConv1d",
@@ -33,8 +35,11 @@ __all__ = [
     "compose_power_of_two",
     "convert_to_shift",
     "estimate_cost",
+    "fold",
+    "load_packed",
     "round_to_fixed_point",
     "round_to_levels",
     "round_to_power_of_two",
+    "save_packed",
     "shiftable_layers",
 ]

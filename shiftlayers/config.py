@@ -95,6 +95,16 @@ class ShiftConfig:
                 first, second = apot_terms(self.weight_bits)
                 return min(first + second), 0
 
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Magnitudes that a weight can have before its scale, ascending; at most 2^(weight_bits - 1)."""
+        if self.quantizer == "apot":
+            first, second = ((0.0, *(2.0**e for e in term)) for term in apot_terms(self.weight_bits))
+            return tuple(sorted({a + b for a in first for b in second}))
+        low, high = self.exponent_range
+        zero = (0.0,) if self.quantizer in ("deepshift-ps", "s3") else ()
+        return (*zero, *(2.0**e for e in range(low, high + 1)))
+
 
 def apot_terms(weight_bits: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Exponents that the two terms of an APoT weight may have, zero besides (Li et al., ICLR 2020, equation 5).

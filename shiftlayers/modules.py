@@ -41,11 +41,20 @@ class ShiftLayer(nn.Module):
 
         `layer` is left as it was; the bias is shared with it.
         """
+        return cls._swapped(layer)._shift(cast(Tensor, layer.weight), config)
+
+    @classmethod
+    def from_weights(cls, layer: nn.Module, config: ShiftConfig, weight: Tensor, scale: Tensor | None) -> Self:
+        """Like `from_float`, but with an effective `weight` and a `scale` that another shift layer had."""
+        return cls._swapped(layer)._shift(weight, config, scale)
+
+    @classmethod
+    def _swapped(cls, layer: nn.Module) -> Self:
+        """All of `layer` but its type."""
         shifted = cls.__new__(cls)
         shifted.__dict__ = {
             key: value.copy() if isinstance(value, dict) else value for key, value in vars(layer).items()
         }
-        shifted._shift(cast(Tensor, layer.weight), config)
         return shifted
 
     def effective_weight(self) -> Tensor:
@@ -73,13 +82,17 @@ class ShiftLayer(nn.Module):
         weight = self._quantizer.unscaled_weight(self, rounding)
         return weight if self.scale is None else weight * self.scale
 
-    def _shift(self, weight: Tensor, config: ShiftConfig) -> None:
+    def _shift(self, weight: Tensor, config: ShiftConfig, scale: Tensor | None = None) -> Self:
+        """Becomes a layer of `config` whose latents represent `weight`; a scale that is not given is fitted."""
         self.config = config
         self._quantizer = make_quantizer(config)
         # DeepShift's levels are absolute; the others' begin at one and mean nothing without a scale.
         has_scale = config.per_channel_scale or not config.quantizer.startswith("deepshift")
-        self.register_buffer("scale", self._fit_scale(weight) if has_scale else None)
+        if has_scale and scale is None:
+            scale = self._fit_scale(weight)
+        self.register_buffer("scale", scale)
         self._quantizer.attach(self, weight)
+        return self
 
     def _fit_scale(self, weight: Tensor) -> Tensor:
         """Powers of two that bring the largest weight, of each channel or of all, nearest to the largest level."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from shiftlayers import deepshift
-from shiftlayers.config import RoundingName, ShiftConfig, apot_terms
+from shiftlayers.config import RoundingName, ShiftConfig
 from shiftlayers.rounding import compose_power_of_two, round_to_levels, round_to_power_of_two
 
 # Standard deviation of DenseShift's latents at the start: so small that few steps change any choice.
@@ -53,8 +53,7 @@ class AdditivePowers:
     """
 
     def __init__(self, config: ShiftConfig) -> None:
-        first, second = ((0.0, *(2.0**e for e in term)) for term in apot_terms(config.weight_bits))
-        self._levels = tuple(sorted({a + b for a in first for b in second}))
+        self._levels = config.levels
 
     def attach(self, layer: nn.Module, weight: Tensor) -> None:
         layer.register_parameter("weight", nn.Parameter(weight.detach().clone()))
