@@ -5,6 +5,7 @@ from __future__ import annotations
 from shiftlayers.config import ShiftConfig
 from shiftlayers.convert import convert_to_shift, shiftable_layers
 from shiftlayers.cost import CostEstimate, LayerCost, estimate_cost
+from shiftlayers.exact import LayerExactness, exactness_report
 from shiftlayers.modules import (
     ShiftConv1d,
     ShiftConv2d,
@@ -25,6 +26,7 @@ __all__ = [
     "CostEstimate",
     "FixedPoint",
     "LayerCost",
+    "LayerExactness",
     "ShiftConfig",
     "ShiftConv1d",
     "ShiftConv2d",
@@ -35,6 +37,7 @@ __all__ = [
     "compose_power_of_two",
     "convert_to_shift",
     "estimate_cost",
+    "exactness_report",
     "fold",
     "load_packed",
     "round_to_fixed_point",
