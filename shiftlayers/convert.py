@@ -121,5 +121,9 @@ def _replace(model: nn.Module, layer: nn.Module, shifted: nn.Module) -> nn.Modul
     for name, module in list(model.named_modules(remove_duplicate=False)):
         if module is layer:
             parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, shifted)
+            owner = model.get_submodule(parent)
+            setattr(owner, child, shifted)
+            if isinstance(owner, nn.TransformerEncoderLayer):
+                # Its fast path reads the weights past the layers; this is the switch that closes it.
+                owner.activation_relu_or_gelu = 0
     return model

@@ -14,7 +14,7 @@ from shiftlayers.modules import ShiftLayer
 from shiftlayers.rounding import compose_power_of_two, round_to_power_of_two
 
 _FLAT = ("deepshift-q", "deepshift-ps")
-_Key = tuple[str, int, int, RoundingName]
+_Key = tuple[str, int, int, RoundingName, torch.dtype, torch.device]
 
 
 def quantize_together(model: nn.Module) -> None:
@@ -36,15 +36,17 @@ def _prepare(model: nn.Module, _inputs: tuple[Any, ...]) -> None:
     for layer in model.modules():
         if isinstance(layer, ShiftLayer) and _is_flat(layer.config):
             rounding = layer.config.rounding if layer.training else "nearest"
-            groups[layer.config.quantizer, *layer.config.exponent_range, rounding].append(layer)
-    for (quantizer, *rule), layers in groups.items():
+            latent = next(layer.parameters())
+            key = layer.config.quantizer, *layer.config.exponent_range, rounding, latent.dtype, latent.device
+            groups[key].append(layer)
+    for (quantizer, *rule, _dtype, _device), layers in groups.items():
         if quantizer == "deepshift-q":
             weights = _FlatPowerOfTwo.apply(*rule, *(layer.weight for layer in layers))
         else:
             latents = [getattr(layer, name) for name in ("shift", "sign") for layer in layers]
             weights = _FlatCompose.apply(*rule, *latents)
         for layer, weight in zip(layers, weights, strict=True):
-            layer._prepared = weight
+            layer._prepared = layer._last_prepared = weight
 
 
 def _is_flat(config: ShiftConfig) -> bool:
@@ -61,11 +63,13 @@ class _FlatPowerOfTwo(torch.autograd.Function):
     """`round_to_power_of_two` of many weights at once."""
 
     @staticmethod
-    def forward(_ctx: Any, low: int, high: int, rounding: RoundingName, *weights: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, low: int, high: int, rounding: RoundingName, *weights: Tensor) -> tuple[Tensor, ...]:
+        # A layer that does not run must get no gradient, not one of zeros, which would decay it.
+        ctx.set_materialize_grads(False)
         return _split(round_to_power_of_two(_join(weights), low, high, rounding), weights)
 
     @staticmethod
-    def backward(_ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(_ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         return None, None, None, *grads
 
 
@@ -76,14 +80,21 @@ class _FlatCompose(torch.autograd.Function):
     def forward(ctx: Any, low: int, high: int, rounding: RoundingName, *latents: Tensor) -> tuple[Tensor, ...]:
         shifts, signs = latents[: len(latents) // 2], latents[len(latents) // 2 :]
         weight = compose_power_of_two(_join(shifts), _join(signs), low, high, rounding)
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(weight)
+        ctx.shapes = [shift.shape for shift in shifts]
         return _split(weight, shifts)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         (weight,) = ctx.saved_tensors
-        to_shifts = (_join(grads) * weight).mul_(math.log(2))
-        return None, None, None, *_split(to_shifts, grads), *grads
+        known = tuple(
+            torch.zeros(shape, dtype=weight.dtype, device=weight.device) if grad is None else grad
+            for grad, shape in zip(grads, ctx.shapes, strict=True)
+        )
+        scaled = _split((_join(known) * weight).mul_(math.log(2)), known)
+        to_shifts = (None if grad is None else part for grad, part in zip(grads, scaled, strict=True))
+        return None, None, None, *to_shifts, *grads
 
 
 def _join(tensors: tuple[Tensor, ...]) -> Tensor:

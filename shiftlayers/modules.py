@@ -28,10 +28,12 @@ class ShiftLayer(nn.Module):
     config: ShiftConfig
     scale: Tensor | None
     _quantizer: Quantizer
-    # The weight of the forward that is going on, where the whole network was quantised in one pass.
+    # The weight of the forward that is going on, where the whole network was quantised in one pass, and that of the
+    # last such forward, for parts that are computed again in backward.
     _prepared: Tensor | None = None
-    # The weight of evaluation, with the versions of all that it came from.
-    _cached: tuple[tuple[object, ...], Tensor] | None = None
+    _last_prepared: Tensor | None = None
+    # The weight of evaluation, with the tensors that it came from and what tells that one has changed.
+    _cached: tuple[list[Tensor], list[object], Tensor] | None = None
     # The dimension of the weight that counts output channels.
     _channel_dim = 0
 
@@ -62,18 +64,37 @@ class ShiftLayer(nn.Module):
 
         Rounding is stochastic only in training; evaluation is deterministic.
         """
-        if self._prepared is not None:
-            return self._prepared
+        if self.training:
+            prepared = self._last_prepared if _is_recomputing() else self._prepared
+            return self._compute_weight() if prepared is None else prepared
         is_random = self.config.compat is not None and self.config.rounding != "nearest"
-        if self.training or is_random or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if is_random or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self._compute_weight()
+        return self._cached_weight()
+
+    def train(self, mode: bool = True) -> Self:
+        """Switches between training and evaluation, which forgets what was kept of either."""
+        self._prepared = self._last_prepared = self._cached = None
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles hold no weights of a forward."""
+        passing = ("_prepared", "_last_prepared", "_cached")
+        return {key: value for key, value in vars(self).items() if key not in passing}
+
+    def _cached_weight(self) -> Tensor:
+        """The weight of evaluation, computed again only where a latent was replaced or changed in place.
+
+        A change in place through `.data`, which PyTorch does not count, is seen after the next `train` or `eval`.
+        """
         sources = [p for p in (*self._parameters.values(), self.scale) if p is not None]
         if any(p.is_inference() for p in sources):
             return self._compute_weight()
-        versions = tuple((id(p), p._version) for p in sources)
-        if self._cached is None or self._cached[0] != versions:
-            self._cached = versions, self._compute_weight()
-        return self._cached[1]
+        state = [(p._version, p.data_ptr(), p.dtype, p.device) for p in sources]
+        cached = self._cached
+        if cached is None or state != cached[1] or any(a is not b for a, b in zip(sources, cached[0], strict=True)):
+            cached = self._cached = sources, list(state), self._compute_weight()
+        return cached[2]
 
     def _compute_weight(self) -> Tensor:
         # DeepShift draws in evaluation as well.
@@ -101,7 +122,12 @@ class ShiftLayer(nn.Module):
         largest = weight.detach().abs().amax(others, keepdim=True).clamp_min(2.0**MIN_EXPONENT)
         low, high = self.config.exponent_range
         # The smallest level must stay a normal float32 as well.
-        exponent = (torch.log2(largest).round() - high).clamp(MIN_EXPONENT - min(low, 0), MAX_EXPONENT - high)
+        top = self.config.levels[-1]
+        # A sum of two powers is not cut at the top: only a scale that holds the largest weight represents it.
+        fitted = torch.log2(largest / top)
+        exponent = (fitted.ceil() if self.config.quantizer == "apot" else fitted.round()).clamp(
+            MIN_EXPONENT - min(low, 0), MAX_EXPONENT - high
+        )
         return torch.exp2(exponent.double()).float()
 
     def _fixed(self, x: Tensor | None) -> Tensor | None:
@@ -200,6 +226,11 @@ class ShiftLinear(ShiftLayer, nn.Linear):
         output = cast(Tensor, self._fixed(input)).mm(self.effective_weight().t())
         # Added afterwards: a fused product and sum rounds differently in the last bit.
         return output if self.bias is None else output + self.bias
+
+
+def _is_recomputing() -> bool:
+    """Whether this forward is part of a backward pass, as `torch.utils.checkpoint` makes it."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
 
 
 SHIFT_TYPES: dict[type[nn.Module], type[ShiftLayer]] = {

@@ -175,8 +175,8 @@ def _plain(layer: ShiftLayer, *, rounded: bool = True) -> nn.Module:
     """The plain layer with the weights of evaluation; with its inputs and bias rounded, if they are and it is asked."""
     kind = next(plain for plain, shift in SHIFT_TYPES.items() if type(layer) is shift)
     plain = kind.__new__(kind)
-    ours = ("config", "_quantizer", "_prepared", "_cached")
-    kept = {key: value for key, value in vars(layer).items() if key not in ours}
+    ours = ("config", "_quantizer")
+    kept = {key: value for key, value in layer.__getstate__().items() if key not in ours}
     plain.__dict__ = {key: value.copy() if isinstance(value, dict) else value for key, value in kept.items()}
     plain._parameters = {"weight": nn.Parameter(_evaluated_weight(layer)), "bias": layer._parameters["bias"]}
     plain._buffers = {}

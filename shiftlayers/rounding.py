@@ -148,7 +148,7 @@ class _Levels(torch.autograd.Function):
         threshold = torch.rand_like(w) if rounding != "nearest" else 0.5
         share = (magnitude - low) / (high - low)
         if rounding == "stochastic-log":
-            share = torch.where(low > 0, torch.log(magnitude / low) / torch.log(high / low), share.round())
+            share = torch.where(low > 0, torch.log(magnitude / low) / torch.log(high / low), (share >= 0.5).float())
         rounded = torch.where(share >= threshold, high, low)
         # A share of exactly zero stays on its level, whatever was drawn.
         rounded = torch.where(magnitude == low, low, rounded)

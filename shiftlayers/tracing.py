@@ -63,7 +63,9 @@ def trace(model: nn.Module, example_input: Tensor) -> list[LayerTrace]:
         counts[name] = n_inputs + _n_values(*inputs), n_outputs + _n_values(output)
 
     handles = [
-        leaf.register_forward_hook(lambda _m, args, output, name=name: record(name, args, output))
+        leaf.register_forward_hook(
+            lambda _m, args, named, output, name=name: record(name, (*args, *named.values()), output), with_kwargs=True
+        )
         for name, leaf in leaves.items()
     ]
     modes = {module: module.training for module in model.modules()}
