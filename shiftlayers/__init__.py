@@ -5,23 +5,44 @@ from __future__ import annotations
 from shiftlayers.config import ShiftConfig
 from shiftlayers.convert import convert_to_shift, shiftable_layers
 from shiftlayers.cost import CostEstimate, LayerCost, estimate_cost
-from shiftlayers.modules import ShiftConv2d, ShiftLinear
+from shiftlayers.exact import LayerExactness, exactness_report
+from shiftlayers.modules import (
+    ShiftConv1d,
+    ShiftConv2d,
+    ShiftConv3d,
+    ShiftConvTranspose2d,
+    ShiftLayer,
+    ShiftLinear,
+)
+from shiftlayers.pack import FixedPoint, fold, load_packed, save_packed
 from shiftlayers.rounding import (
     compose_power_of_two,
     round_to_fixed_point,
+    round_to_levels,
     round_to_power_of_two,
 )
 
 __all__ = [
     "CostEstimate",
+    "FixedPoint",
     "LayerCost",
+    "LayerExactness",
     "ShiftConfig",
+    "ShiftConv1d",
     "ShiftConv2d",
+    "ShiftConv3d",
+    "ShiftConvTranspose2d",
+    "ShiftLayer",
     "ShiftLinear",
     "compose_power_of_two",
     "convert_to_shift",
     "estimate_cost",
+    "exactness_report",
+    "fold",
+    "load_packed",
     "round_to_fixed_point",
+    "round_to_levels",
     "round_to_power_of_two",
+    "save_packed",
     "shiftable_layers",
 ]

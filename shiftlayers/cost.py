@@ -8,14 +8,15 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from shiftlayers.convert import shiftable_layers
-from shiftlayers.modules import ShiftConv2d, ShiftLinear
-from shiftlayers.tracing import dry_run
+from shiftlayers.modules import ShiftLayer
+from shiftlayers.tracing import LayerTrace, fan_in, trace
 
 Arithmetic = Literal["shift", "shift-float", "fp32", "int8"]
 _PICO = 1e-12
+_COUNTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
+_NORMALISED = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class LayerCost:
     Attributes:
         name: of the layer in the network.
         arithmetic: `shift` (fixed-point inputs), `shift-float` (float inputs), `fp32` or `int8`.
-        macs: multiply-accumulates, or shift-accumulates where the layer is a shift layer.
+        macs: products of one weight and one input.
+        n_terms: powers of two in one weight: each is a shift and an add of its own. 1 where the layer multiplies.
         n_weights: weights and biases read.
         n_activations: values read and written.
         weight_bits: of one stored weight.
@@ -67,6 +69,7 @@ class LayerCost:
     name: str
     arithmetic: Arithmetic
     macs: int
+    n_terms: int
     n_weights: int
     n_activations: int
     weight_bits: int
@@ -75,7 +78,7 @@ class LayerCost:
 
     @property
     def compute_joules(self) -> float:
-        """Joules of the arithmetic, `macs * (shift or multiply + add)`; integer adds are 32 bits wide."""
+        """Joules of the arithmetic, `macs * n_terms * (shift or multiply + add)`; integer adds are 32 bits wide."""
         tech = self.technology
         integer_add = _energy(tech.add, ACCUMULATOR_BITS)
         per_mac = {
@@ -84,7 +87,7 @@ class LayerCost:
             "fp32": tech.multiply_fp32 + tech.add_fp32,
             "int8": _energy(tech.multiply, 8) + integer_add,
         }[self.arithmetic]
-        return self.macs * per_mac * _PICO
+        return self.macs * self.n_terms * per_mac * _PICO
 
     @property
     def memory_joules(self) -> float:
@@ -124,7 +127,8 @@ class CostEstimate:
         """The cost of the same network with ordinary multiplications in 32-bit float or 8-bit integers."""
         bits = {"fp32": 32, "int8": 8}[arithmetic]
         layers = tuple(
-            replace(layer, arithmetic=arithmetic, weight_bits=bits, activation_bits=bits) for layer in self.layers
+            replace(layer, arithmetic=arithmetic, n_terms=1, weight_bits=bits, activation_bits=bits)
+            for layer in self.layers
         )
         return replace(self, layers=layers)
 
@@ -144,63 +148,47 @@ def estimate_cost(model: nn.Module, input_size: tuple[int, ...], technology: str
         raise ValueError(f"technology must be one of {sorted(TECHNOLOGIES)}, got {technology!r}")
     tech = TECHNOLOGIES[technology]
     device = next(model.parameters()).device
-    example = torch.zeros(1, *input_size, device=device)
-    shapes = _record_shapes(model, example)
-    layers = tuple(
-        _layer_cost(name, model.get_submodule(name), *shapes[name], tech) for name in shiftable_layers(model, example)
-    )
-    n_normalised = sum(
-        out
-        for name, (_, out) in shapes.items()
-        if isinstance(model.get_submodule(name), nn.BatchNorm1d | nn.BatchNorm2d)
-    )
+    traces = trace(model, torch.zeros(1, *input_size, device=device))
+    layers = tuple(_layer_cost(t, tech) for t in traces if isinstance(t.module, _COUNTED))
+    n_normalised = sum(t.n_outputs for t in traces if isinstance(t.module, _NORMALISED))
     return CostEstimate(layers, n_normalised * (tech.multiply_fp32 + tech.add_fp32) * _PICO)
 
 
-def _record_shapes(model: nn.Module, example: Tensor) -> dict[str, tuple[int, int]]:
-    """Values read and written by each leaf module in one forward pass of one image, over all its calls."""
-    counts: dict[str, tuple[int, int]] = {}
-
-    def record(name: str, args: tuple[Tensor, ...], output: Tensor) -> None:
-        n_in, n_out = counts.get(name, (0, 0))
-        counts[name] = n_in + args[0].numel(), n_out + output.numel()
-
-    dry_run(model, example, record)
-    return counts
-
-
-def _layer_cost(name: str, layer: nn.Module, n_in: int, n_out: int, technology: Technology) -> LayerCost:
-    assert isinstance(layer, nn.Conv2d | nn.Linear)
-    fan_in, n_outputs = _fan_in(layer)
-    arithmetic, weight_bits, activation_bits = _number_formats(layer)
-    n_weights = fan_in * n_outputs + (n_outputs if layer.bias is not None else 0)
+def _layer_cost(traced: LayerTrace, technology: Technology) -> LayerCost:
+    arithmetic, weight_bits, activation_bits, n_terms = _number_formats(traced.module)
     return LayerCost(
-        name=name,
+        name=traced.name,
         arithmetic=arithmetic,
-        macs=n_out * fan_in,
-        n_weights=n_weights,
-        n_activations=n_in + n_out,
+        macs=traced.macs,
+        n_terms=n_terms,
+        n_weights=_n_weights(traced.module),
+        n_activations=traced.n_inputs + traced.n_outputs,
         weight_bits=weight_bits,
         activation_bits=activation_bits,
         technology=technology,
     )
 
 
-def _fan_in(layer: nn.Conv2d | nn.Linear) -> tuple[int, int]:
-    """Weights that one output value sums over, and output channels."""
-    if isinstance(layer, nn.Conv2d):
-        return layer.in_channels // layer.groups * math.prod(layer.kernel_size), layer.out_channels
-    return layer.in_features, layer.out_features
+def _n_weights(layer: nn.Module) -> int:
+    """Weights and biases of a layer, each counted once however many latents stand behind it."""
+    assert isinstance(layer, _COUNTED)
+    n_out = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+    n_sums = layer.in_channels if isinstance(layer, nn.ConvTranspose2d) else n_out
+    per_sum = fan_in(layer)
+    if isinstance(layer, nn.ConvTranspose2d):
+        per_sum = n_out // layer.groups * math.prod(layer.kernel_size)
+    return n_sums * per_sum + (n_out if layer.bias is not None else 0)
 
 
-def _number_formats(layer: nn.Module) -> tuple[Arithmetic, int, int]:
-    """Arithmetic, bits of a weight and bits of an activation of one layer."""
-    if not isinstance(layer, ShiftConv2d | ShiftLinear):
-        return "fp32", 32, 32
+def _number_formats(layer: nn.Module) -> tuple[Arithmetic, int, int, int]:
+    """Arithmetic, bits of a weight, bits of an activation and powers of two in a weight of one layer."""
+    if not isinstance(layer, ShiftLayer):
+        return "fp32", 32, 32, 1
+    n_terms = 2 if layer.config.quantizer == "apot" and layer.config.weight_bits > 2 else 1
     bits = layer.config.activation_bits
     if bits is None:
-        return "shift-float", layer.config.weight_bits, 32
-    return "shift", layer.config.weight_bits, sum(bits)
+        return "shift-float", layer.config.weight_bits, 32, n_terms
+    return "shift", layer.config.weight_bits, sum(bits), n_terms
 
 
 def _energy(points: Mapping[int, float], bits: int) -> float:

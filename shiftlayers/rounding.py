@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import torch
@@ -73,6 +74,23 @@ def compose_power_of_two(
     return composed
 
 
+def round_to_levels(weight: Tensor, levels: tuple[float, ...], rounding: RoundingName = "nearest") -> Tensor:
+    """Each weight's magnitude rounded to one of `levels`, with its sign; the gradient passes unchanged.
+
+    Args:
+        weight: any shape, floating; computed in float32. NaN stays NaN.
+        levels: magnitudes in ascending order, all finite and at least 0.
+        rounding: `nearest` in value (ties upwards); `stochastic-linear` goes up with the probability that makes the
+            expected value the weight; `stochastic-log` likewise for its logarithm, and `nearest` below the first
+            positive level.
+
+    Returns:
+        Tensor of the shape and dtype of `weight`.
+    """
+    rounded: Tensor = _Levels.apply(weight, levels, rounding)
+    return rounded
+
+
 def round_to_fixed_point(x: Tensor, integer_bits: int, fraction_bits: int) -> Tensor:
     """The nearest signed fixed-point number, a multiple of 2**-F in [-2**(I-1), 2**(I-1) - 2**-F].
 
@@ -117,6 +135,28 @@ def _raise_exponent(w: Tensor, magnitude: Tensor, rounding: RoundingName) -> Ten
     mantissa = ((magnitude & ~_EXPONENT) | (_BIAS << 23)).view(torch.float32)
     up = torch.rand_like(w) < torch.log2(mantissa)
     return magnitude + (up.to(torch.int32) << 23)
+
+
+class _Levels(torch.autograd.Function):
+    @staticmethod
+    def forward(_ctx: Any, weight: Tensor, levels: tuple[float, ...], rounding: RoundingName) -> Tensor:
+        w = weight.float()
+        table = torch.tensor(levels, device=w.device)
+        magnitude = w.abs().clamp(levels[0], levels[-1])
+        above = torch.bucketize(magnitude, table).clamp(1, len(levels) - 1)
+        low, high = table[above - 1], table[above]
+        threshold = torch.rand_like(w) if rounding != "nearest" else 0.5
+        share = (magnitude - low) / (high - low)
+        if rounding == "stochastic-log":
+            share = torch.where(low > 0, torch.log(magnitude / low) / torch.log(high / low), (share >= 0.5).float())
+        rounded = torch.where(share >= threshold, high, low)
+        # A share of exactly zero stays on its level, whatever was drawn.
+        rounded = torch.where(magnitude == low, low, rounded)
+        return torch.where(w == w, torch.copysign(rounded, w), w).to(weight.dtype)
+
+    @staticmethod
+    def backward(_ctx: Any, *grad: Tensor) -> tuple[Tensor, None, None]:
+        return grad[0], None, None
 
 
 class _Compose(torch.autograd.Function):
@@ -165,6 +205,7 @@ class _FixedPoint(torch.autograd.Function):
         return grad[0] * inside, None, None
 
 
+@cache
 def _fixed_point_top(integer_bits: int, fraction_bits: int) -> float:
     """The largest float32 at most 2**(I-1) - 2**-F."""
     top = 2.0 ** (integer_bits - 1) - 2.0**-fraction_bits

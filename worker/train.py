@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pytorch_optimizer import Ranger
 from torch import Tensor, nn, optim
 
-from shiftlayers import ShiftConv2d, ShiftLinear
+from shiftlayers import ShiftLayer
 from worker.data import Split
 from worker.errors import DivergedError
 from worker.schema import Recipe
@@ -87,7 +87,7 @@ def latent_norm(model: nn.Module) -> Tensor:
     """
     total = torch.zeros((), device=next(model.parameters()).device)
     for layer in model.modules():
-        if isinstance(layer, ShiftConv2d | ShiftLinear) and layer.config.quantizer == "deepshift-ps":
+        if isinstance(layer, ShiftLayer) and layer.config.quantizer == "deepshift-ps":
             total = total + layer.effective_weight().square().sum()
     return total
 

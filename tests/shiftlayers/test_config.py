@@ -6,6 +6,7 @@ import re
 import pytest
 
 from shiftlayers import ShiftConfig
+from shiftlayers.config import QUANTIZER_NAMES, apot_terms
 
 
 @pytest.mark.parametrize(
@@ -28,9 +29,58 @@ def test_exponent_range_is_deepshifts(quantizer, weight_bits, lowest):
 
 
 @pytest.mark.parametrize(
+    ("quantizer", "weight_bits", "highest"),
+    [
+        ("s3", 2, 0),
+        ("s3", 3, 2),
+        ("s3", 4, 6),
+        ("s3", 8, 126),
+        ("denseshift", 2, 1),
+        ("denseshift", 3, 3),
+        ("denseshift", 4, 7),
+        ("denseshift", 8, 127),
+    ],
+)
+def test_exponents_of_s3_and_denseshift_begin_at_zero(quantizer, weight_bits, highest):
+    assert ShiftConfig(quantizer, weight_bits).exponent_range == (0, highest)
+
+
+@pytest.mark.parametrize(
+    ("weight_bits", "first", "second"),
+    [
+        (2, (0,), ()),
+        (3, (0,), (-1,)),
+        (4, (0, -2, -4), (-1,)),
+        (5, (0, -2, -4), (-1, -3, -5)),
+    ],
+)
+def test_terms_of_apot_have_even_and_odd_exponents(weight_bits, first, second):
+    assert apot_terms(weight_bits) == (first, second)
+    assert ShiftConfig("apot", weight_bits).exponent_range == (min(first + second), 0)
+
+
+@pytest.mark.parametrize("weight_bits", range(2, 9))
+@pytest.mark.parametrize("quantizer", QUANTIZER_NAMES)
+def test_every_exponent_is_that_of_a_normal_float(quantizer, weight_bits):
+    low, high = ShiftConfig(quantizer, weight_bits).exponent_range
+
+    assert -126 <= low <= high <= 127
+
+
+@pytest.mark.parametrize("rounding", ["stochastic-log", "stochastic-linear"])
+@pytest.mark.parametrize("quantizer", ["s3", "denseshift"])
+def test_quantisers_that_choose_by_thresholds_refuse_stochastic_rounding(quantizer, rounding):
+    with pytest.raises(ValueError, match=f"^rounding of {quantizer} must be 'nearest', got '{rounding}'$"):
+        ShiftConfig(quantizer, rounding=rounding)
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"quantizer": "apot"}, "quantizer must be one of ('deepshift-q', 'deepshift-ps'), got 'apot'"),
+        (
+            {"quantizer": "inq"},
+            "quantizer must be one of ('deepshift-q', 'deepshift-ps', 's3', 'denseshift', 'apot'), got 'inq'",
+        ),
         (
             {"rounding": "floor"},
             "rounding must be one of ('nearest', 'stochastic-log', 'stochastic-linear'), got 'floor'",

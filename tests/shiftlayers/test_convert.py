@@ -4,9 +4,10 @@ import copy
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 
-from shiftlayers import ShiftConfig, ShiftConv2d, ShiftLinear, convert_to_shift, shiftable_layers
+from shiftlayers import ShiftConfig, ShiftConv2d, ShiftLayer, ShiftLinear, convert_to_shift, shiftable_layers
 
 Q, PS = ShiftConfig("deepshift-q"), ShiftConfig("deepshift-ps")
 IMAGE = torch.randn(1, 3, 6, 6)
@@ -29,7 +30,7 @@ class Backwards(nn.Module):
 
 
 def shift_names(model: nn.Module) -> set[str]:
-    return {name for name, module in model.named_modules() if isinstance(module, ShiftConv2d | ShiftLinear)}
+    return {name for name, module in model.named_modules() if isinstance(module, ShiftLayer)}
 
 
 def test_layers_are_named_in_the_order_in_which_they_run():
@@ -140,7 +141,7 @@ def test_conversion_leaves_no_hooks_behind():
 
     shiftable_layers(model, IMAGE)
 
-    assert not any(module._forward_pre_hooks for module in model.modules())
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
 
 
 def test_a_layer_that_runs_twice_is_one_layer():
@@ -179,3 +180,149 @@ def test_a_model_is_converted_in_place():
     model = Backwards()
 
     assert convert_to_shift(model, Q, 4, example_input=IMAGE) is model
+
+
+# Which layers
+
+
+@pytest.mark.parametrize(
+    ("depth", "names"), [(1, {"first"}), (2, {"first", "second"}), (3, {"first", "second", "third"})]
+)
+def test_the_first_layers_to_run_come_first_if_asked_for(depth, names):
+    model = convert_to_shift(Backwards(), Q, depth, order="first-first", example_input=IMAGE)
+
+    assert shift_names(model) == names
+
+
+# Of 36 pixels: 4 * 3 * 9 * 36, 5 * 4 * 9 * 36 and 6 * 5 * 9 * 36 multiply-accumulates, and 12 of the head.
+@pytest.mark.parametrize(
+    ("depth", "names"), [(1, {"third"}), (2, {"third", "second"}), (3, {"third", "second", "first"})]
+)
+def test_the_layers_that_compute_most_come_first_if_asked_for(depth, names):
+    model = convert_to_shift(Backwards(), Q, depth, order="macs", example_input=IMAGE)
+
+    assert shift_names(model) == names
+
+
+def test_the_order_by_computation_needs_an_example():
+    with pytest.raises(ValueError, match="order 'macs' needs an example_input"):
+        convert_to_shift(Backwards(), Q, 1, order="macs")
+
+
+def test_an_unknown_order_is_refused():
+    with pytest.raises(ValueError, match="order must be last-first, first-first or macs, got 'random'"):
+        convert_to_shift(Backwards(), Q, 1, order="random")
+
+
+def test_a_refused_conversion_changes_nothing():
+    model = Backwards()
+
+    with pytest.raises(ValueError, match="depth"):
+        convert_to_shift(model, Q, 5)
+
+    assert shift_names(model) == set()
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({}, {"first", "second", "third", "head"}),
+        ({"linear": False}, {"first", "second", "third"}),
+        ({"first": False}, {"second", "third", "head"}),
+        ({"last": False}, {"first", "second", "third"}),
+        ({"first": False, "last": False}, {"second", "third"}),
+        ({"select": lambda name, _layer: name != "second"}, {"first", "third", "head"}),
+        ({"select": lambda _name, layer: layer.weight.dim() == 4, "first": False}, {"second", "third"}),
+    ],
+    ids=str,
+)
+def test_all_layers_that_may_be_are_converted_without_a_depth(options, names):
+    assert shift_names(convert_to_shift(Backwards(), PS, example_input=IMAGE, **options)) == names
+
+
+def test_depth_counts_only_layers_that_may_be_converted():
+    model = convert_to_shift(Backwards(), Q, 1, linear=False, example_input=IMAGE)
+
+    assert shift_names(model) == {"third"}
+    with pytest.raises(ValueError, match=r"depth must be 0\.\.3"):
+        convert_to_shift(model, Q, 4, linear=False, example_input=IMAGE)
+
+
+def test_layers_of_all_types_are_converted():
+    layers = [nn.Conv1d(2, 2, 1), nn.Conv2d(2, 2, 1), nn.Conv3d(2, 2, 1), nn.ConvTranspose2d(2, 2, 1), nn.Linear(2, 2)]
+
+    model = convert_to_shift(nn.ModuleList(layers), Q)
+
+    assert [type(layer).__name__ for layer in model] == [f"Shift{type(layer).__name__}" for layer in layers]
+
+
+def test_a_network_that_does_not_run_on_the_example_warns_and_goes_by_registration():
+    with pytest.warns(UserWarning, match="the network does not run on example_input"):
+        model = convert_to_shift(Backwards(), Q, 1, example_input=torch.zeros(1, 7, 6, 6))
+
+    assert shift_names(model) == {"first"}
+
+
+def test_a_network_that_does_not_run_keeps_its_mode_and_has_no_hooks_left():
+    model = Backwards().train()
+
+    with pytest.warns(UserWarning, match="does not run"):
+        shiftable_layers(model, torch.zeros(1, 7, 6, 6))
+
+    assert all(module.training for module in model.modules())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+# Attention
+
+
+def test_the_projection_inside_attention_is_left_alone():
+    attention = nn.MultiheadAttention(8, 2)
+    model = nn.ModuleDict({"attention": attention, "head": nn.Linear(8, 2)})
+    projection = attention.out_proj
+
+    convert_to_shift(model, Q)
+
+    assert shift_names(model) == {"head"}
+    assert attention.out_proj is projection
+
+
+@pytest.mark.parametrize("config", [Q, PS], ids=["q", "ps"])
+def test_a_transformer_layer_evaluates_without_gradients_as_with_them(config):
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+    x = torch.randn(2, 5, 8)
+    model = convert_to_shift(nn.Sequential(layer), config, example_input=x).eval()
+
+    with_gradients = model(x)
+    with torch.no_grad():
+        without = model(x)
+
+    torch.testing.assert_close(without, with_gradients, rtol=0, atol=1e-5)
+
+
+# Networks of torchvision
+
+
+def torchvision_network(name: str) -> nn.Module:
+    # Random weights only: filling them by the published laws takes longer than the test.
+    options = {
+        "googlenet": {"init_weights": False, "aux_logits": False},
+        "vit_b_16": {"image_size": 32},
+    }.get(name, {})
+    return torchvision.models.get_model(name, weights=None, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_layers"), [("resnet18", 21), ("mobilenet_v2", 53), ("googlenet", 58), ("vit_b_16", 26)]
+)
+def test_networks_of_torchvision_are_converted_whole_and_run(name, n_layers):
+    model = torchvision_network(name)
+    size = 32 if name == "vit_b_16" else 64
+    image = torch.randn(1, 3, size, size)
+
+    convert_to_shift(model, Q, example_input=image)
+
+    assert len(shift_names(model)) == n_layers
+    assert not any(type(module) in (nn.Conv2d, nn.Linear) for module in model.modules())
+    with torch.no_grad():
+        assert model.eval()(image).isfinite().all()

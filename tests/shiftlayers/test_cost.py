@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from shiftlayers import ShiftConfig, convert_to_shift, estimate_cost
+from shiftlayers.config import QUANTIZER_NAMES
 from worker.models import build_network
 
 SHAPE = (3, 32, 32)
@@ -157,3 +158,61 @@ def test_estimating_leaves_the_network_as_it_was():
     after = model.state_dict()
     assert all(torch.equal(after[key], before[key]) for key in before)
     assert [module.training for module in model.modules()] == modes
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "weight_bits", "n_terms"),
+    [("deepshift-q", 4, 1), ("deepshift-ps", 4, 1), ("s3", 4, 1), ("denseshift", 4, 1), ("apot", 4, 2), ("apot", 2, 1)],
+)
+def test_each_power_of_two_in_a_weight_is_a_shift_and_an_add(quantizer, weight_bits, n_terms):
+    model = convert_to_shift(nn.Linear(10, 4), ShiftConfig(quantizer, weight_bits, activation_bits=(4, 4)))
+
+    cost = estimate_cost(model, (10,))
+
+    assert cost.layers[0].n_terms == n_terms
+    assert cost.compute_joules == pytest.approx(40 * n_terms * (0.024 + 0.1) * 1e-12)
+
+
+def test_the_twin_of_apot_multiplies_once():
+    model = convert_to_shift(nn.Linear(10, 4), ShiftConfig("apot"))
+
+    assert estimate_cost(model, (10,)).twin("fp32") == estimate_cost(nn.Linear(10, 4), (10,))
+
+
+@pytest.mark.parametrize(
+    "config", [None, *(ShiftConfig(name) for name in QUANTIZER_NAMES)], ids=["float", *QUANTIZER_NAMES]
+)
+@pytest.mark.parametrize(
+    ("layer", "size", "macs", "n_weights", "n_activations"),
+    [
+        # Outputs: 6 x 4.
+        (lambda: nn.Conv1d(4, 6, 3, stride=2), (4, 9), 6 * 4 * 4 * 3, 6 * 4 * 3 + 6, 4 * 9 + 6 * 4),
+        (lambda: nn.Conv1d(4, 6, 3, groups=2, bias=False), (4, 5), 6 * 3 * 2 * 3, 6 * 2 * 3, 4 * 5 + 6 * 3),
+        # Outputs: 5 x 2 x 3 x 4.
+        (lambda: nn.Conv3d(2, 5, 2), (2, 3, 4, 5), 5 * 24 * 2 * 8, 5 * 2 * 8 + 5, 2 * 60 + 5 * 24),
+        # Each input value is multiplied with every weight of its channel. Outputs: 6 x 9 x 9 and 6 x 10 x 10.
+        (lambda: nn.ConvTranspose2d(4, 6, 3, stride=2), (4, 4, 4), 64 * 6 * 9, 4 * 6 * 9 + 6, 64 + 6 * 81),
+        (
+            lambda: nn.ConvTranspose2d(4, 6, 3, stride=2, output_padding=1, groups=2, bias=False),
+            (4, 4, 4),
+            64 * 3 * 9,
+            4 * 3 * 9,
+            64 + 6 * 100,
+        ),
+    ],
+    ids=["conv1d", "conv1d-groups", "conv3d", "transpose", "transpose-groups"],
+)  # fmt: skip
+def test_counts_of_a_layer_are_as_by_hand(layer, size, macs, n_weights, n_activations, config):
+    model = layer() if config is None else convert_to_shift(layer(), config)
+
+    (counted,) = estimate_cost(model, size).layers
+
+    assert (counted.macs, counted.n_weights, counted.n_activations) == (macs, n_weights, n_activations)
+
+
+@pytest.mark.parametrize("config", [ShiftConfig(name, 3, per_channel_scale=True) for name in QUANTIZER_NAMES], ids=str)
+def test_latents_and_scales_do_not_count_as_weights(config):
+    shifted, plain = estimate_cost(resnet20(20, config), SHAPE), estimate_cost(resnet20(), SHAPE)
+
+    assert [layer.n_weights for layer in shifted.layers] == [layer.n_weights for layer in plain.layers]
+    assert {layer.weight_bits for layer in shifted.layers} == {3}

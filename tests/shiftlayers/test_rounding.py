@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from shiftlayers import compose_power_of_two, round_to_fixed_point, round_to_power_of_two
+from shiftlayers import compose_power_of_two, round_to_fixed_point, round_to_levels, round_to_power_of_two
 
 ROUNDINGS = ["nearest", "stochastic-log", "stochastic-linear"]
 LOW, HIGH = -15, 0
 finite_floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
+# The magnitudes of APoT at four bits.
+LEVELS = (0.0, 0.0625, 0.25, 0.5, 0.5625, 0.75, 1.0, 1.5)
 exponent_ranges = st.tuples(st.integers(-126, 127), st.integers(-126, 127)).map(sorted)
 
 
@@ -210,6 +212,97 @@ def test_nan_latents_give_nan_weights(shift, sign):
 def test_shift_and_sign_of_different_shapes_are_refused():
     with pytest.raises(ValueError, match=r"got \(2,\) and \(3,\)"):
         compose_power_of_two(torch.ones(2), torch.ones(3), -14, 0)
+
+
+# Levels
+
+
+def level_tables() -> st.SearchStrategy[tuple[float, ...]]:
+    """Multiples of 1/64, so that float32 is exact."""
+    return st.sets(st.integers(0, 128), min_size=2, max_size=9).map(lambda steps: tuple(i / 64 for i in sorted(steps)))
+
+
+@given(level_tables(), st.integers(-300, 300))
+def test_weight_goes_to_the_nearest_level_and_a_tie_upwards(levels, steps):
+    weight = steps / 128
+
+    rounded = round_to_levels(torch.tensor([weight]), levels).item()
+
+    nearest = min(levels, key=lambda level: (abs(level - abs(weight)), -level))
+    assert rounded == math.copysign(nearest, weight)
+
+
+@given(st.floats(-3, 3, width=32))
+def test_weight_goes_to_the_nearest_level_of_apot_whatever_its_mantissa(weight):
+    rounded = round_to_levels(torch.tensor([weight]), LEVELS).item()
+
+    assert abs(rounded) in LEVELS
+    assert abs(abs(weight) - abs(rounded)) == min(abs(abs(weight) - level) for level in LEVELS)
+
+
+@given(finite_floats, level_tables(), st.sampled_from(ROUNDINGS))
+def test_level_is_a_neighbour_of_the_weight_and_has_its_sign(weight, levels, rounding):
+    rounded = round_to_levels(torch.tensor([weight]), levels, rounding).item()
+
+    magnitude = min(max(abs(weight), levels[0]), levels[-1])
+    below = max(level for level in levels if level <= magnitude)
+    above = min(level for level in levels if level >= magnitude)
+    assert abs(rounded) in (below, above)
+    assert math.copysign(1, rounded) == math.copysign(1, weight)
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_a_weight_on_a_level_stays_there_under_every_rounding(rounding):
+    weights = torch.tensor(LEVELS + tuple(-level for level in LEVELS)).repeat(1000)
+
+    assert torch.equal(round_to_levels(weights, LEVELS, rounding), weights)
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_weights_beyond_the_top_level_are_clamped_to_it(rounding):
+    weights = torch.tensor([1.5001, 100.0, math.inf, -2.0, -math.inf])
+
+    assert round_to_levels(weights, LEVELS, rounding).tolist() == [1.5, 1.5, 1.5, -1.5, -1.5]
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_levels_keep_nan(rounding):
+    assert round_to_levels(torch.full((3,), math.nan), LEVELS, rounding).isnan().all()
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_gradient_of_levels_is_identity_also_where_clamped(rounding):
+    weights, outgoing = torch.tensor([0.0, 0.3, -7.0, 0.01]), torch.tensor([1.0, -2.0, 3.0, 4.0])
+
+    assert torch.equal(gradient_of(weights, outgoing, round_to_levels, LEVELS, rounding), outgoing)
+
+
+@pytest.mark.parametrize("weight", [0.01, 0.3, -0.3, 0.6, -1.2])
+def test_linear_rounding_to_levels_is_unbiased(weight):
+    mean = round_to_levels(torch.full((1_000_000,), weight), LEVELS, "stochastic-linear").double().mean().item()
+
+    assert mean == pytest.approx(weight, abs=0.001)
+
+
+def test_logarithmic_rounding_to_levels_is_unbiased_in_the_logarithm():
+    rounded = round_to_levels(torch.full((1_000_000,), 0.3), LEVELS, "stochastic-log")
+
+    assert rounded.double().log2().mean().item() == pytest.approx(math.log2(0.3), abs=0.002)
+
+
+@pytest.mark.parametrize(("weight", "level"), [(0.03, 0.0), (0.0313, 0.0625), (0.03125, 0.0625), (0.0, 0.0)])
+def test_logarithmic_rounding_is_to_the_nearest_below_the_first_positive_level(weight, level):
+    rounded = round_to_levels(torch.full((1000,), weight), LEVELS, "stochastic-log")
+
+    assert torch.equal(rounded, torch.full((1000,), level))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_levels_keep_dtype_and_shape(dtype):
+    rounded = round_to_levels(torch.full((2, 3), 0.3, dtype=dtype), LEVELS)
+
+    assert rounded.dtype == dtype
+    assert rounded.tolist() == [[0.25] * 3] * 2
 
 
 # Fixed point

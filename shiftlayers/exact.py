@@ -1,0 +1,144 @@
+"""In which number formats a shift network computes without any rounding error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from shiftlayers.modules import ShiftConvTranspose2d, ShiftLayer
+from shiftlayers.tracing import fan_in
+
+
+@dataclass(frozen=True)
+class NumberFormat:
+    """What a format holds exactly.
+
+    Attributes:
+        weight_span: largest distance of the exponents of two weights.
+        weight_significand: bits of a weight from its highest to its lowest one.
+        activation_bits: magnitude bits of a fixed-point activation, its sign not counted.
+        accumulator_bits: bits of magnitude that a sum may have.
+    """
+
+    weight_span: int
+    weight_significand: int
+    activation_bits: int
+    accumulator_bits: int
+
+
+# Floating point: significand of the format with its hidden bit; fp32 accumulators hold 24 bits, whatever the order of
+# summation. int8: a weight up to 64 stays clear of the saturating 16-bit step of AVX2 kernels. fp8: products are
+# exact, but Hopper's tensor cores are reported to accumulate about 14 bits.
+FORMATS: Mapping[str, NumberFormat] = {
+    "fp32": NumberFormat(253, 24, 24, 24),
+    "tf32": NumberFormat(253, 11, 11, 24),
+    "bf16": NumberFormat(253, 8, 8, 24),
+    "fp16": NumberFormat(39, 11, 11, 24),
+    "int8": NumberFormat(6, 7, 7, 31),
+    "fp8-e4m3": NumberFormat(17, 4, 4, 14),
+    "fp8-e5m2": NumberFormat(31, 3, 3, 14),
+}
+
+
+@dataclass(frozen=True)
+class LayerExactness:
+    """In which formats one layer is exact.
+
+    Attributes:
+        name: of the layer in the network.
+        fan_in: K, products in one sum.
+        span: S, distance of the largest and smallest exponent that a weight may have.
+        used_span: the same of the weights as they are, over all channels the largest.
+        guaranteed: formats that are exact for any weights of this config, where K * 2^(A + S) <= 2^P.
+        as_trained: formats that are exact for these weights, where in every output channel the sum of the weights'
+            magnitudes, in units of the smallest one, times 2^A is at most 2^P.
+    """
+
+    name: str
+    fan_in: int
+    span: int
+    used_span: int
+    guaranteed: frozenset[str]
+    as_trained: frozenset[str]
+
+
+def exactness_report(model: nn.Module, activation_bits: int | tuple[int, int]) -> list[LayerExactness]:
+    """For each shift layer of `model`, the formats in which it computes exactly what integer arithmetic would.
+
+    Args:
+        model: a network with shift layers; the weights of evaluation count.
+        activation_bits: bits of the signed fixed-point inputs of every layer, the sign included, 1 or more; or
+            (integer bits, fraction bits).
+
+    Returns:
+        One entry a shift layer, in the order of registration. P are the bits of the format's accumulator and A the
+        magnitude bits of an input, so a sum that stays on one grid below 2^P is exact in any order.
+
+    Raises:
+        ValueError: `activation_bits` is less than 1.
+    """
+    n_bits = activation_bits if isinstance(activation_bits, int) else sum(activation_bits)
+    if n_bits < 1:
+        raise ValueError(f"activation_bits must be at least 1 bit, got {activation_bits}")
+    magnitude_bits = n_bits - 1
+    return [
+        _report(name, layer, magnitude_bits) for name, layer in model.named_modules() if isinstance(layer, ShiftLayer)
+    ]
+
+
+def _report(name: str, layer: ShiftLayer, magnitude_bits: int) -> LayerExactness:
+    positive = [level for level in layer.config.levels if level > 0]
+    # The grid is the lowest one bit of any level; the span reaches from there to the highest.
+    grid = min(_lowest_bit(torch.tensor(positive, dtype=torch.float64)).tolist())
+    span = _exponent(max(positive)) - _exponent(grid)
+    k = fan_in(layer)
+    guaranteed = _fitting(span, span + 1 if layer.config.quantizer == "apot" else 1, magnitude_bits, k * 2.0**span)
+    sums, used_span, significand = _measure(layer)
+    as_trained = _fitting(used_span, significand, magnitude_bits, sums)
+    return LayerExactness(name, k, span, used_span, guaranteed, as_trained)
+
+
+def _fitting(span: int, significand: int, magnitude_bits: int, largest_sum: float) -> frozenset[str]:
+    """Formats that hold such weights, inputs of `magnitude_bits`, and sums of `largest_sum` weight units."""
+    return frozenset(
+        name
+        for name, f in FORMATS.items()
+        if span <= f.weight_span
+        and significand <= f.weight_significand
+        and magnitude_bits <= f.activation_bits
+        and largest_sum * 2.0**magnitude_bits <= 2.0**f.accumulator_bits
+    )
+
+
+def _measure(layer: ShiftLayer) -> tuple[float, int, int]:
+    """Over all output channels: the largest sum of magnitudes in units of the channel's grid, span, significand."""
+    with torch.no_grad():
+        was_training = layer.training
+        weight = layer.eval().effective_weight().double().abs()
+        layer.train(was_training)
+    if isinstance(layer, ShiftConvTranspose2d):
+        weight = weight.transpose(0, 1)
+    sums, span, significand = 0.0, 0, 1
+    for channel in weight.flatten(1):
+        used = channel[channel > 0]
+        if len(used):
+            lowest = _lowest_bit(used)
+            grid = lowest.min().item()
+            sums = max(sums, used.sum().item() / grid)
+            span = max(span, _exponent(used.max().item()) - _exponent(grid))
+            significand = max(significand, *((torch.frexp(used)[1] - torch.frexp(lowest)[1]) + 1).tolist())
+    return sums, span, significand
+
+
+def _lowest_bit(x: Tensor) -> Tensor:
+    """The lowest one bit of each positive double, as a power of two."""
+    mantissa, exponent = torch.frexp(x)
+    whole = (mantissa * 2.0**53).to(torch.int64)
+    return torch.ldexp((whole & -whole).double(), exponent - 53)
+
+
+def _exponent(x: float) -> int:
+    return int(torch.frexp(torch.tensor(x, dtype=torch.float64))[1]) - 1

@@ -1,0 +1,216 @@
+"""Shift networks as files in which a weight takes its few bits, and as plain networks that need nothing of ours."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from shiftlayers.config import ShiftConfig
+from shiftlayers.flat import quantize_together
+from shiftlayers.modules import SHIFT_TYPES, ShiftLayer
+from shiftlayers.rounding import round_to_fixed_point
+
+_FORMAT = 1
+_HEADER = "shiftlayers"
+
+
+def save_packed(model: nn.Module, path: str | Path) -> None:
+    """Writes `model` to a safetensors file in which a shift weight takes `weight_bits` bits, and all else its own.
+
+    Only the weights that evaluation computes with are kept, not the latents behind them. The header is JSON under
+    the key `shiftlayers`: for each shift layer its config and shape.
+
+    Args:
+        model: any network; every tensor of its layers is written.
+        path: of the file.
+    """
+    shift_layers = {n: m for n, m in model.named_modules() if isinstance(m, ShiftLayer)}
+    tensors = {
+        k: v.detach().contiguous() for k, v in model.state_dict().items() if k.rpartition(".")[0] not in shift_layers
+    }
+    layers: dict[str, Any] = {}
+    for name, layer in shift_layers.items():
+        weight = _evaluated_weight(layer)
+        layers[name] = {"shape": list(weight.shape), "config": asdict(layer.config)}
+        tensors |= {f"{name}.{key}": value for key, value in _pack_layer(layer, weight).items()}
+    header = json.dumps({"format": _FORMAT, "layers": layers}, sort_keys=True)
+    save_file(tensors, path, metadata={_HEADER: header})
+
+
+def load_packed(path: str | Path, model: nn.Module) -> nn.Module:
+    """Gives `model` the layers and values of a packed file and returns it; evaluation is equal bit for bit.
+
+    Args:
+        path: of a file that `save_packed` wrote.
+        model: a network of the same architecture, its layers plain or shift layers; changed in place.
+
+    Raises:
+        ValueError: the file is no packed network, or not of this architecture.
+    """
+    with safe_open(path, framework="pt") as file:
+        header = _read_header(file.metadata(), path)
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    for name, description in header["layers"].items():
+        config = _read_config(description["config"])
+        packed = {key: tensors.pop(f"{name}.{key}") for key in _KEYS if f"{name}.{key}" in tensors}
+        weight, scale = _unpack_layer(packed, tuple(description["shape"]), config)
+        model = _put(model, name, weight, scale, packed.get("bias"), config)
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    ours = tuple(f"{name}." if name else "" for name in header["layers"])
+    if unexpected or any(not key.startswith(ours) for key in missing):
+        raise ValueError(f"{path} is of another architecture: missing {missing}, unexpected {unexpected}")
+    quantize_together(model)
+    return model
+
+
+def fold(model: nn.Module) -> nn.Module:
+    """A copy of `model` in which every shift layer is a plain layer of PyTorch with the weights of evaluation.
+
+    Where inputs and biases are fixed point, a `FixedPoint` module stands before the layer and the bias is rounded.
+    """
+    folded = copy.deepcopy(model)
+    for name, layer in list(folded.named_modules()):
+        if isinstance(layer, ShiftLayer):
+            folded = _replace_child(folded, name, _plain(layer))
+    return folded
+
+
+class FixedPoint(nn.Module):
+    """Rounds its input to signed fixed point; see `round_to_fixed_point`. Input and output of any one shape."""
+
+    def __init__(self, integer_bits: int, fraction_bits: int) -> None:
+        super().__init__()
+        self.integer_bits = integer_bits
+        self.fraction_bits = fraction_bits
+
+    def forward(self, input: Tensor) -> Tensor:
+        return round_to_fixed_point(input, self.integer_bits, self.fraction_bits)
+
+    def extra_repr(self) -> str:
+        return f"{self.integer_bits}, {self.fraction_bits}"
+
+
+# Tensors of one packed layer: codes of b bits, the scale's exponents, places of exact zeros that have no code, bias.
+_KEYS = ("codes", "scale_exponent", "zeros", "bias")
+
+
+def _pack_layer(layer: ShiftLayer, weight: Tensor) -> dict[str, Tensor]:
+    scale = layer.scale
+    unscaled = (weight if scale is None else weight / scale).cpu().reshape(-1)
+    table = torch.tensor(layer.config.levels)
+    codes = torch.bucketize(unscaled.abs(), table).clamp_max(len(table) - 1)
+    zeros = torch.nonzero(unscaled == 0).reshape(-1) if table[0] > 0 else torch.empty(0, dtype=torch.int64)
+    if not torch.equal(table[codes].index_fill(0, zeros, 0.0), unscaled.abs()):
+        raise ValueError(f"weights of a {layer.config.quantizer} layer are off its levels; are they finite?")
+    signed = codes | (torch.signbit(unscaled).to(torch.int64) << (layer.config.weight_bits - 1))
+    packed = {"codes": torch.from_numpy(_to_bits(signed.numpy(), layer.config.weight_bits))}
+    if scale is not None:
+        packed["scale_exponent"] = torch.log2(scale.cpu().double()).round().to(torch.int16)
+    if len(zeros):
+        packed["zeros"] = zeros
+    if layer.bias is not None:
+        packed["bias"] = cast(Tensor, layer.bias).detach().contiguous()
+    return packed
+
+
+def _unpack_layer(
+    packed: dict[str, Tensor], shape: tuple[int, ...], config: ShiftConfig
+) -> tuple[Tensor, Tensor | None]:
+    """The effective weight and the scale of one packed layer."""
+    n = int(np.prod(shape))
+    signed = torch.from_numpy(_from_bits(packed["codes"].numpy(), config.weight_bits, n))
+    top = 1 << (config.weight_bits - 1)
+    magnitude = torch.tensor(config.levels)[signed & (top - 1)]
+    if "zeros" in packed:
+        magnitude[packed["zeros"]] = 0.0
+    weight = torch.where(signed >= top, -magnitude, magnitude).reshape(shape)
+    if "scale_exponent" not in packed:
+        return weight, None
+    scale = torch.exp2(packed["scale_exponent"].double()).float()
+    return weight * scale, scale
+
+
+def _to_bits(codes: NDArray[np.int64], n_bits: int) -> NDArray[np.uint8]:
+    """Codes of `n_bits` bits each, one after the other, the last byte filled up with zeros."""
+    bits = (codes[:, None] >> np.arange(n_bits)) & 1
+    return np.packbits(bits.astype(np.uint8).reshape(-1), bitorder="little")
+
+
+def _from_bits(packed: NDArray[np.uint8], n_bits: int, n: int) -> NDArray[np.int64]:
+    bits = np.unpackbits(packed, count=n * n_bits, bitorder="little").reshape(n, n_bits)
+    return bits.astype(np.int64) @ (1 << np.arange(n_bits))
+
+
+def _put(
+    model: nn.Module, name: str, weight: Tensor, scale: Tensor | None, bias: Tensor | None, config: ShiftConfig
+) -> nn.Module:
+    """`model` with a shift layer of these values in the place of the layer `name`."""
+    try:
+        old = model.get_submodule(name)
+    except AttributeError as error:
+        raise ValueError(f"the network has no layer {name!r}") from error
+    if isinstance(old, ShiftLayer):
+        old = _plain(old, rounded=False)
+    if type(old) not in SHIFT_TYPES or old.weight.shape != weight.shape:
+        raise ValueError(f"layer {name!r} must be a convolution or linear layer with weight {tuple(weight.shape)}")
+    device = cast(Tensor, old.weight).device
+    layer = SHIFT_TYPES[type(old)].from_weights(
+        old, config, weight.to(device), None if scale is None else scale.to(device)
+    )
+    layer.register_parameter("bias", None if bias is None else nn.Parameter(bias.to(device)))
+    return _replace_child(model, name, layer)
+
+
+def _plain(layer: ShiftLayer, *, rounded: bool = True) -> nn.Module:
+    """The plain layer with the weights of evaluation; with its inputs and bias rounded, if they are and it is asked."""
+    kind = next(plain for plain, shift in SHIFT_TYPES.items() if type(layer) is shift)
+    plain = kind.__new__(kind)
+    ours = ("config", "_quantizer")
+    kept = {key: value for key, value in layer.__getstate__().items() if key not in ours}
+    plain.__dict__ = {key: value.copy() if isinstance(value, dict) else value for key, value in kept.items()}
+    plain._parameters = {"weight": nn.Parameter(_evaluated_weight(layer)), "bias": layer._parameters["bias"]}
+    plain._buffers = {}
+    bits = layer.config.activation_bits
+    if bits is None or not rounded:
+        return plain
+    if layer.bias is not None:
+        plain._parameters["bias"] = nn.Parameter(round_to_fixed_point(cast(Tensor, layer.bias).detach(), *bits))
+    return nn.Sequential(FixedPoint(*bits), plain).train(layer.training)
+
+
+def _evaluated_weight(layer: ShiftLayer) -> Tensor:
+    was_training = layer.training
+    with torch.no_grad():
+        weight = layer.eval().effective_weight().clone()
+    layer.train(was_training)
+    return weight
+
+
+def _replace_child(model: nn.Module, name: str, layer: nn.Module) -> nn.Module:
+    if not name:
+        return layer
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, layer)
+    return model
+
+
+def _read_header(metadata: dict[str, str] | None, path: str | Path) -> dict[str, Any]:
+    header = json.loads((metadata or {}).get(_HEADER, "{}"))
+    if header.get("format") != _FORMAT:
+        raise ValueError(f"{path} is no packed shift network of format {_FORMAT}")
+    return cast(dict[str, Any], header)
+
+
+def _read_config(values: dict[str, Any]) -> ShiftConfig:
+    bits = values["activation_bits"]
+    return ShiftConfig(**values | {"activation_bits": None if bits is None else tuple(bits)})

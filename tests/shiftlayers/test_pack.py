@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from shiftlayers import FixedPoint, ShiftConfig, ShiftLayer, convert_to_shift, fold, load_packed, save_packed
+from shiftlayers.config import QUANTIZER_NAMES
+from shiftlayers.pack import _from_bits, _to_bits
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.ConvTranspose2d(6, 4, 2, bias=False),
+        nn.Flatten(), nn.Linear(4 * 49, 10),
+    )  # fmt: skip
+
+
+def outputs(model: nn.Module) -> torch.Tensor:
+    torch.manual_seed(1)
+    with torch.no_grad():
+        return model.eval()(torch.randn(3, 2, 6, 6))
+
+
+configs = pytest.mark.parametrize(
+    "config",
+    [
+        ShiftConfig(quantizer, bits, per_channel_scale=scaled, activation_bits=activation_bits)
+        for quantizer in QUANTIZER_NAMES
+        for bits in (2, 3, 4, 5, 8)
+        for scaled, activation_bits in ((False, None), (True, (6, 6)))
+    ],
+    ids=str,
+)
+
+
+@configs
+def test_a_packed_network_comes_back_bit_for_bit(config, tmp_path):
+    model = convert_to_shift(network(), config)
+    save_packed(model, tmp_path / "model.safetensors")
+
+    loaded = load_packed(tmp_path / "model.safetensors", network())
+
+    assert torch.equal(outputs(loaded), outputs(model))
+    assert [m.config for m in loaded.modules() if isinstance(m, ShiftLayer)] == [config] * 3
+
+
+@configs
+def test_a_folded_network_is_plain_and_equal_bit_for_bit(config):
+    model = convert_to_shift(network(), config)
+
+    folded = fold(model)
+
+    assert torch.equal(outputs(folded), outputs(model))
+    assert not any(isinstance(m, ShiftLayer) for m in folded.modules())
+    assert {type(m) for m in folded.modules()} <= {
+        nn.Sequential, nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.ConvTranspose2d, nn.Flatten, nn.Linear, FixedPoint,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("bits", "share"), [(3, 3 / 32), (4, 0.125), (5, 0.15625)])
+def test_codes_take_their_bits_and_no_more(bits, share, tmp_path):
+    model = convert_to_shift(nn.Sequential(nn.Linear(64, 64, bias=False)), ShiftConfig(weight_bits=bits))
+    save_packed(model, tmp_path / "model.safetensors")
+
+    assert load_file(tmp_path / "model.safetensors")["0.codes"].numel() == share * 4 * 64 * 64
+
+
+def test_a_partly_converted_network_keeps_its_float_layers(tmp_path):
+    model = convert_to_shift(network(), ShiftConfig("deepshift-ps"), 1)
+    save_packed(model, tmp_path / "model.safetensors")
+
+    loaded = load_packed(tmp_path / "model.safetensors", network())
+
+    assert torch.equal(outputs(loaded), outputs(model))
+    assert type(loaded[0]) is nn.Conv2d
+
+
+def test_a_shift_network_of_another_config_takes_the_packed_one(tmp_path):
+    model = convert_to_shift(network(), ShiftConfig("deepshift-q", 3))
+    save_packed(model, tmp_path / "model.safetensors")
+
+    loaded = load_packed(tmp_path / "model.safetensors", convert_to_shift(network(), ShiftConfig("deepshift-ps", 5)))
+
+    assert torch.equal(outputs(loaded), outputs(model))
+
+
+def test_exact_zeros_of_deepshift_q_survive(tmp_path):
+    model = convert_to_shift(nn.Sequential(nn.Linear(3, 1, bias=False)), ShiftConfig("deepshift-q", 4))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[0.0, -0.5, 1.0]]))
+    save_packed(model, tmp_path / "model.safetensors")
+
+    loaded = load_packed(tmp_path / "model.safetensors", nn.Sequential(nn.Linear(3, 1, bias=False)))
+
+    assert loaded[0].effective_weight().tolist() == [[0.0, -0.5, 1.0]]
+
+
+def test_a_loaded_network_can_be_trained_on(tmp_path):
+    save_packed(convert_to_shift(network(), ShiftConfig()), tmp_path / "model.safetensors")
+    loaded = load_packed(tmp_path / "model.safetensors", network()).train()
+
+    loaded(torch.randn(3, 2, 6, 6)).square().mean().backward()
+
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in loaded[0].parameters())
+
+
+def test_the_header_names_every_layer_with_its_config(tmp_path):
+    save_packed(convert_to_shift(network(), ShiftConfig("s3", 3)), tmp_path / "model.safetensors")
+
+    with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
+        header = json.loads(file.metadata()["shiftlayers"])
+
+    assert list(header["layers"]) == ["0", "3", "5"]
+    assert header["layers"]["0"]["config"]["quantizer"] == "s3"
+    assert header["layers"]["0"]["shape"] == [6, 2, 3, 3]
+
+
+def test_another_architecture_is_refused(tmp_path):
+    save_packed(convert_to_shift(network(), ShiftConfig()), tmp_path / "model.safetensors")
+
+    with pytest.raises(ValueError, match="no layer '3'"):
+        load_packed(tmp_path / "model.safetensors", nn.Sequential(nn.Conv2d(2, 6, 3)))
+
+
+def test_a_layer_of_another_shape_is_refused(tmp_path):
+    save_packed(convert_to_shift(nn.Sequential(nn.Linear(3, 1)), ShiftConfig()), tmp_path / "model.safetensors")
+
+    with pytest.raises(ValueError, match=r"'0' must be .* with weight \(1, 3\)"):
+        load_packed(tmp_path / "model.safetensors", nn.Sequential(nn.Linear(4, 1)))
+
+
+def test_an_ordinary_safetensors_file_is_refused(tmp_path):
+    save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")
+
+    with pytest.raises(ValueError, match="no packed shift network"):
+        load_packed(tmp_path / "model.safetensors", network())
+
+
+@given(st.integers(2, 8).flatmap(lambda b: st.tuples(st.just(b), st.lists(st.integers(0, 2**b - 1), min_size=1))))
+def test_bit_packing_is_undone_exactly(case):
+    n_bits, codes = case
+    packed = _to_bits(torch.tensor(codes).numpy(), n_bits)
+
+    assert len(packed) == -(-len(codes) * n_bits // 8)
+    assert _from_bits(packed, n_bits, len(codes)).tolist() == codes
