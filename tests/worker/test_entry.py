@@ -78,6 +78,13 @@ def test_a_run_that_leaves_the_finite_numbers_diverged():
     assert "training loss of epoch" in result.failure.message
 
 
+def test_what_a_failed_trial_spent_is_not_lost():
+    result = run_trial(make_spec(shift_depth=0, recipe=Recipe(learning_rate=1e30)))
+
+    assert result.energy is not None
+    assert result.energy.duration_seconds > 0
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
@@ -91,7 +98,7 @@ def test_a_run_that_leaves_the_finite_numbers_diverged():
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
 def test_an_exception_becomes_a_failure_of_its_kind(monkeypatch, error, kind):
-    def fail(_spec):
+    def fail(_spec, _on_energy):
         raise error
 
     monkeypatch.setattr(trial, "run", fail)
@@ -106,7 +113,7 @@ def test_an_exception_becomes_a_failure_of_its_kind(monkeypatch, error, kind):
 
 
 def test_an_interrupt_is_no_failure_of_the_trial(monkeypatch):
-    def interrupt(_spec):
+    def interrupt(_spec, _on_energy):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(trial, "run", interrupt)
