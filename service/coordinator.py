@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -78,6 +79,7 @@ class Coordinator:
         self._untold: list[TrialResult] = []
         self._n_lost: Counter[str] = Counter()
         self._asking = self._starved = self._stopping = False
+        self._has_workers = True
         self._spent = Spent()
         self._started = time.monotonic()
 
@@ -114,19 +116,11 @@ class Coordinator:
             self._on_change()
             if self._stopping or self._is_done():
                 return
-            while not self._handle_next():
-                self._dispatch()
+            with suppress(Empty):
+                self._handle(self._inbox.get(timeout=_WAKE_SECONDS))
 
     def _is_done(self) -> bool:
         return not (self._running or self._asking or (self._ready and not self._is_overrun()))
-
-    def _handle_next(self) -> bool:
-        """Waits for a message and answers it; False where none came for a while."""
-        try:
-            self._handle(self._inbox.get(timeout=_WAKE_SECONDS))
-        except Empty:
-            return False
-        return True
 
     def _recover(self) -> None:
         """Brings optimizer, untold results and waiting trials to where the log ends."""
@@ -181,8 +175,9 @@ class Coordinator:
         if self._stopping or self._is_overrun():
             return
         n_slots = self._dispatcher.n_slots()
-        if self._ready and not n_slots and not self._running:
+        if self._has_workers and not n_slots:
             logger.warning("no worker is there; waiting for one")
+        self._has_workers = n_slots > 0
         while self._ready and len(self._running) < n_slots:
             trial = self._store.start_attempt(self._ready.popleft())
             self._running[trial.trial_id] = trial

@@ -38,7 +38,7 @@ class Store:
     """Studies and trials in a SQLite file, or in memory. One coordinator writes; any number may read.
 
     Args:
-        path: the file, created if missing; None keeps everything in memory.
+        path: the file, created if missing; None keeps everything in memory, for one thread.
 
     Raises:
         InputError: the file is something else, or cannot be written.

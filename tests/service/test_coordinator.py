@@ -444,3 +444,45 @@ def test_changes_are_reported_from_the_first_to_the_last_state(store: Store) -> 
     coordinator_of(study, store, on_change=lambda: seen.append(store.study(study.study_id).state)).run()
     assert seen[0] is StudyState.RUNNING
     assert seen[-1] is StudyState.COMPLETED
+
+
+class WorkersComeAndGo(FakeDispatcher):
+    """Loses its only worker with the first attempt, and has one again only some looks later."""
+
+    n_looks = 0
+
+    def n_slots(self) -> int:
+        if len(self.submitted) == 1:
+            self.n_looks += 1
+            return int(self.n_looks > 3)
+        return 1
+
+
+def test_a_study_without_workers_waits_for_one(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    study = new_study(store, budget={"n_trials": 3})
+    first_is_lost = WorkersComeAndGo(
+        1,
+        lambda spec: lost(spec, "gone") if spec.trial_id == DEFAULT_TRIAL_ID and spec.attempt == 1 else evaluate(spec),
+    )
+
+    assert coordinator_of(study, store, first_is_lost).run() is StudyState.COMPLETED
+
+    assert [r.message for r in caplog.records] == ["no worker is there; waiting for one"]
+
+
+def test_a_result_of_an_attempt_that_was_given_up_changes_nothing(store: Store) -> None:
+    study = new_study(store, budget={"n_trials": 2})
+    dispatcher = FakeDispatcher(1, holds=True)
+    coordinator = coordinator_of(study, store, dispatcher)
+
+    def late_result_first() -> None:
+        dispatcher.wait_for_submitted(1)
+        spec, done = dispatcher._held[0]
+        done(evaluate(spec.model_copy(update={"attempt": 7})))
+        dispatcher.release()
+        dispatcher.wait_for_submitted(2)
+        dispatcher.release()
+
+    assert in_background(coordinator, late_result_first) is StudyState.COMPLETED
+    assert [e.kind for e in store.events(study.study_id)].count("late_result") == 1
+    assert by_id(store, study)[DEFAULT_TRIAL_ID].attempt == 1

@@ -110,3 +110,16 @@ def test_a_maximised_objective_turns_the_front() -> None:
 def test_without_a_comparable_trial_there_is_no_volume() -> None:
     assert ranking.volume(SPEC, []) is None
     assert ranking.front(SPEC, []) == []
+
+
+def test_energies_of_two_models_of_gpu_are_never_ranked_together() -> None:
+    def on(device: str, trial_id: str, joules: float) -> Trial:
+        one = measured(trial_id, 0.1, joules, "nvml_energy_delta", "measured")
+        assert one.result is not None and one.result.energy is not None
+        energy = one.result.energy.model_copy(update={"device": device})
+        return one.model_copy(update={"result": one.result.model_copy(update={"energy": energy})})
+
+    trials = [on("A100", "a", 9.0), on("H100", "b", 1.0), on("A100", "c", 8.0)]
+
+    assert ids(ranking.comparable(ENERGY, trials)) == ["a", "c"]
+    assert ids(ranking.front(ENERGY, trials)) == ["c"]

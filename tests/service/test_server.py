@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.errors import ConflictError, InputError
+from service.schema import StudyState
+from service.server import open_study
+from tests.service.fakes import study_spec, trial
+
+
+def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
+    with (
+        open_study(study_spec(), tmp_path / "out"),
+        pytest.raises(ConflictError, match="being used by another run"),
+        open_study(study_spec(), tmp_path / "out"),
+    ):
+        pass
+
+
+def test_a_folder_is_free_again_after_a_run(tmp_path: Path) -> None:
+    for _ in range(2):
+        with open_study(study_spec(), tmp_path / "out") as (study, store):
+            store.add_trial(trial(study_id=study.study_id)) if not store.trials(study.study_id) else None
+
+    assert not (tmp_path / "out" / ".lock").exists()
+
+
+def test_a_study_that_never_began_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), open_study(study_spec(), tmp_path / "out"):
+        raise ZeroDivisionError
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_of_others_stay_where_a_study_never_began(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with open_study(study_spec(), tmp_path):
+        pass
+
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_another_study_is_refused_by_the_keys_that_differ(tmp_path: Path) -> None:
+    with open_study(study_spec(), tmp_path) as (study, store):
+        store.add_trial(trial(study_id=study.study_id))
+
+    with pytest.raises(ConflictError, match="its seed differ"), open_study(study_spec(seed=3), tmp_path):
+        pass
+
+
+def test_another_budget_wakes_a_finished_study(tmp_path: Path) -> None:
+    with open_study(study_spec(), tmp_path) as (study, store):
+        store.add_trial(trial(study_id=study.study_id))
+        store.set_study_state(study.study_id, StudyState.COMPLETED)
+
+    with open_study(study_spec(budget={"n_trials": 99}), tmp_path) as (study, _):
+        assert study.state is StudyState.WAITING
+        assert study.spec.budget.n_trials == 99
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_path_that_cannot_be_a_folder_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(InputError, match=r"out: .* is no folder"), open_study(study_spec(), tmp_path / name):
+        pass
+
+
+def test_a_store_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "study.sqlite").write_bytes(b"x" * 5000)
+
+    with pytest.raises(InputError, match="no store of studies"), open_study(study_spec(), tmp_path):
+        pass
+
+    assert (tmp_path / "study.sqlite").read_bytes() == b"x" * 5000
