@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from shiftlayers.config import ShiftConfig
 from shiftlayers.flat import quantize_together
 from shiftlayers.modules import SHIFT_TYPES, ShiftLayer
+from shiftlayers.swap import replace_layer
 from shiftlayers.tracing import LayerTrace, trace
 
 Order = Literal["last-first", "first-first", "macs"]
@@ -70,7 +71,7 @@ def convert_to_shift(
     for chosen in ranked[:n]:
         if not isinstance(chosen.module, ShiftLayer):
             shifted = SHIFT_TYPES[type(chosen.module)].from_float(chosen.module, config)
-            model = _replace(model, chosen.module, shifted)
+            model = replace_layer(model, chosen.module, shifted)
     quantize_together(model)
     return model
 
@@ -112,18 +113,3 @@ def _ranked(traces: list[LayerTrace], order: Order) -> list[LayerTrace]:
             return sorted(traces, key=lambda t: -t.macs)
         case _:
             raise ValueError(f"order must be last-first, first-first or macs, got {order!r}")
-
-
-def _replace(model: nn.Module, layer: nn.Module, shifted: nn.Module) -> nn.Module:
-    """`model` with `layer` replaced under every name that it has; `shifted` where the model is that one layer."""
-    if model is layer:
-        return shifted
-    for name, module in list(model.named_modules(remove_duplicate=False)):
-        if module is layer:
-            parent, _, child = name.rpartition(".")
-            owner = model.get_submodule(parent)
-            setattr(owner, child, shifted)
-            if isinstance(owner, nn.TransformerEncoderLayer):
-                # Its fast path reads the weights past the layers; this is the switch that closes it.
-                owner.activation_relu_or_gelu = 0
-    return model

@@ -19,6 +19,7 @@ from shiftlayers.config import ShiftConfig
 from shiftlayers.flat import quantize_together
 from shiftlayers.modules import SHIFT_TYPES, ShiftLayer
 from shiftlayers.rounding import round_to_fixed_point
+from shiftlayers.swap import replace_layer
 
 _FORMAT = 1
 _HEADER = "shiftlayers"
@@ -79,9 +80,9 @@ def fold(model: nn.Module) -> nn.Module:
     Where inputs and biases are fixed point, a `FixedPoint` module stands before the layer and the bias is rounded.
     """
     folded = copy.deepcopy(model)
-    for name, layer in list(folded.named_modules()):
+    for layer in list(folded.modules()):
         if isinstance(layer, ShiftLayer):
-            folded = _replace_child(folded, name, _plain(layer))
+            folded = replace_layer(folded, layer, _plain(layer))
     return folded
 
 
@@ -159,16 +160,15 @@ def _put(
         old = model.get_submodule(name)
     except AttributeError as error:
         raise ValueError(f"the network has no layer {name!r}") from error
-    if isinstance(old, ShiftLayer):
-        old = _plain(old, rounded=False)
-    if type(old) not in SHIFT_TYPES or old.weight.shape != weight.shape:
+    plain = _plain(old, rounded=False) if isinstance(old, ShiftLayer) else old
+    if type(plain) not in SHIFT_TYPES or plain.weight.shape != weight.shape:
         raise ValueError(f"layer {name!r} must be a convolution or linear layer with weight {tuple(weight.shape)}")
-    device = cast(Tensor, old.weight).device
-    layer = SHIFT_TYPES[type(old)].from_weights(
-        old, config, weight.to(device), None if scale is None else scale.to(device)
+    device = cast(Tensor, plain.weight).device
+    layer = SHIFT_TYPES[type(plain)].from_weights(
+        plain, config, weight.to(device), None if scale is None else scale.to(device)
     )
     layer.register_parameter("bias", None if bias is None else nn.Parameter(bias.to(device)))
-    return _replace_child(model, name, layer)
+    return replace_layer(model, old, layer)
 
 
 def _plain(layer: ShiftLayer, *, rounded: bool = True) -> nn.Module:
@@ -194,14 +194,6 @@ def _evaluated_weight(layer: ShiftLayer) -> Tensor:
         weight = layer.eval().effective_weight().clone()
     layer.train(was_training)
     return weight
-
-
-def _replace_child(model: nn.Module, name: str, layer: nn.Module) -> nn.Module:
-    if not name:
-        return layer
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, layer)
-    return model
 
 
 def _read_header(metadata: dict[str, str] | None, path: str | Path) -> dict[str, Any]:

@@ -151,3 +151,13 @@ def test_bit_packing_is_undone_exactly(case):
 
     assert len(packed) == -(-len(codes) * n_bits // 8)
     assert _from_bits(packed, n_bits, len(codes)).tolist() == codes
+
+
+def test_a_layer_with_two_names_is_folded_under_both():
+    shared = nn.Linear(4, 4)
+    model = convert_to_shift(nn.Sequential(shared, nn.ReLU(), shared), ShiftConfig())
+
+    folded = fold(model)
+
+    assert type(folded[0]) is nn.Linear
+    assert folded[0] is folded[2]
