@@ -53,9 +53,6 @@ class Dispatcher(Protocol):
     def submit(self, spec: TrialSpec, done: Done) -> None:
         """Starts an attempt; `done` is called once with its result, from any thread. Never runs it twice."""
 
-    def close(self) -> None:
-        """Forgets all that is still running."""
-
 
 class InlineDispatcher:
     """Runs every trial at once, in this process: for tests and debugging."""
@@ -71,9 +68,6 @@ class InlineDispatcher:
 
     def submit(self, spec: TrialSpec, done: Done) -> None:
         done(_run(spec))
-
-    def close(self) -> None:
-        pass
 
 
 class DaskDispatcher:
@@ -118,9 +112,6 @@ class DaskDispatcher:
         )
         self._futures.add(future)
         future.add_done_callback(lambda f: self._finish(f, spec, done))
-
-    def close(self) -> None:
-        self._futures.clear()
 
     def _finish(self, future: Future[TrialResult], spec: TrialSpec, done: Done) -> None:
         self._futures.discard(future)

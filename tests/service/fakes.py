@@ -169,9 +169,6 @@ class FakeDispatcher:
         if not self._holds:
             self.release()
 
-    def close(self) -> None:
-        self._held.clear()
-
     def wait_for_submitted(self, n: int) -> None:
         """Returns once `n` attempts have been submitted in all."""
         with self._changed:
