@@ -6,6 +6,8 @@ from shiftlayers.config import ShiftConfig
 from shiftlayers.convert import convert_to_shift, shiftable_layers
 from shiftlayers.cost import CostEstimate, LayerCost, estimate_cost
 from shiftlayers.exact import LayerExactness, exactness_report
+from shiftlayers.fixed_point import FixedPoint, round_to_fixed_point
+from shiftlayers.fold import fold
 from shiftlayers.modules import (
     ShiftConv1d,
     ShiftConv2d,
@@ -14,10 +16,9 @@ from shiftlayers.modules import (
     ShiftLayer,
     ShiftLinear,
 )
-from shiftlayers.pack import FixedPoint, fold, load_packed, save_packed
+from shiftlayers.pack import load_packed, save_packed
 from shiftlayers.rounding import (
     compose_power_of_two,
-    round_to_fixed_point,
     round_to_levels,
     round_to_power_of_two,
 )

@@ -28,14 +28,16 @@ class ShiftConfig:
         rounding: of weights; the stochastic ones are random in training only. `stochastic-log` is
             DeepShift's law (Bernoulli on the fraction of the exponent), `stochastic-linear` is unbiased in value.
             `s3` and `denseshift` have `nearest` only.
-        activation_bits: (integer bits with the sign, fraction bits) of the signed fixed-point inputs
-            and biases, each 1..32 and 0..32; None leaves them float.
+        activation_bits: (integer bits with the sign, fraction bits) of the fixed-point inputs and biases, each 1..32
+            and 0..32; None leaves them float.
         per_channel_scale: each output channel has a power of two of its own that all its weights are multiplied by,
             chosen so that its largest weight fits the largest level; without it the levels of DeepShift are absolute,
             and the other quantisers have one such power for the whole layer.
         compat: `deepshift` computes as DeepShift's own code does, faults included (`shiftlayers.deepshift`): Q and PS
             only, without scale, with float activations nowhere but in PS's linear layers. Its latents must be kept in
             range by `clamp_after_step`.
+        unsigned_activations: inputs have no sign, so that the same bits reach twice as far and what is negative
+            becomes zero; for layers that follow a ReLU. `convert_to_shift` gives it to those alone.
 
     Raises:
         ValueError: a value outside the ranges above.
@@ -47,6 +49,7 @@ class ShiftConfig:
     activation_bits: tuple[int, int] | None = None
     per_channel_scale: bool = False
     compat: Literal["deepshift"] | None = None
+    unsigned_activations: bool = False
 
     def __post_init__(self) -> None:
         if self.quantizer not in QUANTIZER_NAMES:
@@ -63,13 +66,15 @@ class ShiftConfig:
             integer, fraction = self.activation_bits
             if not (1 <= integer <= 32 and 0 <= fraction <= 32):
                 raise ValueError(f"activation_bits must be (1..32, 0..32) or None, got {self.activation_bits}")
+        elif self.unsigned_activations:
+            raise ValueError("unsigned_activations needs activation_bits")
 
     def _check_compat(self) -> None:
         if self.compat != "deepshift":
             raise ValueError(f"compat must be 'deepshift' or None, got {self.compat!r}")
-        if not self.quantizer.startswith("deepshift") or self.per_channel_scale:
-            raise ValueError("compat 'deepshift' knows deepshift-q and deepshift-ps without per_channel_scale, "
-                             f"got {self.quantizer!r}")  # fmt: skip
+        if not self.quantizer.startswith("deepshift") or self.per_channel_scale or self.unsigned_activations:
+            raise ValueError("compat 'deepshift' knows deepshift-q and deepshift-ps without per_channel_scale and "
+                             f"with signed activations, got {self}")  # fmt: skip
         if self.activation_bits is None or self.rounding == "stochastic-linear":
             raise ValueError("compat 'deepshift' needs activation_bits, and rounding 'nearest' or 'stochastic-log'")
 

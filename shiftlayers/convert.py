@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 from torch import Tensor, nn
 
 from shiftlayers.config import ShiftConfig
 from shiftlayers.flat import quantize_together
+from shiftlayers.graph import non_negative_inputs, trace_graph
 from shiftlayers.modules import SHIFT_TYPES, ShiftLayer
 from shiftlayers.swap import replace_layer
 from shiftlayers.tracing import LayerTrace, trace
@@ -40,7 +42,8 @@ def convert_to_shift(
         model: a network of `nn.Conv1d`, `nn.Conv2d`, `nn.Conv3d`, `nn.ConvTranspose2d` and `nn.Linear` layers, exactly
             these types: subclasses, such as the projections inside `nn.MultiheadAttention`, are left alone, because
             their owners read the weight past the layer.
-        config: what the shift layers are made of.
+        config: what the shift layers are made of; `unsigned_activations` goes to those alone whose inputs come from a
+            ReLU in a network that `torch.fx` can trace.
         depth: how many layers, 0..number of layers that may be converted; None is all of them.
         order: which come first: the last to run (as DeepShift intends), the first to run, or those with the most
             multiply-accumulates, which needs `example_input`.
@@ -68,9 +71,12 @@ def convert_to_shift(
     n = len(ranked) if depth is None else depth
     if not 0 <= n <= len(ranked):
         raise ValueError(f"depth must be 0..{len(ranked)}, the layers of this network that may be converted, got {n}")
+    after_relu = _after_relu(model) if config.unsigned_activations else set()
+    signed = replace(config, unsigned_activations=False)
     for chosen in ranked[:n]:
         if not isinstance(chosen.module, ShiftLayer):
-            shifted = SHIFT_TYPES[type(chosen.module)].from_float(chosen.module, config)
+            made_of = config if chosen.name in after_relu else signed
+            shifted = SHIFT_TYPES[type(chosen.module)].from_float(chosen.module, made_of)
             model = replace_layer(model, chosen.module, shifted)
     quantize_together(model)
     return model
@@ -84,6 +90,14 @@ def shiftable_layers(model: nn.Module, example_input: Tensor | None = None) -> l
         example_input: one batch of inputs of the network's shape; None takes the order of registration.
     """
     return [t.name for t in _trace(model, example_input)]
+
+
+def _after_relu(model: nn.Module) -> set[str]:
+    try:
+        return non_negative_inputs(trace_graph(model), model)
+    except ValueError as error:
+        warnings.warn(f"{error}: all activations stay signed", stacklevel=3)
+        return set()
 
 
 def _trace(model: nn.Module, example_input: Tensor | None) -> list[LayerTrace]:

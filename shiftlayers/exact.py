@@ -21,12 +21,14 @@ class NumberFormat:
         weight_significand: bits of a weight from its highest to its lowest one.
         activation_bits: magnitude bits of a fixed-point activation, its sign not counted.
         accumulator_bits: bits of magnitude that a sum may have.
+        unsigned_bits: bits of an activation without a sign; None where they are as many as `activation_bits`.
     """
 
     weight_span: int
     weight_significand: int
     activation_bits: int
     accumulator_bits: int
+    unsigned_bits: int | None = None
 
 
 # Floating point: significand of the format with its hidden bit; fp32 accumulators hold 24 bits, whatever the order of
@@ -37,7 +39,7 @@ FORMATS: Mapping[str, NumberFormat] = {
     "tf32": NumberFormat(253, 11, 11, 24),
     "bf16": NumberFormat(253, 8, 8, 24),
     "fp16": NumberFormat(39, 11, 11, 24),
-    "int8": NumberFormat(6, 7, 7, 31),
+    "int8": NumberFormat(6, 7, 7, 31, unsigned_bits=8),
     "fp8-e4m3": NumberFormat(17, 4, 4, 14),
     "fp8-e5m2": NumberFormat(31, 3, 3, 14),
 }
@@ -70,8 +72,8 @@ def exactness_report(model: nn.Module, activation_bits: int | tuple[int, int]) -
 
     Args:
         model: a network with shift layers; the weights of evaluation count.
-        activation_bits: bits of the signed fixed-point inputs of every layer, the sign included, 1 or more; or
-            (integer bits, fraction bits).
+        activation_bits: bits of the fixed-point inputs of every layer, 1 or more; or (integer bits, fraction bits).
+            One of them is the sign, unless the layer has `unsigned_activations`.
 
     Returns:
         One entry a shift layer, in the order of registration. P are the bits of the format's accumulator and A the
@@ -83,32 +85,31 @@ def exactness_report(model: nn.Module, activation_bits: int | tuple[int, int]) -
     n_bits = activation_bits if isinstance(activation_bits, int) else sum(activation_bits)
     if n_bits < 1:
         raise ValueError(f"activation_bits must be at least 1 bit, got {activation_bits}")
-    magnitude_bits = n_bits - 1
-    return [
-        _report(name, layer, magnitude_bits) for name, layer in model.named_modules() if isinstance(layer, ShiftLayer)
-    ]
+    return [_report(name, layer, n_bits) for name, layer in model.named_modules() if isinstance(layer, ShiftLayer)]
 
 
-def _report(name: str, layer: ShiftLayer, magnitude_bits: int) -> LayerExactness:
+def _report(name: str, layer: ShiftLayer, n_bits: int) -> LayerExactness:
+    signed = not layer.config.unsigned_activations
     positive = [level for level in layer.config.levels if level > 0]
     # The grid is the lowest one bit of any level; the span reaches from there to the highest.
     grid = min(_lowest_bit(torch.tensor(positive, dtype=torch.float64)).tolist())
     span = _exponent(max(positive)) - _exponent(grid)
     k = fan_in(layer)
-    guaranteed = _fitting(span, span + 1 if layer.config.quantizer == "apot" else 1, magnitude_bits, k * 2.0**span)
+    guaranteed = _fitting(span, span + 1 if layer.config.quantizer == "apot" else 1, k * 2.0**span, n_bits, signed)
     sums, used_span, significand = _measure(layer)
-    as_trained = _fitting(used_span, significand, magnitude_bits, sums)
+    as_trained = _fitting(used_span, significand, sums, n_bits, signed)
     return LayerExactness(name, k, span, used_span, guaranteed, as_trained)
 
 
-def _fitting(span: int, significand: int, magnitude_bits: int, largest_sum: float) -> frozenset[str]:
-    """Formats that hold such weights, inputs of `magnitude_bits`, and sums of `largest_sum` weight units."""
+def _fitting(span: int, significand: int, largest_sum: float, n_bits: int, signed: bool) -> frozenset[str]:
+    """Formats that hold such weights, inputs of `n_bits`, and sums of `largest_sum` weight units."""
+    magnitude_bits = n_bits - signed
     return frozenset(
         name
         for name, f in FORMATS.items()
         if span <= f.weight_span
         and significand <= f.weight_significand
-        and magnitude_bits <= f.activation_bits
+        and magnitude_bits <= (f.activation_bits if signed or f.unsigned_bits is None else f.unsigned_bits)
         and largest_sum * 2.0**magnitude_bits <= 2.0**f.accumulator_bits
     )
 

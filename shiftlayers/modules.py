@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from shiftlayers import deepshift
 from shiftlayers.config import MAX_EXPONENT, MIN_EXPONENT, ShiftConfig
+from shiftlayers.fixed_point import round_to_fixed_point
 from shiftlayers.quantizers import Quantizer, make_quantizer
-from shiftlayers.rounding import round_to_fixed_point
 
 _DEFAULT = ShiftConfig()
 
@@ -130,11 +130,20 @@ class ShiftLayer(nn.Module):
         )
         return torch.exp2(exponent.double()).float()
 
-    def _fixed(self, x: Tensor | None) -> Tensor | None:
+    def _fixed(self, x: Tensor) -> Tensor:
+        """The input as the layer computes with it."""
         bits = self.config.activation_bits
-        if x is None or bits is None:
+        if bits is None:
             return x
-        return (deepshift.fixed_point if self.config.compat else round_to_fixed_point)(x, *bits)
+        if self.config.compat:
+            return deepshift.fixed_point(x, *bits)
+        return round_to_fixed_point(x, *bits, signed=not self.config.unsigned_activations)
+
+    def _fixed_bias(self) -> Tensor | None:
+        bits, bias = self.config.activation_bits, cast(Tensor | None, self.bias)
+        if bits is None or bias is None:
+            return bias
+        return (deepshift.fixed_point if self.config.compat else round_to_fixed_point)(bias, *bits)
 
 
 class _ShiftConv(ShiftLayer):
@@ -143,8 +152,8 @@ class _ShiftConv(ShiftLayer):
     bias: Tensor | None
 
     def forward(self, input: Tensor) -> Tensor:
-        x, bias = self._fixed(input), self._fixed(self.bias)
-        output: Tensor = self._conv_forward(x, self.effective_weight(), bias)  # type: ignore[operator]
+        x, weight = self._fixed(input), self.effective_weight()
+        output: Tensor = self._conv_forward(x, weight, self._fixed_bias())  # type: ignore[operator]
         return output
 
 
@@ -195,12 +204,11 @@ class ShiftConvTranspose2d(ShiftLayer, nn.ConvTranspose2d):
         self._shift(self.weight, config)
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        x = cast(Tensor, self._fixed(input))
+        x = self._fixed(input)
         sizes = (self.stride, self.padding, self.kernel_size, 2, self.dilation)
         padding = self._output_padding(x, output_size, *sizes)  # type: ignore[arg-type]
-        bias = self._fixed(self.bias)
         geometry = (self.stride, self.padding, padding, self.groups, self.dilation)
-        return F.conv_transpose2d(x, self.effective_weight(), bias, *geometry)  # type: ignore[arg-type]
+        return F.conv_transpose2d(x, self.effective_weight(), self._fixed_bias(), *geometry)  # type: ignore[arg-type]
 
 
 class ShiftLinear(ShiftLayer, nn.Linear):
@@ -216,14 +224,13 @@ class ShiftLinear(ShiftLayer, nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         if self.config.compat is not None:
             return self._deepshift_forward(input)
-        x = cast(Tensor, self._fixed(input))
-        return F.linear(x, self.effective_weight(), self._fixed(self.bias))
+        return F.linear(self._fixed(input), self.effective_weight(), self._fixed_bias())
 
     def _deepshift_forward(self, input: Tensor) -> Tensor:
         """As DeepShift computes: PS leaves inputs float, Q rounds them, and both leave the bias as it is."""
         if self.config.quantizer == "deepshift-ps":
             return F.linear(input, self.effective_weight(), self.bias)
-        output = cast(Tensor, self._fixed(input)).mm(self.effective_weight().t())
+        output = self._fixed(input).mm(self.effective_weight().t())
         # Added afterwards: a fused product and sum rounds differently in the last bit.
         return output if self.bias is None else output + self.bias
 

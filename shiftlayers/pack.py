@@ -1,8 +1,7 @@
-"""Shift networks as files in which a weight takes its few bits, and as plain networks that need nothing of ours."""
+"""Shift networks as files in which a weight takes its few bits."""
 
 from __future__ import annotations
 
-import copy
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -17,8 +16,8 @@ from torch import Tensor, nn
 
 from shiftlayers.config import ShiftConfig
 from shiftlayers.flat import quantize_together
+from shiftlayers.fold import evaluated_weight, plain_layer
 from shiftlayers.modules import SHIFT_TYPES, ShiftLayer
-from shiftlayers.rounding import round_to_fixed_point
 from shiftlayers.swap import replace_layer
 
 _FORMAT = 1
@@ -41,7 +40,7 @@ def save_packed(model: nn.Module, path: str | Path) -> None:
     }
     layers: dict[str, Any] = {}
     for name, layer in shift_layers.items():
-        weight = _evaluated_weight(layer)
+        weight = evaluated_weight(layer)
         layers[name] = {"shape": list(weight.shape), "config": asdict(layer.config)}
         tensors |= {f"{name}.{key}": value for key, value in _pack_layer(layer, weight).items()}
     header = json.dumps({"format": _FORMAT, "layers": layers}, sort_keys=True)
@@ -72,33 +71,6 @@ def load_packed(path: str | Path, model: nn.Module) -> nn.Module:
         raise ValueError(f"{path} is of another architecture: missing {missing}, unexpected {unexpected}")
     quantize_together(model)
     return model
-
-
-def fold(model: nn.Module) -> nn.Module:
-    """A copy of `model` in which every shift layer is a plain layer of PyTorch with the weights of evaluation.
-
-    Where inputs and biases are fixed point, a `FixedPoint` module stands before the layer and the bias is rounded.
-    """
-    folded = copy.deepcopy(model)
-    for layer in list(folded.modules()):
-        if isinstance(layer, ShiftLayer):
-            folded = replace_layer(folded, layer, _plain(layer))
-    return folded
-
-
-class FixedPoint(nn.Module):
-    """Rounds its input to signed fixed point; see `round_to_fixed_point`. Input and output of any one shape."""
-
-    def __init__(self, integer_bits: int, fraction_bits: int) -> None:
-        super().__init__()
-        self.integer_bits = integer_bits
-        self.fraction_bits = fraction_bits
-
-    def forward(self, input: Tensor) -> Tensor:
-        return round_to_fixed_point(input, self.integer_bits, self.fraction_bits)
-
-    def extra_repr(self) -> str:
-        return f"{self.integer_bits}, {self.fraction_bits}"
 
 
 # Tensors of one packed layer: codes of b bits, the scale's exponents, places of exact zeros that have no code, bias.
@@ -160,7 +132,7 @@ def _put(
         old = model.get_submodule(name)
     except AttributeError as error:
         raise ValueError(f"the network has no layer {name!r}") from error
-    plain = _plain(old, rounded=False) if isinstance(old, ShiftLayer) else old
+    plain = plain_layer(old) if isinstance(old, ShiftLayer) else old
     if type(plain) not in SHIFT_TYPES or plain.weight.shape != weight.shape:
         raise ValueError(f"layer {name!r} must be a convolution or linear layer with weight {tuple(weight.shape)}")
     device = cast(Tensor, plain.weight).device
@@ -169,31 +141,6 @@ def _put(
     )
     layer.register_parameter("bias", None if bias is None else nn.Parameter(bias.to(device)))
     return replace_layer(model, old, layer)
-
-
-def _plain(layer: ShiftLayer, *, rounded: bool = True) -> nn.Module:
-    """The plain layer with the weights of evaluation; with its inputs and bias rounded, if they are and it is asked."""
-    kind = next(plain for plain, shift in SHIFT_TYPES.items() if type(layer) is shift)
-    plain = kind.__new__(kind)
-    ours = ("config", "_quantizer")
-    kept = {key: value for key, value in layer.__getstate__().items() if key not in ours}
-    plain.__dict__ = {key: value.copy() if isinstance(value, dict) else value for key, value in kept.items()}
-    plain._parameters = {"weight": nn.Parameter(_evaluated_weight(layer)), "bias": layer._parameters["bias"]}
-    plain._buffers = {}
-    bits = layer.config.activation_bits
-    if bits is None or not rounded:
-        return plain
-    if layer.bias is not None:
-        plain._parameters["bias"] = nn.Parameter(round_to_fixed_point(cast(Tensor, layer.bias).detach(), *bits))
-    return nn.Sequential(FixedPoint(*bits), plain).train(layer.training)
-
-
-def _evaluated_weight(layer: ShiftLayer) -> Tensor:
-    was_training = layer.training
-    with torch.no_grad():
-        weight = layer.eval().effective_weight().clone()
-    layer.train(was_training)
-    return weight
 
 
 def _read_header(metadata: dict[str, str] | None, path: str | Path) -> dict[str, Any]:

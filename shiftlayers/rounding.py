@@ -1,9 +1,8 @@
-"""Rounding to powers of two and to fixed point, exact by integer arithmetic, with straight-through gradients."""
+"""Weights rounded to powers of two and other levels, exact by integer arithmetic, with straight-through gradients."""
 
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any
 
 import torch
@@ -91,24 +90,6 @@ def round_to_levels(weight: Tensor, levels: tuple[float, ...], rounding: Roundin
     return rounded
 
 
-def round_to_fixed_point(x: Tensor, integer_bits: int, fraction_bits: int) -> Tensor:
-    """The nearest signed fixed-point number, a multiple of 2**-F in [-2**(I-1), 2**(I-1) - 2**-F].
-
-    Ties go to even. The gradient is one inside the range and zero where the value saturated.
-
-    Args:
-        x: any shape, floating.
-        integer_bits: I, the sign included, 1..32.
-        fraction_bits: F, 0..32.
-
-    Returns:
-        Tensor of the shape and dtype of `x`. With I + F > 25 the grid is finer than float32 near the top, and the
-        top is the largest float32 below it.
-    """
-    fixed: Tensor = _FixedPoint.apply(x, integer_bits, fraction_bits)
-    return fixed
-
-
 class _PowerOfTwo(torch.autograd.Function):
     @staticmethod
     def forward(_ctx: Any, weight: Tensor, low: int, high: int, rounding: RoundingName) -> Tensor:
@@ -189,27 +170,3 @@ def _round_sign(sign: Tensor, rounding: RoundingName) -> Tensor:
     if rounding == "nearest":
         return torch.round(sign)
     return torch.floor(sign + torch.rand_like(sign))
-
-
-class _FixedPoint(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, integer_bits: int, fraction_bits: int) -> Tensor:
-        bottom, top = -(2.0 ** (integer_bits - 1)), _fixed_point_top(integer_bits, fraction_bits)
-        rounded = x.mul(2.0**fraction_bits).round_().mul_(2.0**-fraction_bits)
-        ctx.save_for_backward((rounded >= bottom) & (rounded <= top))
-        return rounded.clamp_(bottom, top)
-
-    @staticmethod
-    def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, None, None]:
-        (inside,) = ctx.saved_tensors
-        return grad[0] * inside, None, None
-
-
-@cache
-def _fixed_point_top(integer_bits: int, fraction_bits: int) -> float:
-    """The largest float32 at most 2**(I-1) - 2**-F."""
-    top = 2.0 ** (integer_bits - 1) - 2.0**-fraction_bits
-    nearest = torch.tensor(top, dtype=torch.float32)
-    if nearest.item() > top:
-        nearest = torch.nextafter(nearest, torch.tensor(0.0))
-    return nearest.item()

@@ -132,6 +132,7 @@ def test_clamping_leaves_zero_and_sign_alone():
         {"compat": "deepshift", "activation_bits": (4, 4), "quantizer": "s3"},
         {"compat": "deepshift", "activation_bits": (4, 4), "per_channel_scale": True},
         {"compat": "deepshift", "activation_bits": (4, 4), "rounding": "stochastic-linear"},
+        {"compat": "deepshift", "activation_bits": (4, 4), "unsigned_activations": True},
     ],
 )
 def test_what_deepshift_does_not_have_is_refused(arguments):

@@ -91,6 +91,7 @@ def test_quantisers_that_choose_by_thresholds_refuse_stochastic_rounding(quantiz
         ({"activation_bits": (33, 4)}, "activation_bits must be (1..32, 0..32) or None, got (33, 4)"),
         ({"activation_bits": (4, -1)}, "activation_bits must be (1..32, 0..32) or None, got (4, -1)"),
         ({"activation_bits": (4, 33)}, "activation_bits must be (1..32, 0..32) or None, got (4, 33)"),
+        ({"unsigned_activations": True}, "unsigned_activations needs activation_bits"),
     ],
 )
 def test_an_invalid_value_is_refused_with_its_range(arguments, message):

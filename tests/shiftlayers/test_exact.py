@@ -41,6 +41,17 @@ def test_sixteen_bit_activations_fit_fp32_only():
     assert report.guaranteed == {"fp32"}
 
 
+@pytest.mark.parametrize(("quantizer", "largest"), [("deepshift-q", 512), ("deepshift-ps", 1024)])
+def test_an_unsigned_input_has_a_bit_of_magnitude_more(quantizer, largest):
+    def report(n_inputs: int) -> frozenset[str]:
+        layer = linear(quantizer, 4, n_inputs, activation_bits=(4, 4), unsigned_activations=True)
+        return exactness_report(layer, 8)[0].guaranteed
+
+    assert report(largest) >= FLOATS
+    assert not FLOATS & report(largest + 1)
+    assert ("int8" in report(largest)) is (quantizer == "deepshift-ps")
+
+
 def test_what_is_guaranteed_holds_for_the_trained_weights_too():
     for quantizer in ("deepshift-q", "deepshift-ps", "s3", "denseshift", "apot"):
         report = exactness_report(linear(quantizer, 3, 64, per_channel_scale=True), 8)[0]

@@ -153,6 +153,25 @@ def test_bit_packing_is_undone_exactly(case):
     assert _from_bits(packed, n_bits, len(codes)).tolist() == codes
 
 
+def test_a_layer_that_computes_as_deepshift_does_is_not_folded():
+    model = convert_to_shift(nn.Sequential(nn.Linear(3, 2)), ShiftConfig(activation_bits=(4, 4), compat="deepshift"))
+
+    with pytest.raises(ValueError, match="layer '0' has compat='deepshift'"):
+        fold(model)
+
+
+def test_unsigned_activations_survive_folding_and_packing(tmp_path):
+    def network() -> nn.Module:
+        return nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4)).eval()
+
+    model = convert_to_shift(network(), ShiftConfig(activation_bits=(2, 4), unsigned_activations=True))
+    x = torch.randn(9, 6) * 4
+    save_packed(model, tmp_path / "packed.safetensors")
+
+    assert torch.equal(fold(model)(x), model(x))
+    assert torch.equal(load_packed(tmp_path / "packed.safetensors", network())(x), model(x))
+
+
 def test_a_layer_with_two_names_is_folded_under_both():
     shared = nn.Linear(4, 4)
     model = convert_to_shift(nn.Sequential(shared, nn.ReLU(), shared), ShiftConfig())

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from shiftlayers import compose_power_of_two, round_to_fixed_point, round_to_levels, round_to_power_of_two
+from shiftlayers import compose_power_of_two, round_to_levels, round_to_power_of_two
 
 ROUNDINGS = ["nearest", "stochastic-log", "stochastic-linear"]
 LOW, HIGH = -15, 0
@@ -303,74 +303,3 @@ def test_levels_keep_dtype_and_shape(dtype):
 
     assert rounded.dtype == dtype
     assert rounded.tolist() == [[0.25] * 3] * 2
-
-
-# Fixed point
-
-
-@pytest.mark.parametrize(
-    ("x", "integer_bits", "fraction_bits", "expected"),
-    [
-        (7.9, 4, 4, 7.875),
-        (100.0, 4, 4, 7.9375),
-        (-100.0, 4, 4, -8.0),
-        (-0.001, 4, 4, 0.0),
-        (0.04, 4, 4, 0.0625),
-        (5.0, 1, 3, 0.875),
-        (-5.0, 1, 3, -1.0),
-        (0.4, 1, 3, 0.375),
-        (9.0, 2, 2, 1.75),
-        (-9.0, 1, 0, -1.0),
-        (9.0, 1, 0, 0.0),
-        (0.03125, 4, 4, 0.0),
-        (0.09375, 4, 4, 0.125),
-    ],
-)
-def test_fixed_point_gives_the_nearest_number_of_its_grid(x, integer_bits, fraction_bits, expected):
-    assert round_to_fixed_point(torch.tensor([x]), integer_bits, fraction_bits).item() == expected
-
-
-@pytest.mark.parametrize("x", [2.0**15 - 2.0**-16, 2.0**15, 1e30])
-def test_top_of_sixteen_and_sixteen_bits_is_never_exceeded(x):
-    assert round_to_fixed_point(torch.tensor([x]), 16, 16).double().item() <= 2.0**15 - 2.0**-16
-
-
-@given(finite_floats, st.integers(1, 32), st.integers(0, 32))
-def test_fixed_point_is_a_multiple_of_its_step_in_range(x, integer_bits, fraction_bits):
-    rounded = round_to_fixed_point(torch.tensor([x]), integer_bits, fraction_bits).double().item()
-
-    assert (rounded * 2.0**fraction_bits).is_integer()
-    assert -(2.0 ** (integer_bits - 1)) <= rounded <= 2.0 ** (integer_bits - 1) - 2.0**-fraction_bits
-
-
-@given(finite_floats, st.integers(1, 32), st.integers(0, 32))
-def test_rounding_to_fixed_point_is_idempotent(x, integer_bits, fraction_bits):
-    once = round_to_fixed_point(torch.tensor([x]), integer_bits, fraction_bits)
-
-    assert torch.equal(round_to_fixed_point(once, integer_bits, fraction_bits), once)
-
-
-@given(st.floats(-7.9375, 7.9375, width=32))
-def test_fixed_point_errs_by_half_a_step_at_most(x):
-    assert abs(round_to_fixed_point(torch.tensor([x]), 4, 4).item() - x) <= 2**-5
-
-
-def test_fixed_point_gradient_is_one_inside_and_zero_where_saturated():
-    x = torch.tensor([-9.0, -8.0, -0.3, 0.0, 0.01, 7.9375, 8.0, 100.0])
-
-    gradient = gradient_of(x, torch.full((8,), 2.0), round_to_fixed_point, 4, 4)
-
-    assert gradient.tolist() == [0, 2, 2, 2, 2, 2, 0, 0]
-
-
-def test_fixed_point_leaves_its_input_as_it_was():
-    x = torch.randn(100)
-    before = x.clone()
-
-    round_to_fixed_point(x, 4, 4)
-
-    assert torch.equal(x, before)
-
-
-def test_fixed_point_keeps_nan():
-    assert round_to_fixed_point(torch.tensor([math.nan]), 4, 4).isnan().all()
