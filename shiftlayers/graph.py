@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import fx, nn
 
-from shiftlayers.fixed_point import FixedPoint
 from shiftlayers.modules import ShiftLayer
 
 # By class name of modules and by name of functions and methods.
@@ -26,7 +25,8 @@ class _Tracer(fx.Tracer):
     """Sees every layer, ours and PyTorch's, as one operation."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, ShiftLayer | FixedPoint) or super().is_leaf_module(m, module_qualified_name)
+        is_ours = type(m).__module__.startswith(f"{__package__}.")
+        return is_ours or super().is_leaf_module(m, module_qualified_name)
 
 
 def trace_graph(model: nn.Module) -> fx.Graph:
