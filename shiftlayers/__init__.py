@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from shiftlayers.batch_norm import (
+    ShiftBatchNorm1d,
+    ShiftBatchNorm2d,
+    ShiftBatchNorm3d,
+    convert_batch_norm,
+    fold_batch_norm,
+)
 from shiftlayers.config import ShiftConfig
 from shiftlayers.convert import convert_to_shift, shiftable_layers
 from shiftlayers.cost import CostEstimate, LayerCost, estimate_cost
 from shiftlayers.exact import LayerExactness, exactness_report
 from shiftlayers.fixed_point import FixedPoint, round_to_fixed_point
 from shiftlayers.fold import fold
+from shiftlayers.int8 import Int8Conv, Int8Linear, to_int8
 from shiftlayers.modules import (
     ShiftConv1d,
     ShiftConv2d,
@@ -26,8 +34,13 @@ from shiftlayers.rounding import (
 __all__ = [
     "CostEstimate",
     "FixedPoint",
+    "Int8Conv",
+    "Int8Linear",
     "LayerCost",
     "LayerExactness",
+    "ShiftBatchNorm1d",
+    "ShiftBatchNorm2d",
+    "ShiftBatchNorm3d",
     "ShiftConfig",
     "ShiftConv1d",
     "ShiftConv2d",
@@ -36,14 +49,17 @@ __all__ = [
     "ShiftLayer",
     "ShiftLinear",
     "compose_power_of_two",
+    "convert_batch_norm",
     "convert_to_shift",
     "estimate_cost",
     "exactness_report",
     "fold",
+    "fold_batch_norm",
     "load_packed",
     "round_to_fixed_point",
     "round_to_levels",
     "round_to_power_of_two",
     "save_packed",
     "shiftable_layers",
+    "to_int8",
 ]

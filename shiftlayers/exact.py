@@ -92,7 +92,7 @@ def _report(name: str, layer: ShiftLayer, n_bits: int) -> LayerExactness:
     signed = not layer.config.unsigned_activations
     positive = [level for level in layer.config.levels if level > 0]
     # The grid is the lowest one bit of any level; the span reaches from there to the highest.
-    grid = min(_lowest_bit(torch.tensor(positive, dtype=torch.float64)).tolist())
+    grid = min(lowest_bit(torch.tensor(positive, dtype=torch.float64)).tolist())
     span = _exponent(max(positive)) - _exponent(grid)
     k = fan_in(layer)
     guaranteed = _fitting(span, span + 1 if layer.config.quantizer == "apot" else 1, k * 2.0**span, n_bits, signed)
@@ -126,7 +126,7 @@ def _measure(layer: ShiftLayer) -> tuple[float, int, int]:
     for channel in weight.flatten(1):
         used = channel[channel > 0]
         if len(used):
-            lowest = _lowest_bit(used)
+            lowest = lowest_bit(used)
             grid = lowest.min().item()
             sums = max(sums, used.sum().item() / grid)
             span = max(span, _exponent(used.max().item()) - _exponent(grid))
@@ -134,8 +134,8 @@ def _measure(layer: ShiftLayer) -> tuple[float, int, int]:
     return sums, span, significand
 
 
-def _lowest_bit(x: Tensor) -> Tensor:
-    """The lowest one bit of each positive double, as a power of two."""
+def lowest_bit(x: Tensor) -> Tensor:
+    """The lowest one bit of each double, at least 0, as a power of two; zero of zero. Any shape."""
     mantissa, exponent = torch.frexp(x)
     whole = (mantissa * 2.0**53).to(torch.int64)
     return torch.ldexp((whole & -whole).double(), exponent - 53)
