@@ -13,6 +13,8 @@ from shiftlayers.config import ShiftConfig
 from shiftlayers.convert import convert_to_shift, shiftable_layers
 from shiftlayers.cost import CostEstimate, LayerCost, estimate_cost
 from shiftlayers.exact import LayerExactness, exactness_report
+from shiftlayers.export_c import export_c
+from shiftlayers.export_onnx import export_onnx
 from shiftlayers.fixed_point import FixedPoint, round_to_fixed_point
 from shiftlayers.fold import fold
 from shiftlayers.int8 import Int8Conv, Int8Linear, to_int8
@@ -53,6 +55,8 @@ __all__ = [
     "convert_to_shift",
     "estimate_cost",
     "exactness_report",
+    "export_c",
+    "export_onnx",
     "fold",
     "fold_batch_norm",
     "load_packed",
