@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test lint format bench clean
+.PHONY: help install demo test test-slow lint format bench clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -20,6 +20,9 @@ demo: install    ## run a whole study on real data: two workers, about two minut
 
 test: install    ## run all tests
 	$(BIN)/pytest
+
+test-slow: install  ## run the tests that `make test` leaves out
+	$(BIN)/pytest -m slow
 
 lint: install    ## format, lint and types
 	$(BIN)/ruff format --check .

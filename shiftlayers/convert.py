@@ -52,7 +52,9 @@ def convert_to_shift(
         first: whether the first layer to run may be.
         last: whether the last layer to run may be.
         example_input: one batch of inputs, used to find the order in which layers run; without it, or where the
-            network does not run on it (which warns), the order of registration counts.
+            network does not run on it (which warns), the order of registration counts. With it, layers whose owner
+            reads the weight past them, such as those in torchvision's Swin attention, are seen never to run and left
+            alone; without it, `select` has to leave them out.
 
     Raises:
         ValueError: `depth` is negative or more than there are, or `order` is unknown or needs `example_input`.

@@ -137,7 +137,8 @@ def estimate_cost(model: nn.Module, input_size: tuple[int, ...], technology: str
     """Energy per image of `model`, from the operations that one forward pass really runs.
 
     Args:
-        model: any network; its shift layers are charged shifts, its other layers float multiplications.
+        model: any network; its shift layers are charged shifts, its other layers float multiplications. What is
+            computed without calling a layer, as the projections of attention are, is not counted.
         input_size: shape of one image without the batch, such as (3, 32, 32).
         technology: a key of `TECHNOLOGIES`.
 

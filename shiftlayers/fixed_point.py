@@ -28,7 +28,7 @@ def round_to_fixed_point(x: Tensor, integer_bits: int, fraction_bits: int, signe
 
     Returns:
         Tensor of the shape and dtype of `x`. Where the grid is finer than float32 near the top, the top is the
-        largest float32 below it.
+        largest float32 below it; what bfloat16 or float16 cannot hold is rounded once more, to that dtype.
 
     Raises:
         ValueError: bits outside these ranges.

@@ -120,10 +120,10 @@ class SteppedExponents:
         power: Tensor = _Power.apply(exponent)
         if not self._is_sparse:
             weight: Tensor = _Swap.apply(sign * torch.sqrt(exponent + 1), (sign * power).detach())
-            return weight
-        present: Tensor = _Step.apply(_tensor(layer, "sparse"))
-        sparse_weight: Tensor = sign * present * power
-        return sparse_weight
+        else:
+            present: Tensor = _Step.apply(_tensor(layer, "sparse"))
+            weight = sign * present * power
+        return weight.to(_tensor(layer, "sign").dtype)
 
 
 class CompatQ(DeepShiftQ):

@@ -53,14 +53,14 @@ def compose_power_of_two(
     Gradients as in DeepShift-PS, for g = dL/dW: dshift = g * W * ln 2 (zero where S is zero), dsign = g.
 
     Args:
-        shift: latent exponents, any shape, float32.
+        shift: latent exponents, any shape, floating.
         sign: latent signs, the shape of `shift`; the weight is zero where |sign| <= 0.5.
         low: smallest exponent, -126..high.
         high: largest exponent, low..127.
         rounding: as in `round_to_power_of_two`; the sign is rounded by the same draw's law.
 
     Returns:
-        float32 tensor of the shape of `shift`.
+        Tensor of the shape and dtype of `shift`; float16 holds exponents down to -24.
 
     Raises:
         ValueError: shapes differ, or `low` and `high` are no exponents of normal float32 numbers.
@@ -147,7 +147,7 @@ class _Compose(torch.autograd.Function):
         power = ((exponent + _BIAS) << 23).view(torch.float32)
         weight = power * torch.sign(_round_sign(sign, rounding))
         # Without this line a NaN latent would silently become an ordinary weight.
-        weight = torch.where((shift == shift) & (sign == sign), weight, torch.nan)
+        weight = torch.where((shift == shift) & (sign == sign), weight, torch.nan).to(shift.dtype)
         ctx.save_for_backward(weight)
         return weight
 
