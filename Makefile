@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test test-slow lint format bench clean
+.PHONY: help install demo test test-slow lint format bench bench-shiftlayers clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -35,6 +35,9 @@ format: install  ## mend what ruff can mend
 
 bench: install   ## seconds per ask and tell, and per epoch, with the noise of this machine
 	$(BIN)/python tests/benchmarks/bench.py
+
+bench-shiftlayers: install  ## what shift layers cost beside plain ones and DeepShift's, in under three minutes
+	$(BIN)/python -m tests.benchmarks.bench_shiftlayers
 
 clean:           ## remove what was built; runs/ stays
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

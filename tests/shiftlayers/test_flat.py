@@ -8,12 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
 from shiftlayers import ShiftConfig, ShiftConv2d, ShiftLayer, ShiftLinear, convert_to_shift
 from shiftlayers.config import QUANTIZER_NAMES
+from tests.shiftlayers.kernels import KernelCounter
 from worker.models import build_network
 
 Q, PS = ShiftConfig("deepshift-q"), ShiftConfig("deepshift-ps")
@@ -255,28 +254,6 @@ def test_gradients_are_the_same_when_a_part_is_computed_again_in_backward(config
 
 
 # Cost of a step
-
-
-VIEWS = {
-    "view", "_unsafe_view", "expand", "transpose", "t", "permute", "slice", "select", "split", "split_with_sizes",
-    "detach", "alias", "as_strided", "unsqueeze", "squeeze", "reshape", "_reshape_alias", "narrow", "unbind",
-}  # fmt: skip
-
-
-class KernelCounter(TorchDispatchMode):
-    """Counts operators that are no views, and the bytes that they read and write."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.n_kernels = self.n_bytes = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        output = function(*args, **(kwargs or {}))
-        if function.overloadpacket.__name__ not in VIEWS:
-            self.n_kernels += 1
-            tensors = [t for t in tree_leaves((args, kwargs, output)) if isinstance(t, Tensor)]
-            self.n_bytes += sum(t.numel() * t.element_size() for t in tensors)
-        return output
 
 
 @cache
