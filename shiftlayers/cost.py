@@ -64,6 +64,7 @@ class LayerCost:
         n_activations: values read and written.
         weight_bits: of one stored weight.
         activation_bits: of one value that is read or written.
+        technology: energies of one operation each.
     """
 
     name: str

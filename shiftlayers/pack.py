@@ -33,6 +33,9 @@ def save_packed(model: nn.Module, path: str | Path) -> None:
     Args:
         model: any network; every tensor of its layers is written.
         path: of the file.
+
+    Raises:
+        ValueError: a weight is not finite, or its layer was changed to something that its config does not describe.
     """
     shift_layers = {n: m for n, m in model.named_modules() if isinstance(m, ShiftLayer)}
     tensors = {
