@@ -11,7 +11,7 @@ import time
 import traceback
 from os import getpid
 
-from worker.errors import ConfigurationError, DivergedError
+from worker.errors import ConfigurationError, DivergedError, StoppedError
 from worker.schema import EnergyReport, Failure, FailureKind, TaskFacts, TrialResult, TrialSpec
 
 
@@ -63,6 +63,8 @@ def _failure_kind(error: Exception) -> FailureKind:
         return FailureKind.CONFIGURATION
     if isinstance(error, DivergedError):
         return FailureKind.DIVERGED
+    if isinstance(error, StoppedError):
+        return FailureKind.CANCELLED
     # torch.OutOfMemoryError is told by its name: this module must not import torch.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return FailureKind.OUT_OF_MEMORY

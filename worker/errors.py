@@ -2,7 +2,8 @@
 
 WorkerError
 ├── ConfigurationError   the trial asks for what cannot be: a network, a depth, a data folder
-└── DivergedError        training left the finite numbers
+├── DivergedError        training left the finite numbers
+└── StoppedError         somebody asked the trial to stop
 """
 
 from __future__ import annotations
@@ -18,3 +19,7 @@ class ConfigurationError(WorkerError, ValueError):
 
 class DivergedError(WorkerError):
     """The training loss is NaN or infinite."""
+
+
+class StoppedError(WorkerError):
+    """The trial was asked to stop before it was done."""

@@ -100,6 +100,23 @@ class EnergyReport(Frozen):
     flags: tuple[str, ...] = ()
 
 
+class EpochMetrics(Frozen):
+    """What one epoch of training came to, while the trial goes on; losing one harms nothing.
+
+    Attributes:
+        epoch: counted from 1.
+        training_loss: mean over the epoch.
+        seconds: that the epoch took.
+    """
+
+    study_id: str
+    trial_id: str
+    attempt: int
+    epoch: int
+    training_loss: float
+    seconds: float
+
+
 class FailureKind(StrEnum):
     """Why a trial did not complete."""
 

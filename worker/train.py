@@ -11,7 +11,7 @@ from torch import Tensor, nn, optim
 
 from shiftlayers import ShiftLayer
 from worker.data import Split
-from worker.errors import DivergedError
+from worker.errors import DivergedError, StoppedError
 from worker.schema import Recipe
 
 Parameters = list[dict[str, object]]
@@ -25,6 +25,8 @@ def train(
     generator: torch.Generator,
     *,
     augment: bool = False,
+    on_epoch: Callable[[int, float], None] = lambda _epoch, _loss: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[float, ...]:
     """Trains `model` in place and returns the mean loss of each epoch.
 
@@ -37,9 +39,12 @@ def train(
         epochs: passes over the data.
         generator: on the CPU; decides batch order and augmentation.
         augment: flip and translate images.
+        on_epoch: is given the number of each epoch, from 1, and its mean loss.
+        should_stop: is asked after every batch.
 
     Raises:
         DivergedError: the loss of an epoch is not finite.
+        StoppedError: `should_stop` said so.
     """
     optimizer = make_optimizer(model, recipe)
     n_steps = epochs * -(-len(data) // recipe.batch_size)
@@ -52,9 +57,12 @@ def train(
             loss = train_step(model, images, labels, optimizer, recipe)
             schedule.step()
             total += loss * len(labels)
+            if should_stop():
+                raise StoppedError(f"stopped in epoch {epoch + 1} of {epochs}")
         losses.append(total.item() / len(data))
         if not torch.isfinite(total):
             raise DivergedError(f"the training loss of epoch {epoch + 1} is {losses[-1]}")
+        on_epoch(epoch + 1, losses[-1])
     return tuple(losses)
 
 

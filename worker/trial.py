@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from worker.errors import ConfigurationError
 from worker.models import build_network, example_input
 from worker.schema import (
     EnergyReport,
+    EpochMetrics,
     Measurement,
     Recipe,
     TaskFacts,
@@ -27,16 +29,24 @@ from worker.schema import (
 from worker.train import evaluate, train
 
 
-def run(spec: TrialSpec, on_energy: Callable[[EnergyReport], None] = lambda _: None) -> TrialResult:
+def run(
+    spec: TrialSpec,
+    on_energy: Callable[[EnergyReport], None] = lambda _: None,
+    on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrialResult:
     """Trains and evaluates the network of `spec`.
 
     Args:
         spec: what to train.
         on_energy: is given what training and evaluation spent, also where they fail.
+        on_epoch: is given the metrics of each epoch of training.
+        should_stop: is asked after every batch of training.
 
     Raises:
         ConfigurationError: the data set, the network or the shift depth does not exist.
         DivergedError: training left the finite numbers.
+        StoppedError: `should_stop` said so.
     """
     device = pick_device()
     data = load_dataset(spec.dataset, spec.data_dir)
@@ -45,9 +55,19 @@ def run(spec: TrialSpec, on_energy: Callable[[EnergyReport], None] = lambda _: N
     train_split, validation = _to_device(data.train, device), _to_device(data.validation, device)
     meter = make_meter(device)
     generator = torch.Generator().manual_seed(spec.seed)
+    stream = _EpochStream(spec, on_epoch)
     try:
         with meter:
-            losses = train(model, train_split, spec.recipe, spec.epochs, generator, augment=data.augment)
+            losses = train(
+                model,
+                train_split,
+                spec.recipe,
+                spec.epochs,
+                generator,
+                augment=data.augment,
+                on_epoch=stream,
+                should_stop=should_stop,
+            )
             error = evaluate(model, validation, spec.recipe.test_batch_size)
     finally:
         on_energy(meter.report())
@@ -62,6 +82,20 @@ def run(spec: TrialSpec, on_energy: Callable[[EnergyReport], None] = lambda _: N
         energy=meter.report(),
         training_loss=losses,
     )
+
+
+class _EpochStream:
+    """Says what each epoch came to, and how long it took."""
+
+    def __init__(self, spec: TrialSpec, on_epoch: Callable[[EpochMetrics], None]) -> None:
+        self._spec, self._on_epoch = spec, on_epoch
+        self._started = time.monotonic()
+
+    def __call__(self, epoch: int, loss: float) -> None:
+        now = time.monotonic()
+        names = {"study_id": self._spec.study_id, "trial_id": self._spec.trial_id, "attempt": self._spec.attempt}
+        self._on_epoch(EpochMetrics(**names, epoch=epoch, training_loss=loss, seconds=now - self._started))
+        self._started = now
 
 
 def inspect(dataset: str, network: str, data_dir: str | None, *, download: bool = False) -> TaskFacts:

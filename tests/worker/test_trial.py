@@ -8,7 +8,7 @@ from shiftlayers import ShiftConfig, ShiftConv2d, ShiftLinear, estimate_cost
 from worker import trial
 from worker.data import load_dataset
 from worker.energy.sources import CodeCarbonModel, NoSource, Reading
-from worker.errors import ConfigurationError, DivergedError
+from worker.errors import ConfigurationError, DivergedError, StoppedError
 from worker.schema import Method, Quality, Recipe, TaskFacts, TrialSpec
 from worker.train import evaluate
 from worker.trial import build_shift_network, inspect, make_meter, run, shift_config
@@ -209,6 +209,23 @@ def test_more_shift_layers_start_from_the_same_float_weights():
 def test_a_depth_that_the_network_lacks_is_refused():
     with pytest.raises(ConfigurationError, match=r"shift_depth of resnet8: depth must be 0\.\.10.* got 11"):
         run(make_spec(shift_depth=11))
+
+
+def test_every_epoch_is_told_while_the_trial_goes_on(no_energy):
+    seen = []
+
+    result = run(make_spec(epochs=3), on_epoch=seen.append)
+
+    assert [metrics.epoch for metrics in seen] == [1, 2, 3]
+    assert tuple(metrics.training_loss for metrics in seen) == result.training_loss
+    assert all(metrics.trial_id == "t" and metrics.seconds > 0 for metrics in seen)
+
+
+def test_a_stop_takes_effect_after_the_batch(no_energy):
+    answers = iter([False, True])
+
+    with pytest.raises(StoppedError, match="stopped in epoch 1 of 5"):
+        run(make_spec(epochs=5), should_stop=lambda: next(answers))
 
 
 def test_a_diverging_trial_is_an_error(no_energy):
