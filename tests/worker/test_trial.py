@@ -157,7 +157,7 @@ def test_evaluation_uses_the_test_batch_size_of_the_recipe(evaluated):
 def test_training_uses_the_training_split_and_its_augmentation(monkeypatch, no_energy, cifar_folder):
     calls = []
 
-    def spy(_model, data, recipe, epochs, generator, *, augment):
+    def spy(_model, data, recipe, epochs, generator, *, augment, **_rest):
         calls.append((len(data), recipe, epochs, generator.initial_seed(), augment))
         return (1.0,)
 
