@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -78,6 +79,7 @@ def run_study(
                     dispatcher,
                     facts,
                     models_dir=str((out / "models").resolve()),
+                    checkpoints=os.environ.get("GREENSHIFT_CHECKPOINT_URL") or str((out / "checkpoints").resolve()),
                     on_change=lambda: on_change(_snapshot(study, store)),
                 )
                 _write_spec(study.spec, out)

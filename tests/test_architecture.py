@@ -29,7 +29,8 @@ ARROWS = {
     "budget": {"store"},
     "dispatch": {"worker.entry"},
     "report": {"ranking"},
-    "coordinator": {"budget", "dispatch", "optimizer", "store"},
+    "checkpoints": set(),
+    "coordinator": {"budget", "checkpoints", "dispatch", "optimizer", "store"},
     "server": {"cluster", "coordinator", "dispatch", "optimizer", "ranking", "space", "store"},
     "cli": {"coordinator", "ranking", "report", "server"},
 }
