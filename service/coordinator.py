@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from service.budget import Spent
 from service.checkpoints import checkpoint_url, remove_checkpoints
@@ -20,7 +20,7 @@ from service.errors import ServiceError
 from service.optimizer import Optimizer, Suggestion, Told
 from service.schema import DEFAULT_EPOCHS, Study, StudyState, Trial, TrialState
 from service.store import Store
-from worker.schema import ExtraObjective, FailureKind, Family, Recipe, TaskFacts, TrialResult, TrialSpec
+from worker.schema import ExtraObjective, FailureKind, Recipe, TaskFacts, TrialResult, TrialSpec
 
 logger = logging.getLogger(__name__)
 DEFAULT_TRIAL_ID = "default"
@@ -295,6 +295,7 @@ class Coordinator:
             shift_depth=knobs["shift_depth"],
             epochs=knobs["epochs"],
             data_fraction=knobs.get("data_fraction", 1.0),
+            family=config.get("family", self._study.spec.family),
             seed=self._study.spec.seed,
             promoted_from=suggestion.promoted_from,
             is_full=fidelity is None or math.isclose(suggestion.fidelity, fidelity.max_fidelity),
@@ -311,7 +312,7 @@ class Coordinator:
             dataset=spec.dataset,
             network=spec.network,
             recipe=Recipe(**hyperparameters),
-            family=self._family(trial),
+            family=trial.family,
             shift_depth=trial.shift_depth,
             epochs=trial.epochs,
             data_fraction=trial.data_fraction,
@@ -322,11 +323,6 @@ class Coordinator:
             data_dir=spec.data_dir,
             model_path=f"{self._models_dir}/{trial.trial_id}.safetensors" if keep else None,
         )
-
-    def _family(self, trial: Trial) -> Family:
-        """The default is the paper's shift network, whatever the others are."""
-        family = "shift" if trial.is_default else trial.config.get("family", self._study.spec.family)
-        return cast(Family, family)
 
     def _checkpoint(self, trial_id: str | None) -> str | None:
         if self._checkpoints is None or trial_id is None:

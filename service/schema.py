@@ -196,6 +196,7 @@ class Trial(Frozen):
     shift_depth: int
     epochs: int
     data_fraction: float = 1.0
+    family: Family = "shift"
     seed: int
     attempt: int = 0
     promoted_from: str | None = None
