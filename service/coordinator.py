@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, get_args
+from typing import Any
 
 from service.budget import Spent
 from service.checkpoints import checkpoint_url, remove_checkpoints
@@ -19,8 +19,9 @@ from service.dispatch import Dispatcher
 from service.errors import ServiceError
 from service.optimizer import Optimizer, Suggestion, Told
 from service.schema import DEFAULT_EPOCHS, Study, StudyState, Trial, TrialState
+from service.specs import trial_spec
 from service.store import Store
-from worker.schema import ExtraObjective, FailureKind, Recipe, TaskFacts, TrialResult, TrialSpec
+from worker.schema import FailureKind, Recipe, TaskFacts, TrialResult, TrialSpec
 
 logger = logging.getLogger(__name__)
 DEFAULT_TRIAL_ID = "default"
@@ -302,25 +303,12 @@ class Coordinator:
         )
 
     def _spec(self, trial: Trial) -> TrialSpec:
-        spec = self._study.spec
-        hyperparameters = {k: v for k, v in trial.config.items() if k in Recipe.model_fields}
         keep = self._models_dir is not None and trial.is_full
-        return TrialSpec(
-            study_id=trial.study_id,
-            trial_id=trial.trial_id,
-            attempt=trial.attempt,
-            dataset=spec.dataset,
-            network=spec.network,
-            recipe=Recipe(**hyperparameters),
-            family=trial.family,
-            shift_depth=trial.shift_depth,
-            epochs=trial.epochs,
-            data_fraction=trial.data_fraction,
-            extra_objectives=tuple(name for name in get_args(ExtraObjective) if name in spec.objectives),
+        return trial_spec(
+            self._study.spec,
+            trial,
             resume_from=self._checkpoint(trial.promoted_from),
             checkpoint_to=None if trial.is_full else self._checkpoint(trial.trial_id),
-            seed=trial.seed,
-            data_dir=spec.data_dir,
             model_path=f"{self._models_dir}/{trial.trial_id}.safetensors" if keep else None,
         )
 

@@ -30,9 +30,11 @@ ARROWS = {
     "dispatch": {"worker.entry"},
     "report": {"ranking"},
     "checkpoints": set(),
-    "coordinator": {"budget", "checkpoints", "dispatch", "optimizer", "store"},
-    "server": {"cluster", "coordinator", "dispatch", "optimizer", "ranking", "space", "store"},
-    "cli": {"coordinator", "ranking", "report", "server"},
+    "specs": set(),
+    "coordinator": {"budget", "checkpoints", "dispatch", "optimizer", "specs", "store"},
+    "finalize": {"dispatch", "ranking", "specs", "store"},
+    "server": {"cluster", "coordinator", "dispatch", "finalize", "optimizer", "ranking", "space", "store"},
+    "cli": {"coordinator", "finalize", "ranking", "report", "server"},
 }
 DEFERRED = {"worker/entry.py", "worker/data.py", "service/dispatch.py"}
 

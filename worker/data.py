@@ -34,6 +34,11 @@ class Split:
         return len(self.labels)
 
 
+def join(one: Split, other: Split) -> Split:
+    """The images of both."""
+    return Split(torch.cat([one.images, other.images]), torch.cat([one.labels, other.labels]))
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A data set in memory. `train` and `validation` are what a search may see; `test` is for the very end.

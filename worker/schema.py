@@ -79,6 +79,7 @@ class TrialSpec(Frozen):
         epochs: passes over the training split, at least 1; those of the trial that this one goes on from included.
         data_fraction: share of the training split that is trained on, 0..1; a smaller share is part of a larger one.
         extra_objectives: what else is measured: `latency`, `model_bytes`, `peak_memory_bytes`.
+        is_final: the network is trained on training and validation data and judged by the test split.
         resume_from: where the checkpoint lies that training goes on from; None or nothing there starts afresh.
         checkpoint_to: where this trial leaves a checkpoint; None leaves none. Paths, or URLs that fsspec knows.
         data_dir: folder of the data sets; None uses the worker's GREENSHIFT_DATA_DIR.
@@ -96,6 +97,7 @@ class TrialSpec(Frozen):
     epochs: int = Field(ge=1)
     data_fraction: float = Field(1.0, gt=0, le=1)
     extra_objectives: tuple[ExtraObjective, ...] = ()
+    is_final: bool = False
     resume_from: str | None = None
     checkpoint_to: str | None = None
     seed: int = Field(0, ge=0)

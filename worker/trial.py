@@ -14,7 +14,7 @@ from torch import nn, optim
 
 from shiftlayers import shiftable_layers
 from worker.checkpoint import Checkpoint, load_checkpoint, optimizer_state, restore_optimizer, save_checkpoint
-from worker.data import SPLIT_SEED, Dataset, Split, fetch_dataset, load_dataset
+from worker.data import SPLIT_SEED, Dataset, Split, fetch_dataset, join, load_dataset
 from worker.energy.devices import describe, gpu_uuid, pick_device, synchronize
 from worker.energy.meter import EnergyMeter
 from worker.energy.sources import open_source
@@ -113,12 +113,13 @@ def _train_and_evaluate(
     on_epoch: Callable[[EpochMetrics], None],
     should_stop: Callable[[], bool],
 ) -> tuple[tuple[float, ...], float]:
-    """Mean loss of each epoch, and the error on the validation split."""
+    """Mean loss of each epoch, and the error on the validation split, or on the test split of a final training."""
     spec, recipe = training.spec, training.spec.recipe
     model = cast(nn.Module, torch.compile(training.model)) if recipe.compile else training.model
+    learned, judge = (join(data.train, data.validation), data.test) if spec.is_final else (data.train, data.validation)
     losses = train(
         model,
-        _to_device(_fraction(data.train, spec.data_fraction), training.device),
+        _to_device(_fraction(learned, spec.data_fraction), training.device),
         recipe,
         spec.epochs,
         training.generator,
@@ -128,9 +129,9 @@ def _train_and_evaluate(
         on_epoch=_EpochStream(spec, on_epoch),
         should_stop=should_stop,
     )
-    validation = _to_device(data.validation, training.device)
     batch_size, precision = recipe.test_batch_size, recipe.precision
-    return losses, evaluate(model, validation, batch_size, precision, channels_last=recipe.channels_last)
+    split = _to_device(judge, training.device)
+    return losses, evaluate(model, split, batch_size, precision, channels_last=recipe.channels_last)
 
 
 def _fraction(split: Split, share: float) -> Split:

@@ -149,6 +149,18 @@ def test_the_error_is_measured_on_the_one_validation_split(evaluated):
         assert torch.equal(data.labels, validation.labels)
 
 
+def test_a_final_training_learns_from_all_but_the_test_split_and_is_judged_by_it(evaluated, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(trial, "train", lambda _model, split, *_args, **_options: sizes.append(len(split)) or (1.0,))
+
+    run(make_spec(is_final=True))
+
+    digits = load_dataset("digits")
+    ((judge, _),) = evaluated
+    assert sizes == [len(digits.train) + len(digits.validation)]
+    assert torch.equal(judge.images, digits.test.images)
+
+
 def test_evaluation_uses_the_test_batch_size_of_the_recipe(evaluated):
     run(make_spec(recipe=Recipe(test_batch_size=37)))
 
