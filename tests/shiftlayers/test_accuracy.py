@@ -5,6 +5,8 @@ import pytest
 from shiftlayers.config import QUANTIZER_NAMES
 from tests.benchmarks.accuracy import QUICK, Run, measure
 
+pytestmark = pytest.mark.slow
+
 
 def validation_error(quantizer: str, weight_bits: int, *, rate: float = 0.1) -> float:
     """Of a small network trained on digits from scratch; chance is 0.9."""
