@@ -33,7 +33,13 @@ ARROWS = {
     "server": {"cluster", "coordinator", "dispatch", "optimizer", "ranking", "space", "store"},
     "cli": {"coordinator", "ranking", "report", "server"},
 }
-DEFERRED = {"worker/entry.py", "worker/data.py", "service/dispatch.py"}
+DEFERRED = {
+    "worker/entry.py",
+    "worker/data/cifar.py",
+    "worker/data/digits.py",
+    "worker/models/torchvision_networks.py",
+    "service/dispatch.py",
+}
 
 
 @dataclass(frozen=True)

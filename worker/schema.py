@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Method = Literal[
     "nvml_energy_timeline",
@@ -19,6 +19,7 @@ Method = Literal[
 ]
 Quality = Literal["measured", "integrated", "estimated", "none"]
 OptimizerName = Literal["sgd", "adam", "adamw", "adadelta", "adagrad", "rmsprop", "radam", "ranger"]
+AugmentationName = Literal["flip", "translate", "crop"]
 
 
 class Frozen(BaseModel):
@@ -32,6 +33,10 @@ class Recipe(Frozen):
 
     DeepShift-PS at five weight bits and 16 + 16 activation bits, trained by SGD (Hennig, Tornede and Lindauer,
     arXiv 2404.01965, after Elhoushi et al., arXiv 1905.13298).
+
+    Attributes:
+        augmentation: what happens to training images, in this order; None is what the data set does by default. A
+            string such as "flip+crop" or "none" is taken as well, so that a search space can offer it.
     """
 
     quantizer: Literal["deepshift-q", "deepshift-ps"] = "deepshift-ps"
@@ -45,6 +50,14 @@ class Recipe(Frozen):
     weight_decay: float = Field(1e-4, ge=0)
     batch_size: int = Field(128, ge=1)
     test_batch_size: int = Field(1000, ge=1)
+    augmentation: tuple[AugmentationName, ...] | None = None
+
+    @field_validator("augmentation", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        if isinstance(value, str):
+            return () if value == "none" else tuple(value.split("+"))
+        return value
 
 
 class TrialSpec(Frozen):
@@ -55,6 +68,7 @@ class TrialSpec(Frozen):
         epochs: passes over the training split, at least 1.
         data_dir: folder of the data sets; None uses the worker's GREENSHIFT_DATA_DIR.
         model_path: where the trained weights are written as safetensors, or None.
+        weights_path: safetensors or torch file of weights to start from, before any layer is converted, or None.
     """
 
     study_id: str
@@ -68,6 +82,7 @@ class TrialSpec(Frozen):
     seed: int = Field(0, ge=0)
     data_dir: str | None = None
     model_path: str | None = None
+    weights_path: str | None = None
 
 
 class Measurement(Frozen):

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from shiftlayers import CostEstimate, ShiftConfig, convert_to_shift, estimate_cost, shiftable_layers
-from worker.data import Dataset, Split, fetch_dataset, load_dataset
+from worker.data import Dataset, fetch_dataset, load_dataset
 from worker.energy.devices import describe, gpu_uuid, pick_device, synchronize
 from worker.energy.meter import EnergyMeter
 from worker.energy.sources import open_source
@@ -52,7 +52,7 @@ def run(
     data = load_dataset(spec.dataset, spec.data_dir)
     torch.manual_seed(spec.seed)
     model = build_shift_network(spec, data).to(device)
-    train_split, validation = _to_device(data.train, device), _to_device(data.validation, device)
+    train_split, validation = data.train.to(device), data.validation.to(device)
     meter = make_meter(device)
     generator = torch.Generator().manual_seed(spec.seed)
     stream = _EpochStream(spec, on_epoch)
@@ -64,7 +64,7 @@ def run(
                 spec.recipe,
                 spec.epochs,
                 generator,
-                augment=data.augment,
+                augmentation=data.augmentation,
                 on_epoch=stream,
                 should_stop=should_stop,
             )
@@ -174,10 +174,6 @@ def measure_objectives(error: float, model: nn.Module, data: Dataset, energy: En
 
 def _analytic(cost: CostEstimate) -> Measurement:
     return Measurement(value=cost.total_joules, unit="J / image", method="analytic", quality="estimated")
-
-
-def _to_device(split: Split, device: torch.device) -> Split:
-    return Split(split.images.to(device), split.labels.to(device))
 
 
 def _save(model: nn.Module, path: Path) -> None:

@@ -136,6 +136,7 @@ def test_the_default_recipe_is_the_papers_default_network():
         "weight_decay": 1e-4,
         "batch_size": 128,
         "test_batch_size": 1000,
+        "augmentation": None,
     }
 
 
