@@ -36,7 +36,13 @@ ARROWS = {
     "server": {"cluster", "coordinator", "dispatch", "finalize", "optimizer", "ranking", "space", "store"},
     "cli": {"coordinator", "finalize", "ranking", "report", "server"},
 }
-DEFERRED = {"worker/entry.py", "worker/data.py", "service/dispatch.py"}
+DEFERRED = {
+    "worker/entry.py",
+    "worker/data/cifar.py",
+    "worker/data/digits.py",
+    "worker/models/torchvision_networks.py",
+    "service/dispatch.py",
+}
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def _of_all_legs(unit: str, trained: Trained, own: float | None, earlier: list[f
 def _latency(trained: Trained) -> Measurement:
     """Seconds per image of a batch of `test_batch_size`, the median of several passes after one to warm up."""
     recipe = trained.spec.recipe
-    images = trained.data.validation.images[: recipe.test_batch_size].to(trained.device)
+    images = trained.data.validation.batch(slice(recipe.test_batch_size)).to(trained.device)
     seconds = []
     trained.model.eval()
     with torch.inference_mode():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Method = Literal[
     "nvml_energy_timeline",
@@ -24,6 +24,7 @@ ExtraObjective = Literal["latency", "model_bytes", "peak_memory_bytes"]
 Family = Literal["shift", "int8", "float"]
 Precision = Literal["float32", "bfloat16"]
 OptimizerName = Literal["sgd", "adam", "adamw", "adadelta", "adagrad", "rmsprop", "radam", "ranger"]
+AugmentationName = Literal["flip", "translate", "crop"]
 
 
 class Frozen(BaseModel):
@@ -47,6 +48,8 @@ class Recipe(Frozen):
         channels_last: images lie in memory with their channels last.
         precision: bfloat16 is PyTorch's autocast; weights and their rounding stay float32.
         compile: the network is compiled before its first step.
+        augmentation: what happens to training images, in this order; None is what the data set does by default. A
+            string such as "flip+crop" or "none" is taken as well, so that a search space can offer it.
     """
 
     quantizer: QuantizerName = "deepshift-ps"
@@ -68,6 +71,14 @@ class Recipe(Frozen):
     compile: bool = False
     batch_size: int = Field(128, ge=1)
     test_batch_size: int = Field(1000, ge=1)
+    augmentation: tuple[AugmentationName, ...] | None = None
+
+    @field_validator("augmentation", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        if isinstance(value, str):
+            return () if value == "none" else tuple(value.split("+"))
+        return value
 
 
 class TrialSpec(Frozen):
@@ -84,6 +95,7 @@ class TrialSpec(Frozen):
         checkpoint_to: where this trial leaves a checkpoint; None leaves none. Paths, or URLs that fsspec knows.
         data_dir: folder of the data sets; None uses the worker's GREENSHIFT_DATA_DIR.
         model_path: where the trained weights are written as safetensors, or None.
+        weights_path: safetensors or torch file of weights to start from, before any layer is converted, or None.
     """
 
     study_id: str
@@ -103,6 +115,7 @@ class TrialSpec(Frozen):
     seed: int = Field(0, ge=0)
     data_dir: str | None = None
     model_path: str | None = None
+    weights_path: str | None = None
 
 
 class Measurement(Frozen):

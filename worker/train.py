@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn, optim
 
 from worker.data import Split
+from worker.data.augment import augment
 from worker.errors import DivergedError, StoppedError
 from worker.optimizers import latent_norm, make_optimizer, make_schedule
-from worker.schema import Precision, Recipe
+from worker.schema import AugmentationName, Precision, Recipe
 
 
 def train(
@@ -21,7 +22,7 @@ def train(
     epochs: int,
     generator: torch.Generator,
     *,
-    augment: bool = False,
+    augmentation: tuple[AugmentationName, ...] = (),
     optimizer: optim.Optimizer | None = None,
     first_epoch: int = 0,
     on_epoch: Callable[[int, float], None] = lambda _epoch, _loss: None,
@@ -32,10 +33,10 @@ def train(
     Args:
         model: any classifier of `data.images`.
         data: training split, on the model's device.
-        recipe: optimizer, learning rates and their schedule, decay, batch size and number formats.
+        recipe: optimizer, learning rates and their schedule, decay, batch size, augmentation and number formats.
         epochs: passes over the data, those of before included.
         generator: on the CPU; decides batch order and augmentation.
-        augment: flip and translate images.
+        augmentation: the data set's, for a recipe that names none.
         optimizer: one that `make_optimizer` made of this model, with what it remembers; None makes a fresh one.
         first_epoch: epochs that this network was trained before; the schedule goes on from there.
         on_epoch: is given the number of each epoch, from 1, and its mean loss.
@@ -46,13 +47,14 @@ def train(
         StoppedError: `should_stop` said so.
     """
     optimizer = make_optimizer(model, recipe) if optimizer is None else optimizer
-    n_batches = -(-len(data) // recipe.batch_size)
+    n_batches = len(_batch_ends(len(data), recipe.batch_size))
+    names = augmentation if recipe.augmentation is None else recipe.augmentation
     schedule = make_schedule(optimizer, recipe.schedule, epochs * n_batches, first_epoch * n_batches)
     losses = []
     model.train()
     for epoch in range(first_epoch, epochs):
         total = torch.zeros((), device=data.images.device)
-        for images, labels in _batches(data, recipe.batch_size, generator, augment=augment):
+        for images, labels in _batches(data, recipe.batch_size, generator, names):
             loss = train_step(model, images, labels, optimizer, recipe)
             schedule.step()
             total += loss * len(labels)
@@ -105,37 +107,30 @@ def evaluate(
     with torch.inference_mode():
         for start in range(0, len(data), batch_size):
             batch = slice(start, start + batch_size)
-            logits = predict(model, data.images[batch], precision, channels_last=channels_last)
+            logits = predict(model, data.batch(batch), precision, channels_last=channels_last)
             n_wrong += (logits.argmax(dim=1) != data.labels[batch]).sum()
     return n_wrong.item() / len(data)
 
 
 def _batches(
-    data: Split, batch_size: int, generator: torch.Generator, *, augment: bool
+    data: Split, batch_size: int, generator: torch.Generator, names: tuple[AugmentationName, ...]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """All images once, in a fresh random order; the last batch may be smaller."""
+    """All images once, augmented and normalised, in a fresh random order."""
     order = torch.randperm(len(data), generator=generator).to(data.images.device)
-    for start in range(0, len(data), batch_size):
-        chosen = order[start : start + batch_size]
-        images = data.images[chosen]
-        yield flip_and_translate(images, generator) if augment else images, data.labels[chosen]
+    start = 0
+    for end in _batch_ends(len(data), batch_size):
+        chosen = order[start:end]
+        images = augment(data.pick(chosen), names, generator)
+        yield data.normalise(images), data.labels[chosen]
+        start = end
 
 
-def flip_and_translate(images: Tensor, generator: torch.Generator, pixels: int = 4) -> Tensor:
-    """Each image mirrored with probability one half and moved by up to `pixels` in each direction.
+def _batch_ends(n: int, batch_size: int) -> list[int]:
+    """Where each batch ends; the last may be smaller.
 
-    Args:
-        images: (batch, channels, height, width).
-        generator: on the CPU.
-        pixels: largest translation; what moves in is zero.
+    A single image left over goes with the batch before: batch normalisation cannot take the deviation of one.
     """
-    n, _, height, width = images.shape
-    flips = (torch.rand(n, generator=generator) < 0.5).to(images.device)
-    images = torch.where(flips[:, None, None, None], images.flip(3), images)
-    moves = torch.randint(0, 2 * pixels + 1, (2, n, 1), generator=generator).to(images.device)
-    padded = F.pad(images, (pixels,) * 4)
-    rows = moves[0] + torch.arange(height, device=images.device)
-    columns = moves[1] + torch.arange(width, device=images.device)
-    batch = torch.arange(n, device=images.device)[:, None, None]
-    # Indexing the padded images by batch, row and column puts the channels last.
-    return padded[batch, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    ends = [*range(batch_size, n, batch_size), n]
+    if batch_size > 1 and len(ends) > 1 and n - ends[-2] == 1:
+        del ends[-2]
+    return ends

@@ -49,11 +49,13 @@ def run(
     data = load_dataset(spec.dataset, spec.data_dir)
     torch.manual_seed(spec.seed)
     training = _begin(spec, data, device)
+    learned, judge = (split.to(device) for split in _splits(spec, data))
     meter = make_meter(device)
     reset_peak_memory(device)
     try:
         with meter:
-            losses, error = _train_and_evaluate(training, data, on_epoch, should_stop)
+            losses = _train(training, learned, data, on_epoch, should_stop)
+            error = _judge(training, judge)
     finally:
         on_energy(meter.report())
     if spec.checkpoint_to is not None:
@@ -107,40 +109,47 @@ def _place(model: nn.Module, spec: TrialSpec, device: torch.device) -> nn.Module
     return model.to(memory_format=torch.channels_last) if spec.recipe.channels_last else model
 
 
-def _train_and_evaluate(
+def _splits(spec: TrialSpec, data: Dataset) -> tuple[Split, Split]:
+    """What the network learns from and what judges it: the test split is for final trainings alone.
+
+    A share of the data is the first images of one fixed random order: a smaller share is part of a larger one.
+    """
+    learned, judge = (join(data.train, data.validation), data.test) if spec.is_final else (data.train, data.validation)
+    if spec.data_fraction == 1:
+        return learned, judge
+    order = torch.randperm(len(learned), generator=torch.Generator().manual_seed(SPLIT_SEED))
+    chosen = order[: max(1, round(spec.data_fraction * len(learned)))].sort().values
+    return learned.subset(chosen), judge
+
+
+def _train(
     training: _Training,
+    learned: Split,
     data: Dataset,
     on_epoch: Callable[[EpochMetrics], None],
     should_stop: Callable[[], bool],
-) -> tuple[tuple[float, ...], float]:
-    """Mean loss of each epoch, and the error on the validation split, or on the test split of a final training."""
-    spec, recipe = training.spec, training.spec.recipe
-    model = cast(nn.Module, torch.compile(training.model)) if recipe.compile else training.model
-    learned, judge = (join(data.train, data.validation), data.test) if spec.is_final else (data.train, data.validation)
-    losses = train(
-        model,
-        _to_device(_fraction(learned, spec.data_fraction), training.device),
+) -> tuple[float, ...]:
+    """Mean loss of each epoch."""
+    recipe = training.spec.recipe
+    return train(
+        cast(nn.Module, torch.compile(training.model)) if recipe.compile else training.model,
+        learned,
         recipe,
-        spec.epochs,
+        training.spec.epochs,
         training.generator,
-        augment=data.augment,
+        augmentation=data.augmentation,
         optimizer=training.optimizer,
         first_epoch=training.first_epoch,
-        on_epoch=_EpochStream(spec, on_epoch),
+        on_epoch=_EpochStream(training.spec, on_epoch),
         should_stop=should_stop,
     )
-    batch_size, precision = recipe.test_batch_size, recipe.precision
-    split = _to_device(judge, training.device)
-    return losses, evaluate(model, split, batch_size, precision, channels_last=recipe.channels_last)
 
 
-def _fraction(split: Split, share: float) -> Split:
-    """The first images of one fixed random order, so that a smaller share is part of a larger one."""
-    if share == 1:
-        return split
-    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(SPLIT_SEED))
-    chosen = order[: max(1, round(share * len(split)))].sort().values
-    return Split(split.images[chosen], split.labels[chosen])
+def _judge(training: _Training, judge: Split) -> float:
+    """The error on a split, 0..1."""
+    recipe = training.spec.recipe
+    model, batch_size, precision = training.model, recipe.test_batch_size, recipe.precision
+    return evaluate(model, judge, batch_size, precision, channels_last=recipe.channels_last)
 
 
 def _checkpoint(training: _Training, energy: EnergyReport) -> Checkpoint:
@@ -206,10 +215,6 @@ def make_meter(device: torch.device) -> EnergyMeter:
         device=describe(device),
         synchronize=lambda: synchronize(device),
     )
-
-
-def _to_device(split: Split, device: torch.device) -> Split:
-    return Split(split.images.to(device), split.labels.to(device))
 
 
 def _save(model: nn.Module, path: Path) -> None:

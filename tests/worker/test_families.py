@@ -64,7 +64,7 @@ def test_all_families_start_from_the_same_float_weights():
 def test_more_layers_in_8_bits_keep_what_the_first_have_seen():
     spec = make_spec(family="int8", shift_depth=2)
     model = build_model(spec, DIGITS)
-    model.train()(DIGITS.train.images[:64])
+    model.train()(DIGITS.train.batch(slice(64)))
     high = model.head.high.clone()
 
     convert(model, spec, 5, DIGITS)
@@ -171,7 +171,7 @@ def test_a_network_takes_the_bytes_of_its_family():
 
 
 def test_a_share_of_the_data_is_part_of_a_larger_share():
-    small, large = (trial._fraction(DIGITS.train, share) for share in (0.1, 0.5))
+    small, large = (trial._splits(make_spec(data_fraction=share), DIGITS)[0] for share in (0.1, 0.5))
     rows = {tuple(image.flatten().tolist()) for image in large.images}
 
     assert len(small) == round(0.1 * len(DIGITS.train))

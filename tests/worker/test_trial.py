@@ -170,8 +170,8 @@ def test_evaluation_uses_the_test_batch_size_of_the_recipe(evaluated):
 def test_training_uses_the_training_split_and_its_augmentation(monkeypatch, no_energy, cifar_folder):
     calls = []
 
-    def spy(_model, data, recipe, epochs, generator, *, augment, **_rest):
-        calls.append((len(data), recipe, epochs, generator.initial_seed(), augment))
+    def spy(_model, data, recipe, epochs, generator, *, augmentation, **_rest):
+        calls.append((len(data), recipe, epochs, generator.initial_seed(), augmentation))
         return (1.0,)
 
     monkeypatch.setattr(trial, "train", spy)
@@ -183,7 +183,7 @@ def test_training_uses_the_training_split_and_its_augmentation(monkeypatch, no_e
         run(spec)
 
     n_digits, n_cifar = len(load_dataset("digits").train), len(load_dataset("cifar10", str(cifar_folder)).train)
-    assert calls == [(n_digits, specs[0].recipe, 3, 4, False), (n_cifar, specs[1].recipe, 1, 0, True)]
+    assert calls == [(n_digits, specs[0].recipe, 3, 4, ()), (n_cifar, specs[1].recipe, 1, 0, ("flip", "translate"))]
 
 
 def test_the_shift_config_is_that_of_the_recipe():
