@@ -35,7 +35,7 @@ from torch import Tensor, nn, optim
 
 from shiftlayers import ShiftConfig, convert_to_shift
 from shiftlayers.config import QUANTIZER_NAMES, QuantizerName
-from worker.data import Split, load_dataset
+from worker.data import Split, join, load_dataset
 from worker.train import evaluate
 
 PLAIN = ("float", 32)
@@ -171,7 +171,7 @@ def _batches(data: Split, run: Run, batch_size: int) -> Iterator[tuple[Tensor, T
     for _ in range(run.epochs):
         order = torch.randperm(len(data), generator=generator)
         for chosen in order.split(batch_size)[: len(data) // batch_size]:
-            yield data.images[chosen], data.labels[chosen]
+            yield data.batch(chosen), data.labels[chosen]
 
 
 @lru_cache(maxsize=1)
@@ -180,8 +180,7 @@ def splits(dataset: str) -> tuple[Split, dict[str, Split]]:
     data = load_dataset(dataset)
     spare = data.validation
     n = (len(data.train) + len(spare)) // 12
-    train = Split(torch.cat([data.train.images, spare.images[n:]]), torch.cat([data.train.labels, spare.labels[n:]]))
-    return train, {"validation": Split(spare.images[:n], spare.labels[:n]), "test": data.test}
+    return join(data.train, spare.subset(slice(n, None))), {"validation": spare.subset(slice(n)), "test": data.test}
 
 
 def table(study: Study, results: Results) -> str:
