@@ -16,7 +16,7 @@ from worker.energy.devices import describe, gpu_uuid, pick_device, synchronize
 from worker.energy.meter import EnergyMeter
 from worker.energy.sources import open_source
 from worker.errors import ConfigurationError
-from worker.models import build_network, example_input
+from worker.models import build_network, example_input, load_weights
 from worker.schema import (
     EnergyReport,
     EpochMetrics,
@@ -123,9 +123,11 @@ def build_shift_network(spec: TrialSpec, data: Dataset) -> nn.Module:
     """The network of `spec` with its last `shift_depth` layers converted, on the CPU, from torch's global seed.
 
     Raises:
-        ConfigurationError: the network does not exist or has fewer layers.
+        ConfigurationError: the network does not exist, has fewer layers or does not fit the weights to start from.
     """
     model = build_network(spec.network, data.image_shape, data.n_classes)
+    if spec.weights_path is not None:
+        load_weights(model, Path(spec.weights_path), example_input(data.image_shape))
     try:
         return convert_to_shift(
             model,
