@@ -155,3 +155,20 @@ def test_importing_the_contract_loads_no_torch(module):
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
 
     assert process.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [("none", ()), ("flip", ("flip",)), ("flip+crop", ("flip", "crop")), (["translate"], ("translate",)), (None, None)],
+)
+def test_augmentation_is_given_by_names_or_by_a_string_of_a_search_space(given, names):
+    recipe = Recipe(augmentation=given)
+
+    assert recipe.augmentation == names
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+@pytest.mark.parametrize("given", ["", "rotate", "flip+rotate", ["rotate"]])
+def test_an_unknown_augmentation_is_refused(given):
+    with pytest.raises(ValidationError, match="augmentation"):
+        Recipe(augmentation=given)
