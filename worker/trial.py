@@ -12,6 +12,7 @@ from torch import nn
 
 from shiftlayers import CostEstimate, ShiftConfig, convert_to_shift, estimate_cost, shiftable_layers
 from worker.data import Dataset, Split, fetch_dataset, load_dataset
+from worker.energy.carbon import carbon_model
 from worker.energy.devices import describe, gpu_uuid, pick_device, synchronize
 from worker.energy.meter import EnergyMeter
 from worker.energy.sources import open_source
@@ -22,6 +23,7 @@ from worker.schema import (
     EpochMetrics,
     Measurement,
     Recipe,
+    SiteSpec,
     TaskFacts,
     TrialResult,
     TrialSpec,
@@ -53,7 +55,7 @@ def run(
     torch.manual_seed(spec.seed)
     model = build_shift_network(spec, data).to(device)
     train_split, validation = _to_device(data.train, device), _to_device(data.validation, device)
-    meter = make_meter(device)
+    meter = make_meter(device, spec.site)
     generator = torch.Generator().manual_seed(spec.seed)
     stream = _EpochStream(spec, on_epoch)
     try:
@@ -147,9 +149,15 @@ def shift_config(recipe: Recipe) -> ShiftConfig:
     )
 
 
-def make_meter(device: torch.device) -> EnergyMeter:
-    """The meter of `device`: its GPU's counter, or a model of CPU and memory."""
+def make_meter(device: torch.device, site: SiteSpec | None = None) -> EnergyMeter:
+    """The meter of `device`: its GPU's counter, or a counter or a model of CPU and memory.
+
+    Raises:
+        ConfigurationError: the country or region of `site` is unknown.
+    """
     return EnergyMeter(
+        carbon=carbon_model(site or SiteSpec()),
+        site=site or SiteSpec(),
         source=open_source(gpu_uuid(device) if device.type == "cuda" else None),
         device=describe(device),
         synchronize=lambda: synchronize(device),

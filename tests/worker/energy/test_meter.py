@@ -6,7 +6,7 @@ import pytest
 
 from worker.energy.carbon import CarbonModel
 from worker.energy.meter import EnergyMeter
-from worker.energy.sources import NoSource, Reading
+from worker.energy.reading import NoSource, Reading
 from worker.schema import Method, Quality
 
 
@@ -80,12 +80,12 @@ def test_a_window_below_one_second_is_flagged(seconds, flags):
 
 
 def test_a_short_window_is_flagged_once_beside_the_flags_of_the_source():
-    meter = meter_of(FakeSource(Reading(None, ("short_window", "other"))), seconds=0.1)
+    meter = meter_of(FakeSource(Reading(None, ("short_window", "degraded"))), seconds=0.1)
 
     with meter:
         pass
 
-    assert meter.report().flags == ("short_window", "other")
+    assert meter.report().flags == ("short_window", "degraded")
 
 
 def test_a_report_before_any_window_is_refused():
