@@ -16,8 +16,10 @@ from worker.errors import UnreadableError
 
 logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.01
-# To check the counter with, power is read at every fifth look only.
-POLLS_PER_POWER = 5
+# Around the edges of a window, where the moment of a change decides, somebody looks more often.
+EDGE_POLL_SECONDS = 0.001
+# To check the counter with, power is read less often.
+POWER_SECONDS = 0.05
 PROBE_SECONDS = 1.0
 # After the end of a window, the next change of the counter is waited for so many ticks.
 TICKS_TO_WAIT = 3
@@ -64,11 +66,11 @@ class GpuMonitor:
         self.sensor = open_sensor()
         self._timeline = Timeline()
         self._windows: list[Window] = []
-        self._n_polls = 0
+        self._power_at = 0.0
         self._is_frozen = False
         self._failed: UnreadableError | None = None
         self.has_counter = self.has_power = False
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
         self._poller = Poller(self._poll, POLL_SECONDS, linger_seconds)
         self._probe()
         if self.is_readable:
@@ -87,12 +89,18 @@ class GpuMonitor:
         return self.has_counter or self.has_power
 
     def prepare(self) -> None:
-        """Opens the GPU anew if it failed, and waits until its counter's tick is known or cannot be; never raises."""
+        """Opens the GPU anew if it failed, and waits for a change of its counter if there is one; never raises.
+
+        A window that begins right after a change need not guess what the counter would have said.
+        """
         if self._failed is not None:
             self._reopen()
-        if self.is_readable:
+        if self.has_counter:
             self._poller.hold()
-            self._wait(lambda: self._timeline.is_ready(self._clock()), PROBE_SECONDS)
+            n_changes = self._timeline.n_changes
+            self._watch(
+                lambda: self._timeline.n_changes > n_changes and self._timeline.is_ready(self._clock()), PROBE_SECONDS
+            )
             self._poller.release()
 
     def open_window(self) -> Window:
@@ -100,7 +108,7 @@ class GpuMonitor:
         self._poller.hold()
         if self._failed is not None or not self._timeline.is_ready(self._clock()):
             self.prepare()
-        with self._changed:
+        with self._lock:
             counter, watts = self._read_counter(), self._read_power()
             window = Window(self._clock(), self._timeline, counter)
             window.power.add(window.started, watts)
@@ -111,7 +119,7 @@ class GpuMonitor:
 
     def end_window(self, window: Window) -> None:
         """Ends a window now; never raises."""
-        with self._changed:
+        with self._lock:
             counter, watts = self._read_counter(), self._read_power()
             window.stop(self._clock(), counter, watts)
 
@@ -121,9 +129,9 @@ class GpuMonitor:
             self.end_window(window)
         tick, ended = self._timeline.tick_seconds(), window.ended
         if self.has_counter and tick is not None and window.void is None and ended is not None:
-            self._wait(lambda: self._timeline.reaches(ended), TICKS_TO_WAIT * tick + 2 * POLL_SECONDS)
+            self._watch(lambda: self._timeline.reaches(ended), TICKS_TO_WAIT * tick + 2 * POLL_SECONDS)
         self._poller.release()
-        with self._changed:
+        with self._lock:
             self._windows.remove(window)
             reading = window.close(use_counter=self.has_counter)
             # A counter that stands still is none: the next window takes the next step of the ladder.
@@ -157,26 +165,22 @@ class GpuMonitor:
         except UnreadableError as error:
             self._failed = error
             return
-        with self._changed:
+        with self._lock:
             self._timeline = Timeline()
             self._probe()
 
     def _poll(self) -> None:
-        with self._changed:
+        with self._lock:
             if self._failed is not None:
                 return
-            n_changes = self._timeline.n_changes
             self._read_counter()
             now = self._clock()
-            self._n_polls += 1
-            if self.has_power and (not self.has_counter or self._n_polls % POLLS_PER_POWER == 0):
-                watts = self._read_power()
+            if self.has_power and (not self.has_counter or now - self._power_at >= POWER_SECONDS):
+                self._power_at, watts = now, self._read_power()
                 for window in self._windows:
                     window.sample(now, watts)
             for window in self._windows:
                 window.see(now)
-            if self._timeline.n_changes > n_changes:
-                self._changed.notify_all()
 
     def _read_counter(self) -> float | None:
         if not self.has_counter:
@@ -205,7 +209,9 @@ class GpuMonitor:
         for window in self._windows:
             window.void = error.flag
 
-    def _wait(self, is_done: Callable[[], bool], seconds: float) -> None:
-        """Until the counter has moved far enough, or it is clear that it does not."""
-        with self._changed:
-            self._changed.wait_for(lambda: is_done() or self._failed is not None or not self.has_counter, seconds)
+    def _watch(self, is_done: Callable[[], bool], seconds: float) -> None:
+        """Looks often until the counter has moved far enough, or it is clear that it does not."""
+        until = self._clock() + seconds
+        while self.has_counter and self._failed is None and not is_done() and self._clock() < until:
+            time.sleep(EDGE_POLL_SECONDS)
+            self._poll()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
+from dataclasses import dataclass
 from itertools import islice, pairwise
 
 N_TICKS_FOR_MEDIAN = 32
@@ -11,6 +12,29 @@ N_TICKS_FOR_MEDIAN = 32
 SHARP_SECONDS = 0.03
 # What nobody looked at for so long is not a line.
 MAX_BLIND_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Change:
+    """The counter moved to `joules` at some moment between two looks, `after` and `by`, in seconds."""
+
+    after: float
+    by: float
+    joules: float
+
+    @property
+    def likely(self) -> float:
+        """The middle of the two."""
+        return (self.after + self.by) / 2
+
+    @property
+    def width(self) -> float:
+        """How badly its moment is known."""
+        return self.by - self.after
+
+    def nearest(self, seconds: float) -> float:
+        """The moment nearest to `seconds` at which it may have been."""
+        return min(max(seconds, self.after), self.by)
 
 
 class Timeline:
@@ -28,7 +52,7 @@ class Timeline:
     """
 
     def __init__(self, n_kept: int = 1024) -> None:
-        self._changes: deque[tuple[float, float]] = deque(maxlen=n_kept)
+        self._changes: deque[Change] = deque(maxlen=n_kept)
         self._last: tuple[float, float] | None = None
         self._tick: float | None = None
         self._is_sharp = False
@@ -38,7 +62,7 @@ class Timeline:
     def observe(self, seconds: float, joules: float) -> bool:
         """Takes one reading at a time that only grows; says whether the counter has moved.
 
-        It moved at some moment since the reading before, and within the last tick: the middle is the best guess.
+        It moved at some moment since the reading before, and within the last tick.
         """
         before, self._last = self._last, (seconds, joules)
         if before is None:
@@ -56,23 +80,23 @@ class Timeline:
             # A sampler that was kept from looking has placed it badly, and the line is better without it.
             self._changes.pop()
         self._is_sharp = is_sharp
-        self._changes.append((seconds - min(gap, self._tick or gap) / 2, joules))
+        self._changes.append(Change(seconds - min(gap, self._tick or gap), seconds, joules))
         self._tick = self._median_tick()
         self.n_changes += 1
         return True
 
     def at(self, seconds: float) -> float | None:
         """Joules at a moment between two known changes; None outside of them."""
-        later: tuple[float, float] | None = None
+        later: Change | None = None
         for change in reversed(self._changes):
-            if change[0] <= seconds:
-                return None if later is None else _between(change, later, seconds)
+            if change.likely <= seconds:
+                return None if later is None else self._between(change, later, seconds)
             later = change
         return None
 
     def reaches(self, seconds: float) -> bool:
         """Whether the counter has moved after that moment."""
-        return bool(self._changes) and self._changes[-1][0] > seconds
+        return bool(self._changes) and self._changes[-1].likely > seconds
 
     def is_ready(self, seconds: float) -> bool:
         """Whether a window may begin: the tick is known, a change before it too, and somebody is looking."""
@@ -85,8 +109,15 @@ class Timeline:
 
     def _median_tick(self) -> float | None:
         newest = list(islice(reversed(self._changes), N_TICKS_FOR_MEDIAN + 1))
-        return statistics.median(b[0] - a[0] for b, a in pairwise(newest)) if len(newest) > 2 else self._tick
+        return statistics.median(b.likely - a.likely for b, a in pairwise(newest)) if len(newest) > 2 else self._tick
 
-
-def _between(a: tuple[float, float], b: tuple[float, float], seconds: float) -> float:
-    return a[1] + (b[1] - a[1]) * (seconds - a[0]) / (b[0] - a[0])
+    def _between(self, a: Change, b: Change, seconds: float) -> float:
+        """The line from `a` to `b`: the one seen better is taken as it is, and the other a tick away if it may be."""
+        tick = self._tick or 0.0
+        start, end = a.likely, b.likely
+        if a.width < b.width:
+            end = b.nearest(start + tick)
+        else:
+            start = a.nearest(end - tick)
+        part = (seconds - start) / (end - start) if end > start else 0.0
+        return a.joules + (b.joules - a.joules) * min(max(part, 0.0), 1.0)
