@@ -72,3 +72,15 @@ def test_a_trial_uses_no_network_and_leaves_no_file(monkeypatch, tmp_path):
     assert result.failure is None
     assert result.energy.carbon_grams_per_kwh == 475.0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_water_and_embodied_carbon_are_objectives_only_when_asked(monkeypatch):
+    monkeypatch.setattr(trial, "open_source", lambda _uuid: KilojouleCounter())
+
+    unasked = run_trial(make_spec())
+    asked = run_trial(make_spec(extra_objectives=("water_litres", "embodied_grams")))
+
+    assert not {"water_litres", "embodied_grams"} & set(unasked.objectives)
+    water, embodied = asked.objectives["water_litres"], asked.objectives["embodied_grams"]
+    assert (water.value, water.quality) == (asked.energy.water_litres, "estimated")
+    assert (embodied.value, embodied.unit) == (asked.energy.embodied_grams, "gCO2eq")
