@@ -130,8 +130,8 @@ def operation_name(node: fx.Node, model: nn.Module) -> str:
 
 
 def label(node: fx.Node, model: nn.Module) -> str:
-    """What a person calls a node: the path of a module or the name of the result, and the operation."""
-    name = str(node.target) if node.op == "call_module" else node.name
+    """What a person calls a node: the path of a module, parameter or buffer or else a name, and the operation."""
+    name = str(node.target) if node.op in ("call_module", "get_attr") else node.name
     return f"{name!r} ({operation_name(node, model)})"
 
 
