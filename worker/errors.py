@@ -3,7 +3,8 @@
 WorkerError
 ├── ConfigurationError   the trial asks for what cannot be: a network, a depth, a data folder
 ├── DivergedError        training left the finite numbers
-└── StoppedError         somebody asked the trial to stop
+├── StoppedError         somebody asked the trial to stop
+└── ChildError           the process of its own died over something else than a trial
 """
 
 from __future__ import annotations
@@ -23,3 +24,7 @@ class DivergedError(WorkerError):
 
 class StoppedError(WorkerError):
     """The trial was asked to stop before it was done."""
+
+
+class ChildError(WorkerError, RuntimeError):
+    """The process that trials run in died where it was asked for facts."""

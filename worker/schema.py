@@ -55,6 +55,9 @@ class TrialSpec(Frozen):
         epochs: passes over the training split, at least 1.
         data_dir: folder of the data sets; None uses the worker's GREENSHIFT_DATA_DIR.
         model_path: where the trained weights are written as safetensors, or None.
+        time_limit_seconds: the trial fails when it runs longer; None is no limit.
+        memory_limit_bytes: the trial fails when its process of its own is resident with more; None is no limit, and
+            a trial inside the worker's process has none.
     """
 
     study_id: str
@@ -68,6 +71,8 @@ class TrialSpec(Frozen):
     seed: int = Field(0, ge=0)
     data_dir: str | None = None
     model_path: str | None = None
+    time_limit_seconds: float | None = Field(None, gt=0)
+    memory_limit_bytes: int | None = Field(None, ge=1)
 
 
 class Measurement(Frozen):
