@@ -31,7 +31,7 @@ ARROWS = {
     "report": {"ranking"},
     "coordinator": {"budget", "dispatch", "optimizer", "store"},
     "server": {"cluster", "coordinator", "dispatch", "optimizer", "ranking", "space", "store"},
-    "cli": {"coordinator", "ranking", "report", "server"},
+    "cli": {"coordinator", "ranking", "report", "server", "worker.entry"},
 }
 DEFERRED = {"worker/entry.py", "worker/data.py", "service/dispatch.py"}
 
@@ -148,9 +148,12 @@ def test_schema_and_errors_of_the_service_know_no_other_part() -> None:
     assert errors == set()
 
 
-def test_only_dispatch_reaches_a_worker_and_only_inside_functions() -> None:
+def test_only_dispatch_and_one_command_reach_a_worker_and_only_by_its_door() -> None:
     reached = [f for f in imports("service") if f.top == "worker" and f.module != "worker.schema"]
-    assert {(f.file, f.module, f.is_deferred) for f in reached} == {("service/dispatch.py", "worker.entry", True)}
+    assert {(f.file, f.module, f.is_deferred) for f in reached} == {
+        ("service/dispatch.py", "worker.entry", True),
+        ("service/cli/trial.py", "worker.entry", False),
+    }
 
 
 def test_api_and_coordinator_never_meet() -> None:

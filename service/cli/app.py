@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from service.cli.live import LiveView
+from service.cli.trial import trial
 from service.errors import ServiceError
 from service.report import write_files
 from service.schema import StudySpec, StudyState, preset_names
@@ -27,6 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.command()(trial)
 
 
 @app.callback()
