@@ -83,20 +83,24 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     Grouped transposed convolutions, layers with `compat` and layers that run twice are left alone.
 
     Args:
-        model: a network that `torch.fx` can trace, with running statistics.
+        model: a network that `torch.fx` can trace, with running statistics. Inputs must have a batch dimension, and
+            a normalisation behind a linear layer must be over that layer's outputs: (batch, features).
 
     Raises:
-        ValueError: the network cannot be traced, or a factor takes a layer's weights out of what it can represent.
+        ValueError: the network cannot be traced, a factor takes a layer's weights out of what it can represent, or a
+            bias out of the layer's fixed point.
     """
     folded = copy.deepcopy(model)
     for layer, norm in _pairs(trace_graph(folded), folded):
         folded = replace_layer(folded, layer, _merged(layer, norm))
-        folded = replace_layer(folded, norm, nn.Identity())
+        folded = replace_layer(folded, norm, nn.Identity().train(norm.training))
     return folded
 
 
 def _statistics(norm: nn.BatchNorm2d, x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each channel to normalise with; in training the running ones follow."""
+    if x.shape[1] != norm.num_features:
+        raise ValueError(f"input must have {norm.num_features} channels, got the shape {tuple(x.shape)}")
     if not norm.training and norm.running_mean is not None and norm.running_var is not None:
         return norm.running_mean, norm.running_var
     n = x.numel() // x.shape[1]
@@ -104,10 +108,12 @@ def _statistics(norm: nn.BatchNorm2d, x: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(f"batch normalisation in training needs more than one value a channel, got {tuple(x.shape)}")
     var, mean = torch.var_mean(x, [0, *range(2, x.dim())], correction=0)
     if norm.training and norm.running_mean is not None and norm.running_var is not None:
-        assert norm.num_batches_tracked is not None
         with torch.no_grad():
-            norm.num_batches_tracked.add_(1)
-            share = norm.momentum if norm.momentum is not None else 1 / norm.num_batches_tracked
+            share: float | Tensor | None = norm.momentum
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked.add_(1)
+                share = 1 / norm.num_batches_tracked if share is None else share
+            assert share is not None
             norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), share)
             norm.running_var.lerp_((var * (n / (n - 1))).to(norm.running_var.dtype), share)
     return mean, var
@@ -128,13 +134,16 @@ def _pairs(graph: fx.Graph, model: nn.Module) -> list[tuple[ShiftLayer, nn.Batch
             continue
         layer, norm = model.get_submodule(str(source.target)), model.get_submodule(str(node.target))
         is_once = calls[source.target] == calls[node.target] == 1
-        if is_once and isinstance(norm, _BATCH_NORMS) and norm.running_var is not None and _can_merge(layer):
+        if is_once and isinstance(norm, _BATCH_NORMS) and norm.running_var is not None and _can_merge(layer, norm):
             pairs.append((cast(ShiftLayer, layer), cast(nn.BatchNorm2d, norm)))
     return pairs
 
 
-def _can_merge(layer: nn.Module) -> bool:
+def _can_merge(layer: nn.Module, norm: _BatchNorm) -> bool:
     if not isinstance(layer, ShiftLayer) or layer.config.compat is not None:
+        return False
+    n_outputs = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+    if n_outputs != norm.num_features:
         return False
     return not isinstance(layer, ShiftConvTranspose2d) or layer.groups == 1
 
@@ -159,4 +168,8 @@ def _merged(layer: ShiftLayer, norm: nn.BatchNorm2d) -> ShiftLayer:
         centred = -norm.running_mean if bias is None else bias - norm.running_mean
         offset = centred * factor
         merged.bias = nn.Parameter(offset if norm.bias is None else offset + norm.bias)
+        bits = config.activation_bits
+        if bits is not None and merged.bias.abs().max() > 2.0 ** (bits[0] - 1):
+            raise ValueError(f"a folded bias of {merged.bias.abs().max():.3g} is out of the range of activation_bits "
+                             f"{bits}, {2.0 ** (bits[0] - 1):g}")  # fmt: skip
     return merged

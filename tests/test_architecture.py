@@ -29,11 +29,20 @@ ARROWS = {
     "budget": {"store"},
     "dispatch": {"worker.entry"},
     "report": {"ranking"},
-    "coordinator": {"budget", "dispatch", "optimizer", "store"},
-    "server": {"cluster", "coordinator", "dispatch", "optimizer", "ranking", "space", "store"},
-    "cli": {"coordinator", "ranking", "report", "server", "worker.entry"},
+    "checkpoints": set(),
+    "specs": set(),
+    "coordinator": {"budget", "checkpoints", "dispatch", "optimizer", "specs", "store"},
+    "finalize": {"dispatch", "ranking", "specs", "store"},
+    "server": {"cluster", "coordinator", "dispatch", "finalize", "optimizer", "ranking", "space", "store"},
+    "cli": {"coordinator", "finalize", "ranking", "report", "server", "worker.entry"},
 }
-DEFERRED = {"worker/entry.py", "worker/data.py", "service/dispatch.py"}
+DEFERRED = {
+    "worker/entry.py",
+    "worker/data/cifar.py",
+    "worker/data/digits.py",
+    "worker/models/torchvision_networks.py",
+    "service/dispatch.py",
+}
 
 
 @dataclass(frozen=True)

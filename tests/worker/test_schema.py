@@ -96,7 +96,7 @@ def test_an_unknown_key_is_refused(model):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("quantizer", "apot"),
+        ("quantizer", "bitnet"),
         ("weight_bits", 1),
         ("weight_bits", 9),
         ("activation_integer_bits", 0),
@@ -132,10 +132,19 @@ def test_the_default_recipe_is_the_papers_default_network():
         "rounding": "nearest",
         "optimizer": "sgd",
         "learning_rate": 0.1,
+        "latent_learning_rate": None,
         "momentum": 0.9,
+        "nesterov": False,
         "weight_decay": 1e-4,
+        "schedule": "cosine",
+        "label_smoothing": 0.0,
+        "gradient_clip_norm": None,
+        "channels_last": False,
+        "precision": "float32",
+        "compile": False,
         "batch_size": 128,
         "test_batch_size": 1000,
+        "augmentation": None,
     }
 
 

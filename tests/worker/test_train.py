@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import pytest
 import torch
@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from shiftlayers import ShiftConv2d, ShiftLinear, convert_to_shift
 from worker.data import Split, load_dataset
 from worker.errors import DivergedError
+from worker.families import shift_config
+from worker.optimizers import latent_norm, make_optimizer, make_schedule
 from worker.schema import OptimizerName, Recipe
-from worker.train import evaluate, flip_and_translate, latent_norm, make_optimizer, train, train_step
-from worker.trial import shift_config
+from worker.train import evaluate, predict, train, train_step
 
 OPTIMIZERS = get_args(OptimizerName)
 BASE = Recipe(learning_rate=0.02, weight_decay=1e-3, batch_size=16, weight_bits=4)
@@ -28,13 +29,18 @@ CHANGES: dict[str, dict[str, object]] = {
     "momentum": {"momentum": 0.5},
     "weight_decay": {"weight_decay": 1e-2},
     "batch_size": {"batch_size": 8},
-    "test_batch_size": {"test_batch_size": 20},
+    "latent_learning_rate": {"latent_learning_rate": 0.2},
+    "nesterov": {"nesterov": True},
+    "schedule": {"schedule": "step"},
+    "label_smoothing": {"label_smoothing": 0.1},
+    "gradient_clip_norm": {"gradient_clip_norm": 0.01},
+    "precision": {"precision": "bfloat16"},
+    "augmentation": {"augmentation": ("flip",)},
 }
 
 
 def digits(n: int = 64) -> Split:
-    data = load_dataset("digits").train
-    return Split(data.images[:n], data.labels[:n])
+    return load_dataset("digits").train.subset(slice(n))
 
 
 def make_model(recipe: Recipe, depth: int = 2) -> nn.Module:
@@ -45,11 +51,11 @@ def make_model(recipe: Recipe, depth: int = 2) -> nn.Module:
     return convert_to_shift(model, shift_config(recipe), depth)
 
 
-def train_one(recipe: Recipe, *, depth: int = 2, seed: int = 0, augment: bool = False, epochs: int = 2):
+def train_one(recipe: Recipe, *, depth: int = 2, seed: int = 0, augmentation: tuple[str, ...] = (), epochs: int = 2):
     """Losses and model of a short training that always starts from the same float weights."""
     model = make_model(recipe, depth)
     generator = torch.Generator().manual_seed(seed)
-    return train(model, digits(), recipe, epochs, generator, augment=augment), model
+    return train(model, digits(), recipe, epochs, generator, augmentation=augmentation), model
 
 
 def same_state(ours: nn.Module, theirs: nn.Module) -> bool:
@@ -78,24 +84,98 @@ def stub_data(n: int, n_wrong: int) -> Split:
 # Hyperparameters
 
 
-@pytest.mark.parametrize("name", Recipe.model_fields)
+@pytest.mark.parametrize("name", CHANGES)
 def test_every_hyperparameter_has_a_say(name):
     recipe = BASE.model_copy(update=CHANGES[name])
     assert getattr(recipe, name) != getattr(BASE, name)
 
-    if name == "test_batch_size":
-        calls = []
-        for one in (BASE, recipe):
-            stub = Stub()
-            evaluate(stub, stub_data(100, 0), one.test_batch_size)
-            calls.append(stub.n_calls)
-        assert calls == [1, 5]
-    else:
-        # The last bias starts equal under every recipe, so it can differ by training only.
-        start = make_model(BASE)[-1].bias
-        biases = [train_one(one)[1][-1].bias for one in (BASE, recipe)]
-        assert torch.equal(make_model(recipe)[-1].bias, start)
-        assert (biases[0] - biases[1]).abs().max() > 1e-5
+    # The last bias starts equal under every recipe, so it can differ by training only.
+    start = make_model(BASE)[-1].bias
+    biases = [train_one(one)[1][-1].bias for one in (BASE, recipe)]
+    assert torch.equal(make_model(recipe)[-1].bias, start)
+    assert (biases[0] - biases[1]).abs().max() > 1e-5
+
+
+def test_every_hyperparameter_is_tested():
+    elsewhere = {"test_batch_size", "channels_last", "compile"}
+
+    assert CHANGES.keys() | elsewhere == Recipe.model_fields.keys()
+
+
+@pytest.mark.parametrize(("batch_size", "n_calls"), [(1000, 1), (20, 5)])
+def test_images_are_evaluated_in_batches_of_the_size_asked_for(batch_size, n_calls):
+    stub = Stub()
+
+    evaluate(stub, stub_data(100, 0), batch_size)
+
+    assert stub.n_calls == n_calls
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_images_lie_in_memory_as_asked_for(channels_last):
+    seen = []
+    model = make_model(BASE)
+    model.register_forward_pre_hook(lambda _model, inputs: seen.append(inputs[0]))
+    images = torch.randn(4, 3, 8, 8)
+    model[0] = nn.Conv2d(3, 4, 3, padding=1)
+
+    predict(model, images, "float32", channels_last=channels_last)
+
+    assert seen[0].is_contiguous(memory_format=torch.channels_last) is channels_last
+
+
+def test_a_network_with_auxiliary_classifiers_is_judged_by_its_own():
+    class Output(NamedTuple):
+        logits: Tensor
+        aux_logits: Tensor
+
+    class WithAuxiliary(nn.Module):
+        def forward(self, images: Tensor) -> Output:
+            return Output(images.flatten(1), images.flatten(1) + 1)
+
+    images = torch.randn(2, 1, 2, 2)
+
+    assert torch.equal(predict(WithAuxiliary(), images, "float32", channels_last=False), images.flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "shares", "factors"),
+    [
+        ("constant", (0, 0.5, 1), (1, 1, 1)),
+        ("cosine", (0, 0.5, 1), (1, 0.5, 0)),
+        ("step", (0, 0.49, 0.5, 0.75, 1), (1, 1, 0.1, 0.01, 0.01)),
+        ("one-cycle", (0, 0.15, 0.3, 0.65, 1), (0.04, 0.52, 1, 0.5, 0)),
+    ],
+)
+def test_a_schedule_is_as_described(name, shares, factors):
+    for share, factor in zip(shares, factors, strict=True):
+        optimizer = make_optimizer(make_model(BASE), BASE)
+        make_schedule(optimizer, name, 100, round(100 * share))
+        assert [g["lr"] for g in optimizer.param_groups] == [pytest.approx(BASE.learning_rate * factor)] * 2
+
+
+@pytest.mark.parametrize("quantizer", ["deepshift-ps", "s3", "denseshift"])
+def test_latents_that_are_no_weights_have_a_learning_rate_of_their_own(quantizer):
+    recipe = BASE.model_copy(update={"quantizer": quantizer, "latent_learning_rate": 0.5})
+
+    others, latents = make_optimizer(make_model(recipe), recipe).param_groups
+
+    assert (others["lr"], latents["lr"]) == (BASE.learning_rate, 0.5)
+    assert latents["weight_decay"] == 0
+    assert {p.shape for p in latents["params"]} >= {(10, 256)}
+
+
+def test_training_in_two_parts_equals_training_at_once():
+    parted = make_model(BASE)
+    optimizer, generator = make_optimizer(parted, BASE), torch.Generator().manual_seed(0)
+
+    constant = BASE.model_copy(update={"schedule": "constant"})
+    whole, model = train_one(constant, epochs=3)
+    first = train(parted, digits(), constant, 1, generator, optimizer=optimizer)
+    rest = train(parted, digits(), constant, 3, generator, optimizer=optimizer, first_epoch=1)
+
+    assert (*first, *rest) == whole
+    assert same_state(parted, model)
 
 
 @pytest.mark.parametrize("name", ["momentum", "learning_rate", "weight_decay", "rounding"])
@@ -152,9 +232,19 @@ def test_momentum_has_a_say_where_the_optimizer_has_one(optimizer):
 
 def test_augmentation_has_a_say():
     plain, _ = train_one(BASE)
-    augmented, _ = train_one(BASE, augment=True)
+    augmented, _ = train_one(BASE, augmentation=("flip", "translate"))
 
     assert plain != augmented
+
+
+def test_the_augmentation_of_a_recipe_outranks_that_of_the_data_set():
+    plain, _ = train_one(BASE)
+    none, _ = train_one(BASE.model_copy(update={"augmentation": ()}), augmentation=("flip",))
+    flipped, _ = train_one(BASE.model_copy(update={"augmentation": ("flip",)}))
+    default, _ = train_one(BASE, augmentation=("flip",))
+
+    assert none == plain
+    assert flipped == default
 
 
 # Training
@@ -164,8 +254,8 @@ def test_augmentation_has_a_say():
 def test_the_same_seed_gives_the_same_training(rounding):
     recipe = BASE.model_copy(update={"rounding": rounding})
 
-    losses, model = train_one(recipe, augment=True)
-    again, twin = train_one(recipe, augment=True)
+    losses, model = train_one(recipe, augmentation=("flip", "translate"))
+    again, twin = train_one(recipe, augmentation=("flip", "translate"))
 
     assert losses == again
     assert same_state(model, twin)
@@ -189,7 +279,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_images():
     torch.manual_seed(0)
     frozen = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     data = digits(50)
-    expected = nn.functional.cross_entropy(frozen(data.images), data.labels).item()
+    expected = nn.functional.cross_entropy(frozen(data.batch(slice(None))), data.labels).item()
     recipe = Recipe(learning_rate=1e-12, momentum=0, weight_decay=0, batch_size=16)
 
     losses = train(frozen, data, recipe, 2, torch.Generator().manual_seed(0))
@@ -199,9 +289,9 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_images():
 
 def test_the_reported_loss_leaves_the_decay_out():
     model, data = make_model(BASE), digits(16)
-    expected = nn.functional.cross_entropy(model(data.images), data.labels).item()
+    expected = nn.functional.cross_entropy(model(data.batch(slice(None))), data.labels).item()
 
-    loss = train_step(model, data.images, data.labels, make_optimizer(model, BASE), BASE)
+    loss = train_step(model, data.batch(slice(None)), data.labels, make_optimizer(model, BASE), BASE)
 
     assert loss.item() == pytest.approx(expected, rel=1e-6)
     assert not loss.requires_grad
@@ -212,9 +302,11 @@ def test_one_step_of_plain_sgd_is_as_by_hand():
     data = digits(16)
     recipe = Recipe(learning_rate=0.1, momentum=0, weight_decay=0.05)
     before = model[1].weight.detach().clone()
-    (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(model(data.images), data.labels), [model[1].weight])
+    (gradient,) = torch.autograd.grad(
+        nn.functional.cross_entropy(model(data.batch(slice(None))), data.labels), [model[1].weight]
+    )
 
-    train_step(model, data.images, data.labels, make_optimizer(model, recipe), recipe)
+    train_step(model, data.batch(slice(None)), data.labels, make_optimizer(model, recipe), recipe)
 
     torch.testing.assert_close(model[1].weight.detach(), before - 0.1 * (gradient + 0.05 * before))
 
@@ -251,6 +343,25 @@ def test_every_image_is_seen_once_an_epoch(monkeypatch):
     assert first != second
 
 
+@pytest.mark.parametrize(
+    ("n", "batch_size", "sizes"),
+    [(33, 16, [16, 17]), (1, 16, [1]), (17, 16, [17]), (3, 1, [1, 1, 1]), (32, 16, [16] * 2)],
+)
+def test_no_batch_holds_a_single_image_beside_larger_ones(monkeypatch, n, batch_size, sizes):
+    seen = []
+
+    def spy(_model, images, _labels, optimizer, _recipe):
+        seen.append(len(images))
+        optimizer.step()
+        return torch.zeros(())
+
+    monkeypatch.setattr("worker.train.train_step", spy)
+    recipe = BASE.model_copy(update={"batch_size": batch_size})
+    train(make_model(BASE), digits(n), recipe, 1, torch.Generator().manual_seed(0))
+
+    assert seen == sizes
+
+
 def test_a_huge_learning_rate_diverges():
     with pytest.raises(DivergedError, match=r"the training loss of epoch 1 is (nan|inf)"):
         train_one(BASE.model_copy(update={"learning_rate": 1e30}), depth=0)
@@ -258,7 +369,7 @@ def test_a_huge_learning_rate_diverges():
 
 def test_images_that_are_not_numbers_diverge():
     data = digits()
-    broken = Split(torch.full_like(data.images, math.nan), data.labels)
+    broken = Split(torch.full(data.images.shape, math.nan), data.labels)
 
     with pytest.raises(DivergedError, match="the training loss of epoch 1 is nan"):
         train(make_model(BASE, depth=0), broken, BASE, 3, torch.Generator().manual_seed(0))
@@ -377,61 +488,3 @@ def test_evaluation_changes_nothing():
     evaluate(model.train(), digits(), 16)
 
     assert same_state(model, twin)
-
-
-# Augmentation
-
-
-def candidates(image: Tensor, pixels: int) -> list[Tensor]:
-    """Every flip and translation of one image, by slicing: the slow way."""
-    _, height, width = image.shape
-    moved = []
-    for flipped in (image, image.flip(2)):
-        padded = torch.zeros(image.shape[0], height + 2 * pixels, width + 2 * pixels)
-        padded[:, pixels : pixels + height, pixels : pixels + width] = flipped
-        moved += [
-            padded[:, row : row + height, column : column + width]
-            for row in range(2 * pixels + 1)
-            for column in range(2 * pixels + 1)
-        ]
-    return moved
-
-
-@pytest.mark.parametrize(("shape", "pixels"), [((3, 8, 8), 1), ((1, 6, 9), 2), ((3, 32, 32), 4)])
-def test_each_image_is_a_translate_of_itself_or_its_mirror(shape, pixels):
-    images = torch.randn(12, *shape)
-
-    augmented = flip_and_translate(images, torch.Generator().manual_seed(0), pixels)
-
-    assert augmented.shape == images.shape
-    for before, after in zip(images, augmented, strict=True):
-        assert sum(torch.equal(after, candidate) for candidate in candidates(before, pixels)) == 1
-
-
-def test_every_flip_and_translation_is_equally_likely():
-    image = torch.randn(1, 3, 3)
-    augmented = flip_and_translate(image.expand(9000, 1, 3, 3), torch.Generator().manual_seed(0), 1)
-
-    counts = [(augmented == candidate).flatten(1).all(dim=1).sum().item() for candidate in candidates(image, 1)]
-
-    assert sum(counts) == 9000
-    assert all(400 < count < 600 for count in counts)
-
-
-def test_augmentation_leaves_its_input_as_it_was():
-    images = torch.randn(8, 3, 8, 8)
-    before = images.clone()
-
-    flip_and_translate(images, torch.Generator().manual_seed(0))
-
-    assert torch.equal(images, before)
-
-
-def test_augmentation_draws_from_its_generator_alone():
-    images = torch.randn(8, 3, 8, 8)
-    before = torch.get_rng_state()
-
-    first, second = (flip_and_translate(images, torch.Generator().manual_seed(5)) for _ in range(2))
-
-    assert torch.equal(first, second)
-    assert torch.equal(torch.get_rng_state(), before)

@@ -9,9 +9,10 @@ from worker import trial
 from worker.data import load_dataset
 from worker.energy.sources import CodeCarbonModel, NoSource, Reading
 from worker.errors import ConfigurationError, DivergedError, StoppedError
+from worker.families import build_model, shift_config
 from worker.schema import Method, Quality, Recipe, TaskFacts, TrialSpec
 from worker.train import evaluate
-from worker.trial import build_shift_network, inspect, make_meter, run, shift_config
+from worker.trial import inspect, make_meter, run
 
 
 def make_spec(**changes) -> TrialSpec:
@@ -43,9 +44,9 @@ def evaluated(monkeypatch, no_energy):
     """The (split, batch size) of every evaluation."""
     calls = []
 
-    def spy(model, data, batch_size):
+    def spy(model, data, batch_size, *rest, **options):
         calls.append((data, batch_size))
-        return evaluate(model, data, batch_size)
+        return evaluate(model, data, batch_size, *rest, **options)
 
     monkeypatch.setattr(trial, "evaluate", spy)
     return calls
@@ -95,7 +96,7 @@ def test_the_deployment_energy_is_that_of_the_network(no_energy):
     result = run(spec)
 
     data = load_dataset("digits")
-    expected = estimate_cost(build_shift_network(spec, data), data.image_shape).total_joules
+    expected = estimate_cost(build_model(spec, data), data.image_shape).total_joules
     assert result.objectives["deployment_energy"].value == expected
 
 
@@ -112,7 +113,7 @@ def test_training_and_evaluation_lie_within_the_window(monkeypatch):
 
     monkeypatch.setattr(trial, "open_source", lambda _uuid: Recorder())
     monkeypatch.setattr(trial, "train", lambda *_args, **_options: events.append("train") or (1.0,))
-    monkeypatch.setattr(trial, "evaluate", lambda *_args: events.append("evaluate") or 0.5)
+    monkeypatch.setattr(trial, "evaluate", lambda *_args, **_options: events.append("evaluate") or 0.5)
 
     run(make_spec())
 
@@ -148,6 +149,18 @@ def test_the_error_is_measured_on_the_one_validation_split(evaluated):
         assert torch.equal(data.labels, validation.labels)
 
 
+def test_a_final_training_learns_from_all_but_the_test_split_and_is_judged_by_it(evaluated, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(trial, "train", lambda _model, split, *_args, **_options: sizes.append(len(split)) or (1.0,))
+
+    run(make_spec(is_final=True))
+
+    digits = load_dataset("digits")
+    ((judge, _),) = evaluated
+    assert sizes == [len(digits.train) + len(digits.validation)]
+    assert torch.equal(judge.images, digits.test.images)
+
+
 def test_evaluation_uses_the_test_batch_size_of_the_recipe(evaluated):
     run(make_spec(recipe=Recipe(test_batch_size=37)))
 
@@ -157,8 +170,8 @@ def test_evaluation_uses_the_test_batch_size_of_the_recipe(evaluated):
 def test_training_uses_the_training_split_and_its_augmentation(monkeypatch, no_energy, cifar_folder):
     calls = []
 
-    def spy(_model, data, recipe, epochs, generator, *, augment, **_rest):
-        calls.append((len(data), recipe, epochs, generator.initial_seed(), augment))
+    def spy(_model, data, recipe, epochs, generator, *, augmentation, **_rest):
+        calls.append((len(data), recipe, epochs, generator.initial_seed(), augmentation))
         return (1.0,)
 
     monkeypatch.setattr(trial, "train", spy)
@@ -170,7 +183,7 @@ def test_training_uses_the_training_split_and_its_augmentation(monkeypatch, no_e
         run(spec)
 
     n_digits, n_cifar = len(load_dataset("digits").train), len(load_dataset("cifar10", str(cifar_folder)).train)
-    assert calls == [(n_digits, specs[0].recipe, 3, 4, False), (n_cifar, specs[1].recipe, 1, 0, True)]
+    assert calls == [(n_digits, specs[0].recipe, 3, 4, ()), (n_cifar, specs[1].recipe, 1, 0, ("flip", "translate"))]
 
 
 def test_the_shift_config_is_that_of_the_recipe():
@@ -187,7 +200,7 @@ def test_the_shift_config_is_that_of_the_recipe():
 
 @pytest.mark.parametrize("depth", [0, 1, 10])
 def test_the_network_has_as_many_shift_layers_as_asked_for(depth):
-    model = build_shift_network(make_spec(shift_depth=depth), load_dataset("digits"))
+    model = build_model(make_spec(shift_depth=depth), load_dataset("digits"))
 
     assert sum(isinstance(m, ShiftConv2d | ShiftLinear) for m in model.modules()) == depth
 
@@ -198,7 +211,7 @@ def test_more_shift_layers_start_from_the_same_float_weights():
     for depth in (0, 10):
         torch.manual_seed(5)
         spec = make_spec(shift_depth=depth, recipe=Recipe(quantizer="deepshift-q"))
-        states.append(build_shift_network(spec, data).state_dict())
+        states.append(build_model(spec, data).state_dict())
 
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
@@ -245,7 +258,7 @@ def test_the_trained_weights_are_written_and_give_the_same_error(no_energy, tmp_
 
     data = load_dataset("digits")
     torch.manual_seed(99)
-    model = build_shift_network(spec, data)
+    model = build_model(spec, data)
     model.load_state_dict(load_file(path))
     assert evaluate(model, data.validation, 100) == result.objectives["error"].value
 
