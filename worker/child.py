@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import faulthandler
 import gc
-import importlib
 import os
 import signal
 import threading
@@ -27,8 +26,6 @@ from worker.messages import Done, Energy, Epoch, Inspect, Inspected, Message, Re
 from worker.schema import EnergyReport, EpochMetrics
 from worker.trial import make_meter
 
-# Modules to import before the first trial, separated by commas: where networks of one's own register themselves.
-PRELOAD = "GREENSHIFT_PRELOAD"
 # Asks the kernel to prefer this process to its worker when memory runs out; anybody may raise their own.
 _OOM_SCORE = "900"
 
@@ -114,8 +111,6 @@ class Child:
 
 def warm() -> EnergyReport:
     """Loads what the first trial would have to wait for, and returns what a window reports that nobody measured."""
-    for module in filter(None, os.environ.get(PRELOAD, "").split(",")):
-        importlib.import_module(module)
     # The first optimizer of a process imports for seconds.
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])
     device = pick_device()

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worker.errors import ConfigurationError
+from worker.plugins import load_plugin
 
 
 class ResNet(nn.Module):
@@ -108,9 +109,12 @@ def build_network(name: str, image_shape: tuple[int, int, int], n_classes: int) 
     """A freshly initialised network for images of shape (channels, height, width).
 
     Raises:
-        ConfigurationError: a name that is not in `NETWORKS`.
+        ConfigurationError: a name that is neither in `NETWORKS` nor an entry point of `greenshift.networks`.
     """
     if name not in NETWORKS:
+        if (own := load_plugin("greenshift.networks", name)) is not None:
+            model: nn.Module = own(image_shape, n_classes)
+            return model
         raise ConfigurationError(f"network must be one of {', '.join(NETWORKS)}; got {name!r}")
     return NETWORKS[name](in_channels=image_shape[0], n_classes=n_classes)
 

@@ -1,18 +1,20 @@
-"""Networks that bring down the process they train in, each in its own way; registered by being imported."""
+"""Networks that bring down the process they train in, each in its own way: entry points that tests install."""
 
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
-
-from worker.models import NETWORKS
 
 _hoard: list[bytearray] = []
 
@@ -20,10 +22,10 @@ _hoard: list[bytearray] = []
 class Misbehaving(nn.Module):
     """A linear classifier that calls `misdeed` in each training step."""
 
-    def __init__(self, misdeed: Callable[[], object], in_channels: int, n_classes: int) -> None:
+    def __init__(self, misdeed: Callable[[], object], image_shape: tuple[int, int, int], n_classes: int) -> None:
         super().__init__()
         self.misdeed = misdeed
-        self.head = nn.Linear(in_channels * 64, n_classes)
+        self.head = nn.Linear(math.prod(image_shape), n_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         if self.training and len(images) > 1:
@@ -90,10 +92,16 @@ MISDEEDS: dict[str, Callable[[], object]] = {
 }
 
 
-def _register(name: str, kind: type[Misbehaving], misdeed: Callable[[], object]) -> None:
-    NETWORKS[name] = lambda in_channels, n_classes: kind(misdeed, in_channels, n_classes)
+NETWORKS = SimpleNamespace(
+    **{name.replace("-", "_"): partial(Misbehaving, misdeed) for name, misdeed in MISDEEDS.items()},
+    slow_to_judge=partial(SlowToJudge, MISDEEDS["none"]),
+)
 
 
-for _name, _misdeed in MISDEEDS.items():
-    _register(_name, Misbehaving, _misdeed)
-_register("slow-to-judge", SlowToJudge, lambda: None)
+def install(folder: Path) -> None:
+    """Makes `folder` one that gives these networks to whoever has it on the module path."""
+    information = folder / "misbehaving-1.0.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: misbehaving\nVersion: 1.0\n")
+    points = [f"{name.replace('_', '-')} = {__name__}:NETWORKS.{name}" for name in vars(NETWORKS)]
+    (information / "entry_points.txt").write_text("\n".join(["[greenshift.networks]", *points, ""]))

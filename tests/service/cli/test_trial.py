@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from tests.service.cli.commands import Call, assert_refused
 from tests.service.processes import GREENSHIFT, descendants, greenshift, have_ended
+from tests.worker.misbehaving import install
 from worker.schema import FailureKind, Recipe, TrialResult, TrialSpec
 
 
@@ -116,7 +118,8 @@ def test_an_interrupt_ends_the_trial_and_its_process(tmp_path: Path, mode: str) 
 def test_an_interrupt_ends_a_trial_that_hears_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_interrupts: int, seconds: float
 ) -> None:
-    monkeypatch.setenv("GREENSHIFT_PRELOAD", "tests.worker.misbehaving")
+    install(tmp_path / "distribution")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "distribution"), *sys.path]))
     command = [*GREENSHIFT, "trial", spec_file(tmp_path, network="hold-the-lock", shift_depth=0)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as program:
         while not (children := descendants(program.pid)):
