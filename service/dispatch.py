@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import threading
+import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
-from distributed import Client, Future
+from distributed import Client, Future, get_worker
 from distributed.client import FutureCancelledError
+from distributed.core import Status
 from distributed.scheduler import KilledWorker
 
 from service.errors import InputError, ServiceError
-from worker.schema import Failure, FailureKind, TaskFacts, TrialResult, TrialSpec
+from worker.schema import EpochMetrics, Failure, FailureKind, TaskFacts, TrialResult, TrialSpec
 
 Done = Callable[[TrialResult], None]
+OnEpoch = Callable[[EpochMetrics], None]
 # A worker offers one of these, once for each trial that it may run at a time.
 RESOURCES = ("GPU", "CPU_SLOT")
 
@@ -50,24 +56,55 @@ class Dispatcher(Protocol):
             InputError: the worker does not have them.
         """
 
-    def submit(self, spec: TrialSpec, done: Done) -> None:
-        """Starts an attempt; `done` is called once with its result, from any thread. Never runs it twice."""
+    def submit(self, spec: TrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> None:
+        """Starts an attempt; `done` is called once with its result, from any thread. Never runs it twice.
+
+        `on_epoch` is given what each epoch came to while the trial goes on, from any thread; it must not block, and
+        may miss some.
+        """
+
+    def cancel(self, trial_id: str) -> None:
+        """Ends the attempts at this trial soon, each with the failure CANCELLED unless it is done before.
+
+        Returns at once; a trial that is not running is left alone.
+        """
 
 
 class InlineDispatcher:
-    """Runs every trial at once, in this process: for tests and debugging."""
+    """Runs every trial at once, where it is submitted: for tests and debugging.
+
+    Args:
+        isolated: in a process of its own, as on a worker, or in this very process.
+    """
+
+    def __init__(self, *, isolated: bool = False) -> None:
+        self._isolated = isolated
+        self._running: dict[str, threading.Event] = {}
 
     def n_slots(self) -> int:
         return 1
 
     def inspect(self, task: Task) -> TaskFacts:
         try:
-            return _inspect(task)
+            return _inspect(task, self._isolated)
         except ValueError as error:
             raise InputError(str(error)) from error
+        except RuntimeError as error:
+            raise ServiceError(str(error)) from error
 
-    def submit(self, spec: TrialSpec, done: Done) -> None:
-        done(_run(spec))
+    def submit(self, spec: TrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> None:
+        from worker.entry import run_trial
+
+        stop = self._running[spec.trial_id] = threading.Event()
+        try:
+            result = run_trial(spec, on_epoch=on_epoch, should_stop=stop.is_set, isolated=self._isolated)
+        finally:
+            del self._running[spec.trial_id]
+        done(result)
+
+    def cancel(self, trial_id: str) -> None:
+        if stop := self._running.get(trial_id):
+            stop.set()
 
 
 class DaskDispatcher:
@@ -83,7 +120,8 @@ class DaskDispatcher:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._resource = self._pick_resource()
-        self._futures: set[Future[TrialResult]] = set()
+        self._running: dict[str, _Running] = {}
+        self._topic = f"greenshift/{uuid.uuid4().hex}"
 
     def n_slots(self) -> int:
         return sum(int(offered.get(self._resource, 0)) for offered in self._offers())
@@ -96,13 +134,19 @@ class DaskDispatcher:
             raise InputError(str(error)) from error
         except (KilledWorker, FutureCancelledError) as error:
             raise ServiceError("the worker was lost before the first trial") from error
+        except RuntimeError as error:
+            raise ServiceError(str(error)) from error
         return facts
 
-    def submit(self, spec: TrialSpec, done: Done) -> None:
+    def submit(self, spec: TrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> None:
+        # Again every time: a client that had to reconnect has lost its subscriptions.
+        self._client.subscribe_topic(self._topic, self._hear)
+        key = _key(spec)
         future = self._client.submit(
             _run,
             spec,
-            key=f"{spec.study_id}/{spec.trial_id}/{spec.attempt}",
+            self._topic,
+            key=key,
             # A repeated key must not be answered from Dask's memory, and only the coordinator retries.
             pure=False,
             retries=0,
@@ -110,12 +154,38 @@ class DaskDispatcher:
             # Else trials submitted together would run last in, first out.
             fifo_timeout="0ms",
         )
-        self._futures.add(future)
-        future.add_done_callback(lambda f: self._finish(f, spec, done))
+        self._running[key] = _Running(spec, future, on_epoch)
+        future.add_done_callback(lambda future: self._finish(key, future, done))
 
-    def _finish(self, future: Future[TrialResult], spec: TrialSpec, done: Done) -> None:
-        self._futures.discard(future)
-        done(_result_of(future, spec))
+    def cancel(self, trial_id: str) -> None:
+        found = {key: running for key, running in list(self._running.items()) if running.spec.trial_id == trial_id}
+        for running in found.values():
+            running.is_cancelled = True
+        # Workers that do not answer must not hold up the caller.
+        threading.Thread(target=self._cancel, args=(found,), daemon=True).start()
+
+    def _cancel(self, found: dict[str, _Running]) -> None:
+        with suppress(OSError, RuntimeError, FutureCancelledError):  # no scheduler any more: the trials are lost anyway
+            self._client.run(_stop, self._topic, list(found), on_error="ignore")
+            # What no worker has been given yet, none must be given.
+            assigned = {key for keys in self._client.processing().values() for key in keys}
+            for key, running in found.items():
+                if key not in assigned:
+                    running.future.cancel()
+
+    def _hear(self, event: tuple[float, str]) -> None:
+        """Runs on the client's own thread, which nothing may hold up."""
+        metrics = EpochMetrics.model_validate_json(event[1])
+        if running := self._running.get(_key(metrics)):
+            running.on_epoch(metrics)
+
+    def _finish(self, key: str, future: Future[TrialResult], done: Done) -> None:
+        running = self._running.pop(key)
+        result = _result_of(future, running.spec)
+        is_lost = result.failure is not None and result.failure.kind is FailureKind.WORKER_LOST
+        if running.is_cancelled and is_lost:
+            result = _failed(running.spec, FailureKind.CANCELLED, "the trial was cancelled")
+        done(result)
 
     def _pick_resource(self) -> str:
         offers = self._offers()
@@ -134,18 +204,61 @@ class DaskDispatcher:
         return [worker["resources"] for worker in workers]
 
 
-def _run(spec: TrialSpec) -> TrialResult:
-    """Runs where the worker is; only there is its code needed."""
+@dataclass
+class _Running:
+    """An attempt that is somewhere on the cluster."""
+
+    spec: TrialSpec
+    future: Future[TrialResult]
+    on_epoch: OnEpoch
+    is_cancelled: bool = False
+
+
+def _key(named: TrialSpec | EpochMetrics) -> str:
+    """The name of an attempt as a task of Dask's."""
+    return f"{named.study_id}/{named.trial_id}/{named.attempt}"
+
+
+def _run(spec: TrialSpec, topic: str) -> TrialResult:
+    """Runs on the worker; only there is its code needed."""
     from worker.entry import run_trial
 
-    return run_trial(spec)
+    worker, name, stopped = get_worker(), (topic, _key(spec)), _stopped()
+
+    def is_leaving() -> bool:
+        return worker.status not in (Status.running, Status.paused)
+
+    result = run_trial(
+        spec,
+        on_epoch=lambda metrics: worker.log_event(topic, metrics.model_dump_json()),
+        should_stop=lambda: name in stopped or is_leaving(),
+        isolated=True,
+    )
+    is_cancelled = result.failure is not None and result.failure.kind is FailureKind.CANCELLED
+    if is_cancelled and name not in stopped:
+        # Nobody asked for the end of this trial: another worker may have it.
+        failure = Failure(kind=FailureKind.WORKER_LOST, message="the worker was closed")
+        result = result.model_copy(update={"failure": failure})
+    stopped.discard(name)
+    return result
 
 
-def _inspect(task: Task) -> TaskFacts:
-    """Runs where the worker is; only there is its code needed."""
+def _stop(topic: str, keys: list[str]) -> None:
+    """Runs on the worker, beside its trial."""
+    _stopped().update((topic, key) for key in keys)
+
+
+@lru_cache(maxsize=1)
+def _stopped() -> set[tuple[str, str]]:
+    """Attempts that this worker shall end, or not begin with: the dispatcher's topic and the attempt's key."""
+    return set()
+
+
+def _inspect(task: Task, isolated: bool = True) -> TaskFacts:
+    """Runs on the worker; only there is its code needed."""
     from worker.entry import inspect_task
 
-    return inspect_task(task.dataset, task.network, task.data_dir, download=task.download)
+    return inspect_task(task.dataset, task.network, task.data_dir, download=task.download, isolated=isolated)
 
 
 def _result_of(future: Future[TrialResult], spec: TrialSpec) -> TrialResult:
@@ -161,9 +274,9 @@ def _result_of(future: Future[TrialResult], spec: TrialSpec) -> TrialResult:
 
 def lost(spec: TrialSpec, message: str) -> TrialResult:
     """The result of an attempt whose worker is gone."""
-    return TrialResult(
-        study_id=spec.study_id,
-        trial_id=spec.trial_id,
-        attempt=spec.attempt,
-        failure=Failure(kind=FailureKind.WORKER_LOST, message=message),
-    )
+    return _failed(spec, FailureKind.WORKER_LOST, message)
+
+
+def _failed(spec: TrialSpec, kind: FailureKind, message: str) -> TrialResult:
+    names = {"study_id": spec.study_id, "trial_id": spec.trial_id, "attempt": spec.attempt}
+    return TrialResult(**names, failure=Failure(kind=kind, message=message))

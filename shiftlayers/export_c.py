@@ -10,7 +10,8 @@ from pathlib import Path
 
 from torch import nn
 
-from shiftlayers.integer_graph import Geometry, IntegerGraph, Operation, integer_graph
+from shiftlayers.integer_graph import integer_graph
+from shiftlayers.integer_program import Geometry, IntegerGraph, Operation
 
 _MAX_INT32, _MAX_INT64 = 2**31 - 1, 2**63 - 1
 _NAMES_OF_KERNELS = ("VALUE", "UNSIGNED", "GEOMETRY", "shift_left", "shift_right", "to_fixed_point", "convolution",

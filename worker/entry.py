@@ -1,7 +1,7 @@
 """The one door to a worker: specs in, results out, failures as data.
 
 Importing this module loads no torch, so that a coordinator may name these functions; torch is imported when they
-are called, on the worker.
+are called, on the worker, and where trials are isolated in their process only.
 """
 
 from __future__ import annotations
@@ -9,28 +9,62 @@ from __future__ import annotations
 import socket
 import time
 import traceback
+from collections.abc import Callable
 from os import getpid
 
 from worker.errors import ConfigurationError, DivergedError, StoppedError
-from worker.schema import EnergyReport, Failure, FailureKind, SelfTestReport, TaskFacts, TrialResult, TrialSpec
+from worker.isolation import inspect_isolated, run_isolated
+from worker.messages import Inspect
+from worker.schema import (
+    EnergyReport,
+    EpochMetrics,
+    Failure,
+    FailureKind,
+    SelfTestReport,
+    TaskFacts,
+    TrialResult,
+    TrialSpec,
+)
+from worker.supervision import failed
 
 
-def run_trial(spec: TrialSpec) -> TrialResult:
-    """Trains and evaluates one network and returns what came of it; never raises an exception of the trial."""
+def run_trial(
+    spec: TrialSpec,
+    *,
+    on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
+    on_energy: Callable[[EnergyReport], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    isolated: bool = False,
+) -> TrialResult:
+    """Trains and evaluates one network and returns what came of it; never raises an exception of the trial.
+
+    Args:
+        spec: what to train, and within which limits.
+        on_epoch: is given the metrics of each epoch while the trial goes on.
+        on_energy: is given what the trial spent as soon as it is known, if the trial is not isolated.
+        should_stop: once it says so, the trial ends as cancelled: within a batch of training, and if isolated within
+            a second of anything that is Python, and killed three seconds later.
+        isolated: in a process of its own, kept for the next trial. Then whatever happens to that process, up to its
+            death, is a failure of the trial, and its memory has a limit.
+    """
     started = time.monotonic()
+    stop = _Stop(spec, should_stop)
     spent: list[EnergyReport] = []
-    try:
-        from worker.trial import run  # torch is loaded here, on the worker only
 
-        result = run(spec, spent.append)
+    def spend(report: EnergyReport) -> None:
+        spent.append(report)
+        on_energy(report)
+
+    try:
+        if isolated:
+            result = run_isolated(spec, on_epoch, should_stop)
+        else:
+            from worker.trial import run  # torch is loaded here, on the worker only
+
+            result = run(spec, spend, on_epoch, stop)
     except Exception as error:  # noqa: BLE001 - a failed trial is a result
-        result = TrialResult(
-            study_id=spec.study_id,
-            trial_id=spec.trial_id,
-            attempt=spec.attempt,
-            energy=spent[-1] if spent else None,
-            failure=_as_failure(error),
-        )
+        failure = stop.limit_failure(error) or as_failure(error)
+        result = failed(spec, failure, spent[-1] if spent else None)
     return result.model_copy(
         update={
             "duration_seconds": time.monotonic() - started,
@@ -39,12 +73,17 @@ def run_trial(spec: TrialSpec) -> TrialResult:
     )
 
 
-def inspect_task(dataset: str, network: str, data_dir: str | None = None, *, download: bool = False) -> TaskFacts:
+def inspect_task(
+    dataset: str, network: str, data_dir: str | None = None, *, download: bool = False, isolated: bool = False
+) -> TaskFacts:
     """Resolves the names of a study on this worker; fetches a missing data set only if `download` says so.
 
     Raises:
         ConfigurationError: a data set, its folder or a network that this worker does not have.
+        ChildError: the process that was asked died; only if `isolated`.
     """
+    if isolated:
+        return inspect_isolated(Inspect(dataset=dataset, network=network, data_dir=data_dir, download=download))
     from worker.trial import inspect  # torch is loaded here, on the worker only
 
     return inspect(dataset, network, data_dir, download=download)
@@ -57,12 +96,33 @@ def self_test() -> SelfTestReport:
     return run()
 
 
-def _as_failure(error: Exception) -> Failure:
+def as_failure(error: Exception) -> Failure:
+    """An exception as data."""
     return Failure(
         kind=_failure_kind(error),
         message=f"{type(error).__name__}: {error}",
         traceback="".join(traceback.format_exception(error)),
     )
+
+
+class _Stop:
+    """Whether a trial must end now: asked to, or at its limit of time."""
+
+    def __init__(self, spec: TrialSpec, should_stop: Callable[[], bool]) -> None:
+        self._limit, self._should_stop = spec.time_limit_seconds, should_stop
+        self._started = time.monotonic()
+        self._is_late = False
+
+    def __call__(self) -> bool:
+        self._is_late = self._limit is not None and time.monotonic() - self._started > self._limit
+        return self._is_late or self._should_stop()
+
+    def limit_failure(self, error: Exception) -> Failure | None:
+        """The failure of a trial that ended with `error` because of its limit of time."""
+        if not (self._is_late and isinstance(error, StoppedError)):
+            return None
+        said = f"the trial ran longer than its limit of {self._limit:g} s"
+        return as_failure(error).model_copy(update={"kind": FailureKind.TIME_LIMIT, "message": said})
 
 
 def _failure_kind(error: Exception) -> FailureKind:

@@ -4,7 +4,8 @@ WorkerError
 ├── ConfigurationError   the trial asks for what cannot be: a network, a depth, a data folder
 ├── DivergedError        training left the finite numbers
 ├── StoppedError         somebody asked the trial to stop
-└── UnreadableError      an energy sensor does not answer; never leaves worker.energy
+├── UnreadableError      an energy sensor does not answer; never leaves worker.energy
+└── ChildError           the process of its own died over something else than a trial
 """
 
 from __future__ import annotations
@@ -38,3 +39,7 @@ class UnreadableError(WorkerError):
     def __init__(self, flag: Flag, message: str) -> None:
         super().__init__(message)
         self.flag: Flag = flag
+
+
+class ChildError(WorkerError, RuntimeError):
+    """The process that trials run in died where it was asked for facts."""

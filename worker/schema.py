@@ -112,6 +112,9 @@ class TrialSpec(Frozen):
         model_path: where the trained weights are written as safetensors, or None.
         site: what its energy means in carbon and water.
         weights_path: safetensors or torch file of weights to start from, before any layer is converted, or None.
+        time_limit_seconds: the trial fails when it runs longer; None is no limit.
+        memory_limit_bytes: the trial fails when its process of its own is resident with more; None is no limit, and
+            a trial inside the worker's process has none.
     """
 
     study_id: str
@@ -133,6 +136,8 @@ class TrialSpec(Frozen):
     model_path: str | None = None
     site: SiteSpec = SiteSpec()
     weights_path: str | None = None
+    time_limit_seconds: float | None = Field(None, gt=0)
+    memory_limit_bytes: int | None = Field(None, ge=1)
 
 
 class Leg(Frozen):

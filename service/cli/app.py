@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from service.cli.live import LiveView, print_scores
+from service.cli.trial import trial
 from service.cli.worker import worker
 from service.errors import ServiceError
 from service.report import write_files
@@ -30,6 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.command()(trial)
 
 
 @app.callback()

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from service.dispatch import Done, Task
+from service.dispatch import Done, OnEpoch, Task
 from service.schema import StudySpec, Trial, TrialState
 from worker.schema import (
     Carbon,
@@ -161,13 +161,19 @@ class FakeDispatcher:
     def inspect(self, task: Task) -> TaskFacts:
         return FACTS
 
-    def submit(self, spec: TrialSpec, done: Done) -> None:
+    def submit(self, spec: TrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> None:
         with self._changed:
             self.submitted.append(spec)
             self._held.append((spec, done))
             self._changed.notify_all()
         if not self._holds:
             self.release()
+
+    def cancel(self, trial_id: str) -> None:
+        """Gives out the results of held attempts at a trial at once: cancelled."""
+        for spec, done in [held for held in self._held if held[0].trial_id == trial_id]:
+            self._held.remove((spec, done))
+            done(failed(spec.trial_id, spec.attempt, FailureKind.CANCELLED, study_id=spec.study_id))
 
     def wait_for_submitted(self, n: int) -> None:
         """Returns once `n` attempts have been submitted in all."""

@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
 
@@ -12,7 +16,8 @@ from distributed import Client, LocalCluster
 from service.cluster import local_cluster
 from service.dispatch import DaskDispatcher, Dispatcher, InlineDispatcher, Task, lost
 from service.errors import InputError, ServiceError
-from worker.schema import FailureKind, Recipe, TrialResult, TrialSpec
+from tests.service.processes import descendants, have_ended
+from worker.schema import EpochMetrics, FailureKind, Recipe, TrialResult, TrialSpec
 
 
 def trial_spec(trial_id: str = "00001", **changes: Any) -> TrialSpec:
@@ -34,9 +39,24 @@ def client() -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture(scope="module", params=["inline", "dask"])
+@pytest.fixture(scope="module", params=["inline", pytest.param("isolated", marks=pytest.mark.slow), "dask"])
 def dispatcher(request: pytest.FixtureRequest) -> Dispatcher:
-    return InlineDispatcher() if request.param == "inline" else DaskDispatcher(request.getfixturevalue("client"))
+    if request.param == "dask":
+        return DaskDispatcher(request.getfixturevalue("client"))
+    return InlineDispatcher(isolated=request.param == "isolated")
+
+
+@contextmanager
+def submitted(
+    dispatcher: Dispatcher, spec: TrialSpec, on_epoch: Callable[[EpochMetrics], None]
+) -> Iterator[SimpleQueue[TrialResult]]:
+    """A trial that is under way, and where its result will be."""
+    results: SimpleQueue[TrialResult] = SimpleQueue()
+    thread = threading.Thread(target=dispatcher.submit, args=(spec, results.put, on_epoch))
+    thread.start()
+    yield results
+    thread.join(timeout=60)
+    assert not thread.is_alive()
 
 
 def results_of(dispatcher: Dispatcher, spec: TrialSpec) -> list[TrialResult]:
@@ -82,6 +102,88 @@ class TestContract:
         assert [r.failure.kind for r in results if r.failure] == [FailureKind.CONFIGURATION]
         assert len(results) == 1
 
+    def test_epochs_are_told_while_the_trial_goes_on_and_a_cancelled_trial_ends(self, dispatcher: Dispatcher) -> None:
+        epochs: SimpleQueue[EpochMetrics] = SimpleQueue()
+        with submitted(dispatcher, trial_spec("00006", epochs=10_000, attempt=2), epochs.put) as results:
+            seen = [epochs.get(timeout=120) for _ in range(2)]
+            assert results.empty()
+            dispatcher.cancel("00006")
+            asked = time.monotonic()
+            result = results.get(timeout=30)
+            assert time.monotonic() - asked < 2
+        assert [(m.study_id, m.trial_id, m.attempt, m.epoch) for m in seen] == [("s", "00006", 2, n) for n in (1, 2)]
+        assert result.failure is not None
+        assert (result.trial_id, result.attempt, result.failure.kind) == ("00006", 2, FailureKind.CANCELLED)
+        assert result.energy is not None
+        assert result.energy.duration_seconds > 0
+
+    def test_what_does_not_run_is_not_cancelled_and_may_run_later(self, dispatcher: Dispatcher) -> None:
+        dispatcher.cancel("00007")
+        (result,) = results_of(dispatcher, trial_spec("00007"))
+        assert result.failure is None
+
+
+def test_a_worker_on_dask_keeps_torch_in_the_process_of_its_trials(client: Client) -> None:
+    dispatcher = DaskDispatcher(client)
+    assert results_of(dispatcher, trial_spec("00008"))[0].failure is None
+    assert list(client.run(_is_torch_loaded).values()) == [False]
+
+
+def _is_torch_loaded() -> bool:
+    return "torch" in sys.modules
+
+
+def test_a_trial_that_waits_for_a_worker_is_cancelled_without_one() -> None:
+    with (
+        LocalCluster(
+            n_workers=1,
+            processes=False,
+            threads_per_worker=1,
+            resources={"CPU_SLOT": 1},
+            dashboard_address="127.0.0.1:0",
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        dispatcher = DaskDispatcher(client)
+        cluster.scale(0)
+        while dispatcher.n_slots():
+            time.sleep(0.01)
+        results: SimpleQueue[TrialResult] = SimpleQueue()
+        dispatcher.submit(trial_spec("00009"), results.put)
+        dispatcher.cancel("00009")
+        result = results.get(timeout=30)
+    assert result.failure is not None
+    assert (result.failure.kind, result.failure.message) == (FailureKind.CANCELLED, "the trial was cancelled")
+    assert results.empty()
+
+
+@pytest.mark.slow
+def test_a_trial_on_a_worker_that_retires_ends_there_and_goes_to_another() -> None:
+    with (
+        LocalCluster(
+            n_workers=2,
+            processes=False,
+            threads_per_worker=1,
+            resources={"CPU_SLOT": 1},
+            dashboard_address="127.0.0.1:0",
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        dispatcher = DaskDispatcher(client)
+        epochs: SimpleQueue[int] = SimpleQueue()
+        results: SimpleQueue[TrialResult] = SimpleQueue()
+        dispatcher.submit(trial_spec("00010", epochs=10_000), results.put, lambda m: epochs.put(m.epoch))
+        assert [epochs.get(timeout=120) for _ in range(2)] == [1, 2]
+        client.retire_workers([address for address, keys in client.processing().items() if keys])
+        while epochs.get(timeout=120) != 1:
+            pass
+        assert [epochs.get(timeout=120) for _ in range(3)] == [2, 3, 4]
+        dispatcher.cancel("00010")
+        result = results.get(timeout=30)
+    assert result.failure is not None
+    assert result.failure.kind is FailureKind.CANCELLED
+    assert results.empty()
+
 
 def test_a_repeated_trial_id_runs_again_under_another_attempt(client: Client) -> None:
     dispatcher = DaskDispatcher(client)
@@ -98,7 +200,10 @@ def test_a_killed_worker_is_a_lost_trial_and_the_next_attempt_runs(client: Clien
     dispatcher.submit(spec, results.put)
     while not any(client.processing().values()):
         pass
+    children = descendants(pid)
     os.kill(pid, signal.SIGKILL)
+    assert children
+    assert have_ended(children, seconds=1)
     result = results.get(timeout=60)
     assert result.failure is not None
     assert (result.failure.kind, result.attempt) == (FailureKind.WORKER_LOST, 1)

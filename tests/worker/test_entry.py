@@ -98,7 +98,7 @@ def test_what_a_failed_trial_spent_is_not_lost():
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
 def test_an_exception_becomes_a_failure_of_its_kind(monkeypatch, error, kind):
-    def fail(_spec, _on_energy):
+    def fail(*_):
         raise error
 
     monkeypatch.setattr(trial, "run", fail)
@@ -113,7 +113,7 @@ def test_an_exception_becomes_a_failure_of_its_kind(monkeypatch, error, kind):
 
 
 def test_an_interrupt_is_no_failure_of_the_trial(monkeypatch):
-    def interrupt(_spec, _on_energy):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(trial, "run", interrupt)
@@ -132,3 +132,40 @@ def test_the_facts_of_a_task_are_resolved():
 def test_the_facts_of_what_cannot_be_are_an_error(dataset, network):
     with pytest.raises(ConfigurationError):
         inspect_task(dataset, network)
+
+
+def test_epochs_are_told_while_the_trial_goes_on():
+    seen = []
+
+    result = run_trial(make_spec(epochs=2), on_epoch=seen.append)
+
+    assert [(m.epoch, m.training_loss) for m in seen] == list(enumerate(result.training_loss, start=1))
+    assert {(m.study_id, m.trial_id, m.attempt) for m in seen} == {("s", "t", 2)}
+
+
+def test_a_trial_that_is_asked_to_stop_was_cancelled():
+    seen = []
+
+    result = run_trial(make_spec(epochs=1000), on_epoch=seen.append, should_stop=lambda: len(seen) == 2)
+
+    assert result.failure.kind is FailureKind.CANCELLED
+    assert len(seen) == 2
+    assert result.energy is not None
+
+
+def test_a_trial_past_its_limit_of_time_says_so():
+    result = run_trial(make_spec(epochs=1000, time_limit_seconds=0.2))
+
+    assert result.failure.kind is FailureKind.TIME_LIMIT
+    assert result.failure.message == "the trial ran longer than its limit of 0.2 s"
+    assert result.duration_seconds > 0.2
+
+
+def test_an_error_after_the_limit_of_time_is_itself(monkeypatch):
+    def fail(_spec, _on_energy, _on_epoch, should_stop):
+        assert should_stop()
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(trial, "run", fail)
+
+    assert run_trial(make_spec(time_limit_seconds=1e-9)).failure.kind is FailureKind.CRASHED

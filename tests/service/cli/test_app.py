@@ -1,50 +1,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from service.cli import main
+from tests.service.cli.commands import Call, Done, assert_refused
 from tests.service.processes import greenshift
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Call = Callable[..., Done]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
-    """Runs a command in this process and in an empty folder, which is much faster than a process of its own."""
-
-    def call(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["greenshift", *arguments])
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.delenv("GREENSHIFT_DATA_DIR", raising=False)
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return Done(int(ended.value.code or 0), *capsys.readouterr())
-
-    return call
-
-
-def assert_refused(done: Done, *said: str) -> None:
-    """Bad input: exit code 2, a short message and no traceback."""
-    assert done.returncode == 2, done.stderr
-    lines = done.stderr.strip().splitlines()
-    assert 1 <= len(lines) <= 6
-    assert "Traceback" not in done.stderr
-    assert [word for word in said if word not in done.stderr] == []
 
 
 def study_file(folder: Path, *lines: str) -> str:

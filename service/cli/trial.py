@@ -1,0 +1,81 @@
+"""`greenshift trial`: one trial in the foreground, as a worker would run it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from service.errors import InputError, ServiceError
+from worker.entry import run_trial
+from worker.schema import EpochMetrics, FailureKind, Recipe, TrialSpec
+
+_INTERRUPTED = 130
+
+
+def trial(
+    spec: Annotated[Path, typer.Argument(help="A JSON file: what a worker is given, a TrialSpec.")],
+    isolated: Annotated[
+        bool, typer.Option("--isolated/--in-process", help="In a process of its own, as on a worker, or in this one.")
+    ] = True,
+) -> None:
+    """Runs one trial in the foreground and prints its result as JSON."""
+    loaded = load_spec(spec)
+    stop = threading.Event()
+    _set_on_signal(stop)
+
+    def tell(metrics: EpochMetrics) -> None:
+        said = f"epoch {metrics.epoch} of {loaded.epochs}: training loss {metrics.training_loss:.4g}"
+        typer.echo(f"{said}, {metrics.seconds:.1f} s", err=True)
+
+    result = run_trial(loaded, on_epoch=tell, should_stop=stop.is_set, isolated=isolated)
+    typer.echo(result.model_dump_json(indent=2))
+    if result.failure is None:
+        return
+    if result.failure.kind is FailureKind.CONFIGURATION:
+        raise InputError(result.failure.message)
+    if result.failure.kind is FailureKind.CANCELLED and stop.is_set():
+        typer.echo("Interrupted.", err=True)
+        raise typer.Exit(_INTERRUPTED)
+    raise ServiceError(f"the trial failed: {result.failure.kind}: {result.failure.message}")
+
+
+def load_spec(path: Path) -> TrialSpec:
+    """The trial that a JSON file describes.
+
+    Raises:
+        InputError: no such file, no JSON, or no trial; one line with the key, the value and what is allowed.
+    """
+    try:
+        return TrialSpec.model_validate_json(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"spec: {path} cannot be read: {error}") from error
+    except ValidationError as error:
+        raise InputError(_describe(error)) from error
+
+
+def _describe(error: ValidationError) -> str:
+    fault = error.errors()[0]
+    key = ".".join(map(str, fault["loc"])) or "spec"
+    if fault["type"] == "extra_forbidden":
+        beside = Recipe if fault["loc"][0] == "recipe" else TrialSpec
+        return f"{key}: unknown key; allowed are {', '.join(beside.model_fields)}"
+    if fault["type"] == "missing":
+        return f"{key}: missing"
+    got = fault["input"] if isinstance(fault["input"], str | int | float | bool | None) else type(fault["input"])
+    return f"{key}: {fault['msg']}, got {str(got)[:100]!r}"
+
+
+def _set_on_signal(stop: threading.Event) -> None:
+    """The first Ctrl-C or SIGTERM stops the trial; a second one ends the program at once."""
+
+    def handle(number: int, _frame: object) -> None:
+        signal.signal(number, signal.default_int_handler)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.service.cli.commands import Call, assert_refused
+from tests.service.processes import GREENSHIFT, descendants, greenshift, have_ended
+from tests.worker.misbehaving import install
+from worker.schema import FailureKind, Recipe, TrialResult, TrialSpec
+
+
+@pytest.fixture(autouse=True)
+def restore_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that runs in this process must not keep the handlers of the tests."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+
+def spec_file(folder: Path, **changes: Any) -> str:
+    fields = {"study_id": "s", "trial_id": "t", "dataset": "digits", "network": "resnet8", "recipe": Recipe()}
+    spec = TrialSpec(**{**fields, "shift_depth": 1, "epochs": 2})
+    path = folder / "spec.json"
+    path.write_text(json.dumps(spec.model_dump(mode="json") | changes))
+    return str(path)
+
+
+def test_a_trial_prints_its_result_and_tells_its_epochs_meanwhile(tmp_path: Path) -> None:
+    done = greenshift("trial", spec_file(tmp_path), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = TrialResult.model_validate_json(done.stdout)
+    assert (result.study_id, result.trial_id, result.failure) == ("s", "t", None)
+    assert result.objectives["error"].value is not None
+    said = [line.split(",")[0] for line in done.stderr.splitlines()]
+    assert said == [f"epoch {n} of 2: training loss {result.training_loss[n - 1]:.4g}" for n in (1, 2)]
+
+
+def test_a_trial_inside_the_program_prints_the_same(call: Call, tmp_path: Path) -> None:
+    done = call("trial", spec_file(tmp_path), "--in-process")
+    assert done.returncode == 0
+    assert TrialResult.model_validate_json(done.stdout).failure is None
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_a_failed_trial_prints_its_result_and_why(call: Call, tmp_path: Path) -> None:
+    recipe = Recipe(learning_rate=1e30).model_dump()
+    done = call("trial", spec_file(tmp_path, recipe=recipe, shift_depth=0), "--in-process")
+    assert done.returncode == 5
+    failure = TrialResult.model_validate_json(done.stdout).failure
+    assert failure is not None
+    assert failure.kind is FailureKind.DIVERGED
+    assert done.stderr.splitlines() == [f"error: the trial failed: diverged: {failure.message}"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"epochs": 0}, ["epochs", "greater than or equal to 1", "'0'"]),
+        ({"recipe": {"optimizer": "sdg"}}, ["recipe.optimizer", "'sgd'", "'sdg'"]),
+        ({"recipe": {"colour": "red"}}, ["recipe.colour", "unknown key", "weight_bits"]),
+        ({"colour": "red"}, ["colour", "unknown key", "shift_depth"]),
+        ({"recipe": []}, ["recipe", "list"]),
+        ({"time_limit_seconds": -1}, ["time_limit_seconds", "greater than 0", "'-1'"]),
+        ({"network": "vgg7"}, ["network", "resnet8", "'vgg7'"]),
+        ({"shift_depth": 11}, ["shift_depth", "0..10", "11"]),
+    ],
+    ids=str,
+)
+def test_a_spec_that_cannot_be_is_refused_in_one_line(
+    call: Call, tmp_path: Path, changes: dict[str, Any], said: list[str]
+) -> None:
+    done = call("trial", spec_file(tmp_path, **changes), "--in-process")
+    assert_refused(done, *said)
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [("{", "JSON"), ("{}", "study_id: missing"), ("[]", "spec"), (None, "spec.json")]
+)
+def test_a_file_that_holds_no_spec_is_refused_in_one_line(
+    call: Call, tmp_path: Path, content: str | None, said: str
+) -> None:
+    if content is not None:
+        (tmp_path / "spec.json").write_text(content)
+    done = call("trial", str(tmp_path / "spec.json"))
+    assert_refused(done, said)
+    assert (len(done.stderr.splitlines()), done.stdout) == (1, "")
+
+
+@pytest.mark.parametrize("mode", ["--isolated", pytest.param("--in-process", marks=pytest.mark.slow)])
+def test_an_interrupt_ends_the_trial_and_its_process(tmp_path: Path, mode: str) -> None:
+    command = [*GREENSHIFT, "trial", spec_file(tmp_path, epochs=100_000), mode]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as program:
+        assert program.stderr is not None
+        assert program.stderr.readline().startswith("epoch 1 of")
+        children = descendants(program.pid)
+        assert len(children) == (mode == "--isolated")
+        os.killpg(program.pid, signal.SIGINT)
+        assert have_ended([program.pid, *children], seconds=5)
+        stdout, stderr = program.communicate()
+    assert program.returncode == 130
+    assert stderr.splitlines()[-1] == "Interrupted."
+    result = TrialResult.model_validate_json(stdout)
+    assert result.failure is not None
+    assert result.failure.kind is FailureKind.CANCELLED
+    assert result.energy is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n_interrupts", "seconds"), [(1, 6.0), (2, 2.5)])
+def test_an_interrupt_ends_a_trial_that_hears_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_interrupts: int, seconds: float
+) -> None:
+    install(tmp_path / "distribution")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "distribution"), *sys.path]))
+    command = [*GREENSHIFT, "trial", spec_file(tmp_path, network="hold-the-lock", shift_depth=0)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as program:
+        while not (children := descendants(program.pid)):
+            pass
+        # Long enough for the trial to have begun.
+        assert not have_ended(children, seconds=20)
+        os.killpg(program.pid, signal.SIGINT)
+        assert not have_ended([program.pid], seconds=0.3)
+        if n_interrupts == 2:
+            os.killpg(program.pid, signal.SIGINT)
+        assert have_ended([program.pid, *children], seconds)
+    assert program.returncode == 130

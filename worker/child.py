@@ -1,0 +1,142 @@
+"""The process that trials run in: loads everything once, then runs one trial after the other until its worker is gone.
+
+Standard input and output carry messages (worker/messages.py); what anybody prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import os
+import signal
+import threading
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+from typing import BinaryIO
+
+import torch
+
+from worker.energy.devices import describe, pick_device, synchronize
+from worker.energy.meter import EnergyMeter
+from worker.energy.reading import NoSource
+from worker.entry import as_failure, inspect_task, run_trial
+from worker.errors import ConfigurationError, StoppedError
+from worker.messages import Done, Energy, Epoch, Inspect, Inspected, Message, Ready, Run, Stop, encode, read
+from worker.schema import EnergyReport, EpochMetrics
+from worker.trial import make_meter
+
+# Asks the kernel to prefer this process to its worker when memory runs out; anybody may raise their own.
+_OOM_SCORE = "900"
+
+
+def main() -> None:
+    """Serves the worker that started this process until it closes the pipe or dies."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
+    faulthandler.register(signal.SIGUSR2)
+    messages, answers = _take_pipes()
+    Child(messages, answers).serve()
+
+
+class Child:
+    """Answers messages one after the other; a stop is heard at any time.
+
+    Args:
+        messages: from the worker; its end ends the process.
+        answers: to the worker.
+    """
+
+    def __init__(self, messages: BinaryIO, answers: BinaryIO) -> None:
+        self._messages, self._answers = messages, answers
+        self._inbox: SimpleQueue[Message] = SimpleQueue()
+        self._stop = threading.Event()
+        self._may_interrupt = False
+
+    def serve(self) -> None:
+        """Never returns: the process ends with its worker."""
+        signal.signal(signal.SIGUSR1, self._interrupt)
+        threading.Thread(target=self._listen, daemon=True).start()
+        self._send(Ready(unmeasured=warm()))
+        while True:
+            message = self._inbox.get()
+            if isinstance(message, Run):
+                self._run(message)
+            elif isinstance(message, Inspect):
+                self._send(_inspect(message))
+
+    def _listen(self) -> None:
+        while (message := read(self._messages)) is not None:
+            if isinstance(message, Stop):
+                self._stop.set()
+            else:
+                # Here and not where the trial starts: a stop may follow on its heels.
+                self._stop.clear()
+                self._inbox.put(message)
+        os._exit(0)
+
+    def _run(self, message: Run) -> None:
+        self._may_interrupt = True
+        try:
+            result = run_trial(
+                message.spec,
+                on_energy=lambda report: self._send(Energy(report=report)),
+                on_epoch=self._tell_epoch,
+                should_stop=self._stop.is_set,
+            )
+        finally:
+            self._may_interrupt = False
+        self._send(Done(result=result))
+        # While nobody waits: what the trial left behind must not be part of the next.
+        gc.collect()
+        if torch.cuda.is_initialized():
+            with suppress(RuntimeError):  # after a CUDA assertion, when this process is about to be replaced
+                torch.cuda.empty_cache()
+
+    def _tell_epoch(self, metrics: EpochMetrics) -> None:
+        self._send(Epoch(metrics=metrics))
+
+    def _send(self, message: Message) -> None:
+        before, self._may_interrupt = self._may_interrupt, False
+        self._answers.write(encode(message))
+        self._answers.flush()
+        self._may_interrupt = before
+
+    def _interrupt(self, _number: int, _frame: object) -> None:
+        """The worker has waited long enough for `should_stop` to be asked: stops the trial wherever it is."""
+        if self._may_interrupt and self._stop.is_set():
+            self._may_interrupt = False
+            raise StoppedError("stopped outside the training loop")
+
+
+def warm() -> EnergyReport:
+    """Loads what the first trial would have to wait for, and returns what a window reports that nobody measured."""
+    # The first optimizer of a process imports for seconds.
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)])
+    device = pick_device()
+    make_meter(device)
+    meter = EnergyMeter(source=NoSource(), device=describe(device), synchronize=lambda: synchronize(device))
+    with meter:
+        pass
+    # What is there now stays: it need not be looked at after every trial.
+    gc.collect()
+    gc.freeze()
+    return meter.report()
+
+
+def _inspect(message: Inspect) -> Inspected:
+    try:
+        facts = inspect_task(message.dataset, message.network, message.data_dir, download=message.download)
+    except ConfigurationError as error:
+        return Inspected(failure=as_failure(error))
+    return Inspected(facts=facts)
+
+
+def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """The pipes to the worker; standard input is empty from now on, and standard output is standard error."""
+    messages, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return messages, answers

@@ -1,0 +1,155 @@
+"""One trial in a process of its own, watched from outside: its messages passed on, its limits and stops kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from worker.memory import n_memory_kills
+from worker.messages import Done, Energy, Epoch, Message, Run, Stop
+from worker.process import ChildProcess
+from worker.schema import EnergyReport, EpochMetrics, Failure, FailureKind, TrialResult, TrialSpec
+
+# How often limits and stops are looked at.
+TICK_SECONDS = 0.05
+# A trial that was told to end and does not see it is interrupted, then killed.
+INTERRUPT_SECONDS = 0.5
+KILL_SECONDS = 3.0
+_MIB = 2**20
+
+
+def messages(process: ChildProcess) -> Iterator[Message | None]:
+    """What the process says until it is dead, and None whenever it has said nothing for a tick."""
+    while True:
+        was_alive = process.is_alive()
+        found = process.receive(TICK_SECONDS)
+        yield from found
+        if not found and not was_alive:
+            return
+        yield None
+
+
+class Supervision:
+    """Runs one trial in a process that is ready.
+
+    Args:
+        process: given no other trial before `run` returns.
+        spec: with its limits of time and memory.
+        on_epoch: is given the metrics of each epoch.
+        should_stop: is asked all the time.
+        unmeasured: what an energy window of this process reports that nobody could read.
+
+    Attributes:
+        was_disturbed: the process was interrupted or is dead.
+    """
+
+    def __init__(
+        self,
+        process: ChildProcess,
+        spec: TrialSpec,
+        on_epoch: Callable[[EpochMetrics], None],
+        should_stop: Callable[[], bool],
+        unmeasured: EnergyReport,
+    ) -> None:
+        self._process, self._spec = process, spec
+        self._on_epoch, self._should_stop = on_epoch, should_stop
+        self._unmeasured = unmeasured
+        self._energy: EnergyReport | None = None
+        self._n_memory_kills = n_memory_kills()
+        self._started = time.monotonic()
+        self._ending: Failure | None = None
+        self._ending_since = 0.0
+        self.was_disturbed = self._is_killed = False
+
+    def run(self) -> TrialResult:
+        """Returns what came of the trial, whichever way it ended."""
+        self._process.send(Run(spec=self._spec))
+        for message in messages(self._process):
+            if isinstance(message, Done):
+                return self._judge(message.result)
+            if isinstance(message, Epoch):
+                self._on_epoch(message.metrics)
+            elif isinstance(message, Energy):
+                self._energy = message.report
+            elif self._ending is None:
+                self._watch()
+            else:
+                self._press()
+            if self._is_killed:
+                break
+        return self._died()
+
+    def _watch(self) -> None:
+        """Looks whether the trial must end."""
+        limit, seconds = self._spec.time_limit_seconds, time.monotonic() - self._started
+        allowed, resident = self._spec.memory_limit_bytes, self._process.resident_bytes()
+        if allowed is not None and resident > allowed:
+            said = f"{resident / _MIB:.0f} MiB were resident, over the limit of {allowed / _MIB:.0f} MiB"
+            self._end(FailureKind.MEMORY_LIMIT, said)
+            self._kill()
+        elif limit is not None and seconds > limit:
+            self._end(FailureKind.TIME_LIMIT, f"the trial ran longer than its limit of {limit:g} s")
+        elif self._should_stop():
+            self._end(FailureKind.CANCELLED, "the trial was asked to stop")
+
+    def _end(self, kind: FailureKind, message: str) -> None:
+        self._ending = Failure(kind=kind, message=message)
+        self._ending_since = time.monotonic()
+        self._process.send(Stop())
+
+    def _press(self) -> None:
+        """Takes the next step against a trial that does not end."""
+        seconds = time.monotonic() - self._ending_since
+        if seconds > KILL_SECONDS:
+            self._process.dump()
+            self._kill()
+        elif seconds > INTERRUPT_SECONDS and not self.was_disturbed:
+            self.was_disturbed = True
+            self._process.interrupt()
+
+    def _kill(self) -> None:
+        self.was_disturbed = self._is_killed = True
+        self._process.kill()
+        for message in self._process.receive(0):
+            if isinstance(message, Energy):
+                self._energy = message.report
+
+    def _judge(self, result: TrialResult) -> TrialResult:
+        """The result that the process gave, with the reason why it was told to end, if that is why it failed."""
+        if self._ending is None or result.failure is None:
+            return result
+        if result.failure.kind is FailureKind.CANCELLED or self.was_disturbed:
+            return result.model_copy(update={"failure": self._because(self._ending, result.failure.traceback)})
+        return result
+
+    def _died(self) -> TrialResult:
+        """What is known of a trial whose process is dead."""
+        self.was_disturbed = True
+        traceback = self._process.last_words
+        if self._ending is not None:
+            failure = self._because(self._ending, traceback)
+        elif self._process.was_killed() and _increased(self._n_memory_kills, n_memory_kills()):
+            said = "the kernel killed the process of the trial because memory ran out"
+            failure = Failure(kind=FailureKind.OUT_OF_MEMORY, message=said, traceback=traceback)
+        else:
+            failure = Failure(kind=FailureKind.CRASHED, message=self._process.how_it_died(), traceback=traceback)
+        return failed(self._spec, failure, self._energy or self._lost_energy())
+
+    def _lost_energy(self) -> EnergyReport:
+        seconds = time.monotonic() - self._started
+        flags = (*self._unmeasured.flags, "process_died")
+        return self._unmeasured.model_copy(update={"duration_seconds": seconds, "flags": flags})
+
+    @staticmethod
+    def _because(ending: Failure, traceback: str) -> Failure:
+        return ending.model_copy(update={"traceback": traceback})
+
+
+def failed(spec: TrialSpec, failure: Failure, energy: EnergyReport | None = None) -> TrialResult:
+    """The result of a trial that failed."""
+    names = {"study_id": spec.study_id, "trial_id": spec.trial_id, "attempt": spec.attempt}
+    return TrialResult(**names, energy=energy, failure=failure)
+
+
+def _increased(before: int | None, after: int | None) -> bool:
+    return before is not None and after is not None and after > before
