@@ -14,10 +14,12 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from service.budget import Spent
+from service.checkpoints import checkpoint_url, remove_checkpoints
 from service.dispatch import Dispatcher
 from service.errors import ServiceError
 from service.optimizer import Optimizer, Suggestion, Told
 from service.schema import DEFAULT_EPOCHS, Study, StudyState, Trial, TrialState
+from service.specs import trial_spec
 from service.store import Store
 from worker.schema import FailureKind, Recipe, TaskFacts, TrialResult, TrialSpec
 
@@ -55,6 +57,7 @@ class Coordinator:
         dispatcher: where trials run.
         facts: of the study's data set and network.
         models_dir: where workers put the weights of full-fidelity trials; None keeps none.
+        checkpoints: path or URL under which workers leave checkpoints, where the study goes on from them.
         on_change: called after every change, from the thread that runs the loop.
     """
 
@@ -67,11 +70,13 @@ class Coordinator:
         facts: TaskFacts,
         *,
         models_dir: str | None = None,
+        checkpoints: str | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._study, self._store = study, store
         self._optimizer, self._dispatcher = optimizer, dispatcher
         self._facts, self._models_dir, self._on_change = facts, models_dir, on_change
+        self._checkpoints = checkpoints if study.spec.continue_promoted else None
         # Its put may be called from a signal handler in the middle of a get.
         self._inbox: SimpleQueue[_Asked | TrialResult | type[_Stop]] = SimpleQueue()
         self._ready: deque[Trial] = deque()
@@ -106,6 +111,8 @@ class Coordinator:
                 raise
             raise ServiceError(f"the study failed: {type(error).__name__}: {error}") from error
         state = self._end(*self._verdict())
+        if state is StudyState.COMPLETED and self._checkpoints is not None:
+            remove_checkpoints(self._checkpoints, self._study.study_id)
         self._on_change()
         return state
 
@@ -159,7 +166,8 @@ class Coordinator:
             config=Recipe().model_dump(),
             fidelity=fidelity.max_fidelity if fidelity else None,
             shift_depth=self._facts.n_layers,
-            epochs=knobs.get("epochs", DEFAULT_EPOCHS),
+            epochs=int(knobs.get("epochs", DEFAULT_EPOCHS)),
+            data_fraction=knobs.get("data_fraction", 1.0),
             seed=self._study.spec.seed,
             is_default=True,
             is_full=True,
@@ -287,28 +295,27 @@ class Coordinator:
             fidelity=suggestion.fidelity if fidelity else None,
             shift_depth=knobs["shift_depth"],
             epochs=knobs["epochs"],
+            data_fraction=knobs.get("data_fraction", 1.0),
+            family=config.get("family", self._study.spec.family),
             seed=self._study.spec.seed,
             promoted_from=suggestion.promoted_from,
             is_full=fidelity is None or math.isclose(suggestion.fidelity, fidelity.max_fidelity),
         )
 
     def _spec(self, trial: Trial) -> TrialSpec:
-        spec = self._study.spec
-        hyperparameters = {k: v for k, v in trial.config.items() if k in Recipe.model_fields}
         keep = self._models_dir is not None and trial.is_full
-        return TrialSpec(
-            study_id=trial.study_id,
-            trial_id=trial.trial_id,
-            attempt=trial.attempt,
-            dataset=spec.dataset,
-            network=spec.network,
-            recipe=Recipe(**hyperparameters),
-            shift_depth=trial.shift_depth,
-            epochs=trial.epochs,
-            seed=trial.seed,
-            data_dir=spec.data_dir,
+        return trial_spec(
+            self._study.spec,
+            trial,
+            resume_from=self._checkpoint(trial.promoted_from),
+            checkpoint_to=None if trial.is_full else self._checkpoint(trial.trial_id),
             model_path=f"{self._models_dir}/{trial.trial_id}.safetensors" if keep else None,
         )
+
+    def _checkpoint(self, trial_id: str | None) -> str | None:
+        if self._checkpoints is None or trial_id is None:
+            return None
+        return checkpoint_url(self._checkpoints, self._study.study_id, trial_id)
 
     def _told(self, result: TrialResult | None) -> Told:
         """What the optimizer learns of a result: its objectives, or why there are none."""

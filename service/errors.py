@@ -1,8 +1,9 @@
 """Errors of the service, and the exit code that each becomes.
 
 ServiceError            5  the study failed
-└── InputError          2  a study, a file or an option that cannot be
-    └── ConflictError   2  the folder holds another study
+├── InputError          2  a study, a file or an option that cannot be
+│   └── ConflictError   2  the folder holds another study
+└── NotFoundError       3  there is no such study
 """
 
 from __future__ import annotations
@@ -22,3 +23,9 @@ class InputError(ServiceError, ValueError):
 
 class ConflictError(InputError):
     """The folder already holds a different study."""
+
+
+class NotFoundError(ServiceError):
+    """There is no such study."""
+
+    exit_code = 3

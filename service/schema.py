@@ -12,11 +12,13 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from service.errors import InputError
-from worker.schema import Frozen, Measurement, TrialResult
+from worker.schema import Family, Frozen, Measurement, TrialResult
 
-ObjectiveName = Literal["error", "energy", "emissions", "deployment_energy"]
+ObjectiveName = Literal[
+    "error", "energy", "emissions", "deployment_energy", "latency", "model_bytes", "peak_memory_bytes"
+]
 Direction = Literal["minimize", "maximize"]
-FidelityName = Literal["shift_depth", "epochs"]
+FidelityName = Literal["shift_depth", "epochs", "data_fraction"]
 OptimizerKind = Literal["greenshift", "smac-default", "random"]
 # Epochs of a trial where neither the fidelity nor the space says how many: the upper end of the paper's range.
 DEFAULT_EPOCHS = 20
@@ -44,8 +46,12 @@ class Fidelity(Frozen):
             )
         if self.name in self.together:
             raise ValueError(f"together must name other knobs than {self.name}")
-        if any(low < 1 or high < 1 for low, high in self.together.values()):
-            raise ValueError(f"together must have values of at least 1, got {self.together}")
+        for name, (low, high) in {**self.together, self.name: (self.min_fidelity, self.max_fidelity)}.items():
+            if name == "data_fraction" and max(low, high) > 1:
+                raise ValueError(f"data_fraction must be at most 1, got {low:g}..{high:g}")
+            if name in self.together and min(low, high) < (1 if name != "data_fraction" else 1e-6):
+                raise ValueError(f"together: {name} must be {'above 0' if name == 'data_fraction' else 'at least 1'}, "
+                                 f"got {low:g}..{high:g}")  # fmt: skip
         return self
 
     @property
@@ -53,12 +59,15 @@ class Fidelity(Frozen):
         """The named knob and all that follow it."""
         return (self.name, *self.together)
 
-    def values(self, fidelity: float) -> dict[str, int]:
-        """The whole number of each knob at `fidelity`, at least 1."""
+    def values(self, fidelity: float) -> dict[str, float]:
+        """Each knob at `fidelity`: depth and epochs as whole numbers of at least 1, data_fraction as it is."""
         span = self.max_fidelity - self.min_fidelity
         share = 1.0 if span == 0 else (fidelity - self.min_fidelity) / span
         others = {name: low + share * (high - low) for name, (low, high) in self.together.items()}
-        return {name: max(1, round(v)) for name, v in {self.name: fidelity, **others}.items()}
+        return {
+            name: value if name == "data_fraction" else max(1, round(value))
+            for name, value in {self.name: fidelity, **others}.items()
+        }
 
 
 class Budget(Frozen):
@@ -85,12 +94,18 @@ class Budget(Frozen):
 
 
 class StudySpec(Frozen):
-    """A study as its author wrote it; the presets are examples."""
+    """A study as its author wrote it; the presets are examples.
+
+    Attributes:
+        family: of all networks, or `search` to let each config choose among shift, int8 and float.
+        continue_promoted: a promoted trial goes on from the checkpoint of the trial below, further layers converted,
+            in place of starting afresh.
+    """
 
     name: str = Field(pattern=r"^\w[\w .-]{0,99}$")
     dataset: str
     network: str
-    family: Literal["shift"] = "shift"
+    family: Family | Literal["search"] = "shift"
     space: str | dict[str, Any] = "dsnn"
     objectives: dict[ObjectiveName, Direction] = Field(min_length=2, max_length=3)
     fidelity: Fidelity | None
@@ -98,6 +113,13 @@ class StudySpec(Frozen):
     optimizer: OptimizerKind = "greenshift"
     seed: int = Field(0, ge=0, lt=2**31)
     data_dir: str | None = None
+    continue_promoted: bool = False
+
+    @model_validator(mode="after")
+    def _can_continue(self) -> Self:
+        if self.continue_promoted and (self.fidelity is None or "epochs" not in self.fidelity.knobs):
+            raise ValueError("continue_promoted needs epochs in fidelity, else a promoted trial has nothing to train")
+        return self
 
     @field_validator("space", mode="before")
     @classmethod
@@ -173,6 +195,8 @@ class Trial(Frozen):
     fidelity: float | None
     shift_depth: int
     epochs: int
+    data_fraction: float = 1.0
+    family: Family = "shift"
     seed: int
     attempt: int = 0
     promoted_from: str | None = None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,14 @@ import yaml
 from service.cluster import default_n_workers, local_cluster, remote_cluster
 from service.coordinator import Coordinator
 from service.dispatch import DaskDispatcher, Dispatcher, Task
-from service.errors import ConflictError, InputError
+from service.errors import ConflictError, InputError, NotFoundError
+from service.finalize import FinalScore, finalize, write_final
 from service.optimizer import Optimizer
 from service.ranking import front
 from service.schema import Study, StudySpec, StudyState, Trial
 from service.space import build_space
 from service.store import Store
-from worker.schema import TaskFacts
+from worker.schema import TaskFacts, TrialResult
 
 # Asks of a study that has no limit of trials; its other limits end it.
 _UNLIMITED = 100_000
@@ -66,10 +69,7 @@ def run_study(
     """
     with open_study(spec, out) as (study, store):
         if study.state is not StudyState.COMPLETED:
-            cluster = (
-                local_cluster(n_workers or default_n_workers()) if scheduler is None else remote_cluster(scheduler)
-            )
-            with cluster as client:
+            with _cluster(n_workers, scheduler) as client:
                 dispatcher = DaskDispatcher(client)
                 facts = dispatcher.inspect(Task(spec.dataset, spec.network, spec.data_dir, download))
                 coordinator = make_coordinator(
@@ -78,12 +78,55 @@ def run_study(
                     dispatcher,
                     facts,
                     models_dir=str((out / "models").resolve()),
+                    checkpoints=os.environ.get("GREENSHIFT_CHECKPOINT_URL") or str((out / "checkpoints").resolve()),
                     on_change=lambda: on_change(_snapshot(study, store)),
                 )
                 _write_spec(study.spec, out)
                 on_start(coordinator.stop)
                 coordinator.run()
         return _snapshot(study, store)
+
+
+def finalize_study(
+    out: Path,
+    *,
+    n_workers: int | None = None,
+    scheduler: str | None = None,
+    on_start: Callable[[Callable[[], None]], None] = lambda _: None,
+    on_result: Callable[[TrialResult, int, int], None] = lambda _result, _n_done, _n_all: None,
+) -> tuple[list[FinalScore], bool]:
+    """Trains the front of the study in the folder `out` anew and judges it by the test split; see `finalize`.
+
+    Args:
+        out: of a study that has a front; `final.csv` is written there.
+        n_workers: processes on this machine; None is one per GPU, or one per core without GPUs.
+        scheduler: address of a running Dask scheduler, used instead.
+        on_start: is given a function that makes this end soon, from any thread or a signal handler.
+        on_result: is given each result, how many are done and how many there are.
+
+    Returns:
+        The scores, and whether all of them are there.
+
+    Raises:
+        NotFoundError: the folder holds no study.
+        InputError: the study has no front yet.
+    """
+    if not (out / "study.sqlite").is_file():
+        raise NotFoundError(f"study: {out} holds no study.sqlite")
+    stopping = threading.Event()
+    with _locked(out), Store(out / "study.sqlite") as store:
+        study = store.studies()[0]
+        with _cluster(n_workers, scheduler) as client:
+            dispatcher = DaskDispatcher(client)
+            on_start(stopping.set)
+            scores = finalize(study, store, dispatcher, on_result=on_result, should_stop=stopping.is_set)
+        write_final(out / "final.csv", study, store)
+    return scores, not stopping.is_set()
+
+
+def _cluster(n_workers: int | None, scheduler: str | None) -> AbstractContextManager[Any]:
+    """Processes on this machine, or the workers of a running scheduler."""
+    return local_cluster(n_workers or default_n_workers()) if scheduler is None else remote_cluster(scheduler)
 
 
 def make_coordinator(

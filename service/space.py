@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, get_args
 
 from ConfigSpace import (
     Categorical,
     ConfigurationSpace,
+    EqualsCondition,
     Float,
     InCondition,
     Integer,
@@ -16,12 +18,14 @@ from pydantic import ValidationError
 
 from service.errors import InputError
 from service.schema import DEFAULT_EPOCHS, Fidelity, StudySpec
-from worker.schema import Recipe
+from worker.schema import Family, Recipe
 
 # The paper's 13 parameters, under our names: its shift_type is `quantizer` (Q, PS: deepshift-q, deepshift-ps) and
 # its rounding is `deterministic` = nearest or `stochastic` = stochastic-log.
 _PAPER_OPTIMIZERS = ["sgd", "adam", "adadelta", "adagrad", "rmsprop", "radam", "ranger"]
 _WITH_MOMENTUM = ["sgd", "rmsprop"]
+# What other families than shift have no use for.
+_OF_SHIFT = ("quantizer", "weight_bits", "activation_integer_bits", "activation_fraction_bits", "rounding")
 
 
 def build_space(spec: StudySpec, n_layers: int) -> ConfigurationSpace:
@@ -38,10 +42,17 @@ def build_space(spec: StudySpec, n_layers: int) -> ConfigurationSpace:
         return _custom_space(spec, spec.space, n_layers)
     knobs = spec.fidelity.knobs if spec.fidelity else ()
     free = [hp for hp in _knobs(n_layers) if hp.name not in knobs]
+    if spec.family == "search":
+        free.append(Categorical("family", list(get_args(Family)), default="shift"))
     space = ConfigurationSpace(name=spec.space, seed=spec.seed)
-    space.add(_paper() if spec.space == "paper" else _dsnn(), free)
+    hyperparameters = _paper() if spec.space == "paper" else _dsnn()
+    if spec.family in ("int8", "float"):
+        hyperparameters = [hp for hp in hyperparameters if hp.name not in _OF_SHIFT]
+    space.add(hyperparameters, free)
     if spec.space == "dsnn":
         space.add(InCondition(space["momentum"], space["optimizer"], _WITH_MOMENTUM))
+    if spec.family == "search":
+        space.add([EqualsCondition(space[name], space["family"], "shift") for name in _OF_SHIFT])
     return space
 
 
@@ -104,7 +115,8 @@ def _knobs(n_layers: int) -> list[Hyperparameter[Any, Any]]:
 def _custom_space(spec: StudySpec, serialized: dict[str, Any], n_layers: int) -> ConfigurationSpace:
     """A space written as ConfigSpace's own JSON; every hyperparameter must be one that a worker knows."""
     try:
-        space = ConfigurationSpace.from_serialized_dict(serialized)
+        # It takes the dict apart.
+        space = ConfigurationSpace.from_serialized_dict(copy.deepcopy(serialized))
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"space: no ConfigSpace JSON object ({reason})") from error
@@ -117,8 +129,11 @@ def _custom_space(spec: StudySpec, serialized: dict[str, Any], n_layers: int) ->
             _check_bounds(hp, knobs[hp.name])
         elif hp.name in Recipe.model_fields:
             _check_values(hp)
+        elif hp.name == "family" and spec.family == "search" and set(_extremes(hp)) <= set(get_args(Family)):
+            continue
         else:
-            allowed = ", ".join(sorted({*Recipe.model_fields, *knobs}))
+            searched = ["family"] if spec.family == "search" else []
+            allowed = ", ".join(sorted({*Recipe.model_fields, *knobs, *searched}))
             raise InputError(f"space: hyperparameter {hp.name!r} is unknown; allowed are {allowed}")
     space.seed(spec.seed)
     return space

@@ -29,6 +29,16 @@ def quantize_together(model: nn.Module) -> None:
         model.register_forward_hook(_release, always_call=True)
 
 
+def quantize_alone(model: nn.Module) -> None:
+    """Takes back `quantize_together`, for `model` and all its parts."""
+    for module in model.modules():
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+            for key in [key for key, hook in hooks.items() if hook in (_prepare, _release)]:
+                del hooks[key]
+        for key in [key for key in module._forward_hooks_always_called if key not in module._forward_hooks]:
+            del module._forward_hooks_always_called[key]
+
+
 def _prepare(model: nn.Module, _inputs: tuple[Any, ...]) -> None:
     if not model.training or torch.compiler.is_compiling():
         return

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shiftlayers.exact import lowest_bit
+from shiftlayers.flat import quantize_alone
 from shiftlayers.fold import evaluated_weight
 from shiftlayers.modules import ShiftConv1d, ShiftConv2d, ShiftConv3d, ShiftLayer, ShiftLinear
 from shiftlayers.swap import replace_layer
@@ -27,7 +28,8 @@ def to_int8(model: nn.Module) -> nn.Module:
     """A copy of `model` for evaluation in which every shift layer computes with 8-bit integers.
 
     Inputs and outputs of each layer stay float32; in between are bytes and 32-bit sums. The outputs equal those of
-    `model` in evaluation, and of integer arithmetic, bit for bit. What is no shift layer stays as it is.
+    `model` in evaluation, and of integer arithmetic, bit for bit; but integers have no NaN, and an input that is none
+    becomes some number. What is no shift layer stays as it is; hooks of shift layers are dropped.
 
     Args:
         model: a network on the CPU whose every shift layer is a convolution or linear layer with `activation_bits` of
@@ -40,7 +42,7 @@ def to_int8(model: nn.Module) -> nn.Module:
     """
     if not torch.backends.mkldnn.is_available():
         raise RuntimeError("to_int8 needs a build of PyTorch with oneDNN, as those for x86 are")
-    converted = copy.deepcopy(model).eval()
+    converted = copy.deepcopy(model)
     for name, layer in list(converted.named_modules()):
         if isinstance(layer, ShiftLayer):
             try:
@@ -48,7 +50,8 @@ def to_int8(model: nn.Module) -> nn.Module:
             except ValueError as error:
                 raise ValueError(f"layer {name!r} cannot run in int8: {error}") from error
             converted = replace_layer(converted, layer, integer)
-    return converted
+    quantize_alone(converted)
+    return converted.eval()
 
 
 class _Int8Layer(nn.Module):
@@ -64,8 +67,8 @@ class _Int8Layer(nn.Module):
     weight: Tensor
     weight_step: Tensor
     bias: Tensor | None
-    # In the layout of the kernels, which cannot be copied or saved.
-    _packed: Tensor | None = None
+    # In the layout of the kernels, which cannot be copied or saved, with the weight that it is of and its version.
+    _packed: tuple[Tensor, int, Tensor] | None = None
 
     def __init__(self, layer: ShiftLayer) -> None:
         super().__init__()
@@ -102,9 +105,11 @@ class _Int8Layer(nn.Module):
 
     def _kernel_arguments(self) -> tuple[Any, ...]:
         zeros = torch.zeros(len(self.weight), dtype=torch.int32)
-        if self._packed is None:
-            self._packed = self._pack()
-        return self.input_step, self.zero_point, self._packed, self.weight_step, zeros, self.bias
+        packed = self._packed
+        version = 0 if self.weight.is_inference() else self.weight._version
+        if packed is None or packed[0] is not self.weight or packed[1] != version:
+            packed = self._packed = self.weight, version, self._pack()
+        return self.input_step, self.zero_point, packed[2], self.weight_step, zeros, self.bias
 
     def _pack(self) -> Tensor:
         raise NotImplementedError
@@ -134,6 +139,8 @@ class Int8Conv(_Int8Layer):
         output: Tensor = torch.ops.onednn.qconv_pointwise(
             self._quantized(x), *arguments, *self.geometry, 1.0, 0, torch.float32, "none", [], ""
         )
+        # The kernels put channels last; what follows may depend on the layout of the input.
+        output = output.contiguous(memory_format=_layout(x))
         return output.squeeze(0) if is_single else output
 
     def _pack(self) -> Tensor:
@@ -146,18 +153,25 @@ class Int8Linear(_Int8Layer):
     """A linear layer in int8. Input (..., in_features), output (..., out_features), both float32."""
 
     def forward(self, input: Tensor) -> Tensor:
-        x = self._quantized(input).reshape(-1, input.shape[-1])
+        x = self._quantized(input).flatten(0, -2) if input.dim() > 1 else self._quantized(input)[None]
         arguments = self._kernel_arguments()
         output: Tensor = torch.ops.onednn.qlinear_pointwise(x, *arguments, 1.0, 0, torch.float32, "none", [], "")
-        return output.view(*input.shape[:-1], -1)
+        return output.view(*input.shape[:-1], len(self.weight))
 
     def _pack(self) -> Tensor:
         packed: Tensor = torch.ops.onednn.qlinear_prepack(self.weight, None)
         return packed
 
 
+def _layout(x: Tensor) -> torch.memory_format:
+    is_last = x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if is_last else torch.contiguous_format
+
+
 def _to_integers(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Whole numbers, and for each output channel the power of two that they are multiples of."""
+    if not weight.isfinite().all():
+        raise ValueError("weights must be finite")
     by_channel = weight.double().flatten(1)
     step = torch.where(by_channel == 0, torch.inf, lowest_bit(by_channel.abs())).amin(1)
     step = torch.where(step.isinf(), 1.0, step)

@@ -29,9 +29,12 @@ ARROWS = {
     "budget": {"store"},
     "dispatch": {"worker.entry"},
     "report": {"ranking"},
-    "coordinator": {"budget", "dispatch", "optimizer", "store"},
-    "server": {"cluster", "coordinator", "dispatch", "optimizer", "ranking", "space", "store"},
-    "cli": {"coordinator", "ranking", "report", "server"},
+    "checkpoints": set(),
+    "specs": set(),
+    "coordinator": {"budget", "checkpoints", "dispatch", "optimizer", "specs", "store"},
+    "finalize": {"dispatch", "ranking", "specs", "store"},
+    "server": {"cluster", "coordinator", "dispatch", "finalize", "optimizer", "ranking", "space", "store"},
+    "cli": {"coordinator", "finalize", "ranking", "report", "server"},
 }
 DEFERRED = {
     "worker/entry.py",

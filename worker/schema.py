@@ -18,6 +18,11 @@ Method = Literal[
     "none",
 ]
 Quality = Literal["measured", "integrated", "estimated", "none"]
+QuantizerName = Literal["deepshift-q", "deepshift-ps", "s3", "denseshift", "apot"]
+ScheduleName = Literal["cosine", "step", "one-cycle", "constant"]
+ExtraObjective = Literal["latency", "model_bytes", "peak_memory_bytes"]
+Family = Literal["shift", "int8", "float"]
+Precision = Literal["float32", "bfloat16"]
 OptimizerName = Literal["sgd", "adam", "adamw", "adadelta", "adagrad", "rmsprop", "radam", "ranger"]
 AugmentationName = Literal["flip", "translate", "crop"]
 
@@ -35,19 +40,35 @@ class Recipe(Frozen):
     arXiv 2404.01965, after Elhoushi et al., arXiv 1905.13298).
 
     Attributes:
+        latent_learning_rate: of latents that are no weights (shift, sign, ...); None is `learning_rate`.
+        weight_decay: of the weights that a layer computes with; on all other parameters inside the optimizer.
+        schedule: of the learning rates over all steps: `cosine` to zero, `step` to a tenth at half and again at three
+            quarters, `one-cycle` up from a twenty-fifth over the first 30 % and down to zero, or `constant`.
+        gradient_clip_norm: largest norm of all gradients together; None does not clip.
+        channels_last: images lie in memory with their channels last.
+        precision: bfloat16 is PyTorch's autocast; weights and their rounding stay float32.
+        compile: the network is compiled before its first step.
         augmentation: what happens to training images, in this order; None is what the data set does by default. A
             string such as "flip+crop" or "none" is taken as well, so that a search space can offer it.
     """
 
-    quantizer: Literal["deepshift-q", "deepshift-ps"] = "deepshift-ps"
+    quantizer: QuantizerName = "deepshift-ps"
     weight_bits: int = Field(5, ge=2, le=8)
     activation_integer_bits: int = Field(16, ge=1, le=32)
     activation_fraction_bits: int = Field(16, ge=0, le=32)
     rounding: Literal["nearest", "stochastic-log", "stochastic-linear"] = "nearest"
     optimizer: OptimizerName = "sgd"
     learning_rate: float = Field(0.1, gt=0)
+    latent_learning_rate: float | None = Field(None, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
     weight_decay: float = Field(1e-4, ge=0)
+    schedule: ScheduleName = "cosine"
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    gradient_clip_norm: float | None = Field(None, gt=0)
+    channels_last: bool = False
+    precision: Precision = "float32"
+    compile: bool = False
     batch_size: int = Field(128, ge=1)
     test_batch_size: int = Field(1000, ge=1)
     augmentation: tuple[AugmentationName, ...] | None = None
@@ -64,8 +85,14 @@ class TrialSpec(Frozen):
     """One evaluation of one config at one fidelity, complete: a worker needs to know nothing else.
 
     Attributes:
-        shift_depth: convolution and linear layers, counted from the output, that are shift layers; 0 or more.
-        epochs: passes over the training split, at least 1.
+        family: what the converted layers are: shift layers, layers trained for 8-bit integers, or float as they were.
+        shift_depth: convolution and linear layers, counted from the output, that are converted; 0 or more.
+        epochs: passes over the training split, at least 1; those of the trial that this one goes on from included.
+        data_fraction: share of the training split that is trained on, 0..1; a smaller share is part of a larger one.
+        extra_objectives: what else is measured: `latency`, `model_bytes`, `peak_memory_bytes`.
+        is_final: the network is trained on training and validation data and judged by the test split.
+        resume_from: where the checkpoint lies that training goes on from; None or nothing there starts afresh.
+        checkpoint_to: where this trial leaves a checkpoint; None leaves none. Paths, or URLs that fsspec knows.
         data_dir: folder of the data sets; None uses the worker's GREENSHIFT_DATA_DIR.
         model_path: where the trained weights are written as safetensors, or None.
         weights_path: safetensors or torch file of weights to start from, before any layer is converted, or None.
@@ -77,8 +104,14 @@ class TrialSpec(Frozen):
     dataset: str
     network: str
     recipe: Recipe
+    family: Family = "shift"
     shift_depth: int = Field(ge=0)
     epochs: int = Field(ge=1)
+    data_fraction: float = Field(1.0, gt=0, le=1)
+    extra_objectives: tuple[ExtraObjective, ...] = ()
+    is_final: bool = False
+    resume_from: str | None = None
+    checkpoint_to: str | None = None
     seed: int = Field(0, ge=0)
     data_dir: str | None = None
     model_path: str | None = None
@@ -113,6 +146,17 @@ class EnergyReport(Frozen):
     carbon_source: str
     emissions_grams: float | None
     flags: tuple[str, ...] = ()
+
+
+class Leg(Frozen):
+    """What one trial spent on a training that another goes on with; None is unknown."""
+
+    trial_id: str
+    epochs: int
+    joules: float | None
+    emissions_grams: float | None
+    method: Method
+    device: str
 
 
 class EpochMetrics(Frozen):
@@ -159,7 +203,9 @@ class TrialResult(Frozen):
     Attributes:
         objectives: by name: `error`, `deployment_energy`, `energy`, `emissions`.
         int8_deployment_energy: of the same network with 8-bit multiplications, to compare with.
-        training_loss: mean loss of each epoch.
+        training_loss: mean loss of each epoch that this trial trained.
+        earlier_legs: of the trials that this one went on from, first one first; `energy` is of this trial alone, the
+            objectives `energy` and `emissions` are of all legs.
         duration_seconds: of the whole attempt, data loading included.
     """
 
@@ -170,6 +216,7 @@ class TrialResult(Frozen):
     int8_deployment_energy: Measurement | None = None
     energy: EnergyReport | None = None
     training_loss: tuple[float, ...] = ()
+    earlier_legs: tuple[Leg, ...] = ()
     duration_seconds: float = 0.0
     worker: str = ""
     failure: Failure | None = None

@@ -6,16 +6,13 @@ from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
-from pytorch_optimizer import Ranger
 from torch import Tensor, nn, optim
 
-from shiftlayers import ShiftLayer
 from worker.data import Split
 from worker.data.augment import augment
 from worker.errors import DivergedError, StoppedError
-from worker.schema import AugmentationName, Recipe
-
-Parameters = list[dict[str, object]]
+from worker.optimizers import latent_norm, make_optimizer, make_schedule
+from worker.schema import AugmentationName, Precision, Recipe
 
 
 def train(
@@ -26,20 +23,22 @@ def train(
     generator: torch.Generator,
     *,
     augmentation: tuple[AugmentationName, ...] = (),
+    optimizer: optim.Optimizer | None = None,
+    first_epoch: int = 0,
     on_epoch: Callable[[int, float], None] = lambda _epoch, _loss: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[float, ...]:
-    """Trains `model` in place and returns the mean loss of each epoch.
-
-    The learning rate follows a cosine from `recipe.learning_rate` to zero over all steps.
+    """Trains `model` in place and returns the mean loss of each epoch that it trained.
 
     Args:
         model: any classifier of `data.images`.
         data: training split, on the model's device.
-        recipe: optimizer, learning rate, momentum, weight decay, batch size and augmentation.
-        epochs: passes over the data.
+        recipe: optimizer, learning rates and their schedule, decay, batch size, augmentation and number formats.
+        epochs: passes over the data, those of before included.
         generator: on the CPU; decides batch order and augmentation.
         augmentation: the data set's, for a recipe that names none.
+        optimizer: one that `make_optimizer` made of this model, with what it remembers; None makes a fresh one.
+        first_epoch: epochs that this network was trained before; the schedule goes on from there.
         on_epoch: is given the number of each epoch, from 1, and its mean loss.
         should_stop: is asked after every batch.
 
@@ -47,13 +46,13 @@ def train(
         DivergedError: the loss of an epoch is not finite.
         StoppedError: `should_stop` said so.
     """
-    optimizer = make_optimizer(model, recipe)
-    n_steps = epochs * len(_batch_ends(len(data), recipe.batch_size))
+    optimizer = make_optimizer(model, recipe) if optimizer is None else optimizer
+    n_batches = len(_batch_ends(len(data), recipe.batch_size))
     names = augmentation if recipe.augmentation is None else recipe.augmentation
-    schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
+    schedule = make_schedule(optimizer, recipe.schedule, epochs * n_batches, first_epoch * n_batches)
     losses = []
     model.train()
-    for epoch in range(epochs):
+    for epoch in range(first_epoch, epochs):
         total = torch.zeros((), device=data.images.device)
         for images, labels in _batches(data, recipe.batch_size, generator, names):
             loss = train_step(model, images, labels, optimizer, recipe)
@@ -70,59 +69,47 @@ def train(
 
 def train_step(model: nn.Module, images: Tensor, labels: Tensor, optimizer: optim.Optimizer, recipe: Recipe) -> Tensor:
     """One step on one batch; returns the cross entropy, detached, without the decay term."""
-    loss = F.cross_entropy(model(images), labels)
-    objective = loss + recipe.weight_decay / 2 * latent_norm(model)
+    logits = predict(model, images, recipe.precision, channels_last=recipe.channels_last)
+    loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+    objective = loss + recipe.weight_decay / 2 * latent_norm(model) if recipe.weight_decay else loss
     optimizer.zero_grad(set_to_none=True)
     objective.backward()
+    if recipe.gradient_clip_norm is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip_norm)
     optimizer.step()
     return loss.detach()
 
 
-def evaluate(model: nn.Module, data: Split, batch_size: int) -> float:
+def predict(model: nn.Module, images: Tensor, precision: Precision, *, channels_last: bool) -> Tensor:
+    """Logits (batch, classes) in float32, computed in `precision`.
+
+    Networks with auxiliary classifiers give those in training as well; theirs are left aside.
+    """
+    if channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        output = model(images)
+    logits: Tensor = output if isinstance(output, Tensor) else output.logits
+    return logits.float()
+
+
+def evaluate(
+    model: nn.Module,
+    data: Split,
+    batch_size: int,
+    precision: Precision = "float32",
+    *,
+    channels_last: bool = False,
+) -> float:
     """Share of the images that `model` classifies wrongly, 0..1."""
     model.eval()
     n_wrong = torch.zeros((), dtype=torch.int64, device=data.images.device)
     with torch.inference_mode():
         for start in range(0, len(data), batch_size):
             batch = slice(start, start + batch_size)
-            n_wrong += (model(data.batch(batch)).argmax(dim=1) != data.labels[batch]).sum()
+            logits = predict(model, data.batch(batch), precision, channels_last=channels_last)
+            n_wrong += (logits.argmax(dim=1) != data.labels[batch]).sum()
     return n_wrong.item() / len(data)
-
-
-def latent_norm(model: nn.Module) -> Tensor:
-    """Sum of squares of the effective weights of layers with separate shift and sign.
-
-    Decaying an exponent towards zero would push weights towards one, so these layers decay what they compute with
-    (a fresh draw of it, where rounding is stochastic); all other parameters decay inside the optimizer.
-    """
-    total = torch.zeros((), device=next(model.parameters()).device)
-    for layer in model.modules():
-        if isinstance(layer, ShiftLayer) and layer.config.quantizer == "deepshift-ps":
-            total = total + layer.effective_weight().square().sum()
-    return total
-
-
-def make_optimizer(model: nn.Module, recipe: Recipe) -> optim.Optimizer:
-    """The optimizer that `recipe` names, over all parameters; shift and sign latents have no decay of their own."""
-    latents = {id(p) for n, p in model.named_parameters() if n.rpartition(".")[2] in ("shift", "sign")}
-    plain = [p for p in model.parameters() if id(p) not in latents]
-    groups: Parameters = [{"params": plain, "weight_decay": recipe.weight_decay}]
-    if latents:
-        separate = [p for p in model.parameters() if id(p) in latents]
-        groups.append({"params": separate, "weight_decay": 0.0})
-    return _OPTIMIZERS[recipe.optimizer](groups, recipe)
-
-
-_OPTIMIZERS: dict[str, Callable[[Parameters, Recipe], optim.Optimizer]] = {
-    "sgd": lambda groups, r: optim.SGD(groups, lr=r.learning_rate, momentum=r.momentum),
-    "rmsprop": lambda groups, r: optim.RMSprop(groups, lr=r.learning_rate, momentum=r.momentum),
-    "adam": lambda groups, r: optim.Adam(groups, lr=r.learning_rate),
-    "adamw": lambda groups, r: optim.AdamW(groups, lr=r.learning_rate),
-    "radam": lambda groups, r: optim.RAdam(groups, lr=r.learning_rate),
-    "adagrad": lambda groups, r: optim.Adagrad(groups, lr=r.learning_rate),
-    "adadelta": lambda groups, r: optim.Adadelta(groups, lr=r.learning_rate),
-    "ranger": lambda groups, r: Ranger(groups, lr=r.learning_rate),
-}
 
 
 def _batches(

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import nn, optim
 
-from shiftlayers import CostEstimate, ShiftConfig, convert_to_shift, estimate_cost, shiftable_layers
-from worker.data import Dataset, fetch_dataset, load_dataset
+from shiftlayers import shiftable_layers
+from worker.checkpoint import Checkpoint, load_checkpoint, optimizer_state, restore_optimizer, save_checkpoint
+from worker.data import SPLIT_SEED, Dataset, Split, fetch_dataset, join, load_dataset
 from worker.energy.devices import describe, gpu_uuid, pick_device, synchronize
 from worker.energy.meter import EnergyMeter
 from worker.energy.sources import open_source
-from worker.errors import ConfigurationError
-from worker.models import build_network, example_input, load_weights
-from worker.schema import (
-    EnergyReport,
-    EpochMetrics,
-    Measurement,
-    Recipe,
-    TaskFacts,
-    TrialResult,
-    TrialSpec,
-)
+from worker.families import build_model, convert, deployment_cost
+from worker.models import build_network, example_input
+from worker.objectives import Trained, analytic, measure_objectives, reset_peak_memory
+from worker.optimizers import make_optimizer
+from worker.schema import EnergyReport, EpochMetrics, Leg, TaskFacts, TrialResult, TrialSpec
 from worker.train import evaluate, train
 
 
@@ -51,36 +48,128 @@ def run(
     device = pick_device()
     data = load_dataset(spec.dataset, spec.data_dir)
     torch.manual_seed(spec.seed)
-    model = build_shift_network(spec, data).to(device)
-    train_split, validation = data.train.to(device), data.validation.to(device)
+    training = _begin(spec, data, device)
+    learned, judge = (split.to(device) for split in _splits(spec, data))
     meter = make_meter(device)
-    generator = torch.Generator().manual_seed(spec.seed)
-    stream = _EpochStream(spec, on_epoch)
+    reset_peak_memory(device)
     try:
         with meter:
-            losses = train(
-                model,
-                train_split,
-                spec.recipe,
-                spec.epochs,
-                generator,
-                augmentation=data.augmentation,
-                on_epoch=stream,
-                should_stop=should_stop,
-            )
-            error = evaluate(model, validation, spec.recipe.test_batch_size)
+            losses = _train(training, learned, data, on_epoch, should_stop)
+            error = _judge(training, judge)
     finally:
         on_energy(meter.report())
+    if spec.checkpoint_to is not None:
+        save_checkpoint(_checkpoint(training, meter.report()), spec.checkpoint_to)
     if spec.model_path is not None:
-        _save(model, Path(spec.model_path))
+        _save(training.model, Path(spec.model_path))
+    trained = Trained(spec, training.model, data, device, error, meter.report(), training.earlier_legs)
     return TrialResult(
         study_id=spec.study_id,
         trial_id=spec.trial_id,
         attempt=spec.attempt,
-        objectives=measure_objectives(error, model, data, meter.report()),
-        int8_deployment_energy=_analytic(estimate_cost(model, data.image_shape).twin("int8")),
+        objectives=measure_objectives(trained),
+        int8_deployment_energy=analytic(deployment_cost(training.model, "float", data.image_shape).twin("int8")),
         energy=meter.report(),
         training_loss=losses,
+        earlier_legs=training.earlier_legs,
+    )
+
+
+@dataclass(frozen=True)
+class _Training:
+    """A training that begins, or goes on from a checkpoint."""
+
+    spec: TrialSpec
+    model: nn.Module
+    optimizer: optim.Optimizer
+    generator: torch.Generator
+    device: torch.device
+    first_epoch: int = 0
+    earlier_legs: tuple[Leg, ...] = ()
+
+
+def _begin(spec: TrialSpec, data: Dataset, device: torch.device) -> _Training:
+    """A fresh network, or the one of the checkpoint with further layers converted and all that it remembers."""
+    earlier = load_checkpoint(spec.resume_from) if spec.resume_from is not None else None
+    generator = torch.Generator().manual_seed(spec.seed)
+    if earlier is None:
+        model = _place(build_model(spec, data), spec, device)
+        return _Training(spec, model, make_optimizer(model, spec.recipe), generator, device)
+    model = build_model(spec.model_copy(update={"shift_depth": earlier.shift_depth, "weights_path": None}), data)
+    model.load_state_dict(earlier.model)
+    model = _place(convert(model, spec, spec.shift_depth, data), spec, device)
+    optimizer = make_optimizer(model, spec.recipe)
+    restore_optimizer(optimizer, model, earlier.optimizer)
+    generator.set_state(earlier.generator)
+    return _Training(spec, model, optimizer, generator, device, earlier.epochs, earlier.legs)
+
+
+def _place(model: nn.Module, spec: TrialSpec, device: torch.device) -> nn.Module:
+    model = model.to(device)
+    return model.to(memory_format=torch.channels_last) if spec.recipe.channels_last else model
+
+
+def _splits(spec: TrialSpec, data: Dataset) -> tuple[Split, Split]:
+    """What the network learns from and what judges it: the test split is for final trainings alone.
+
+    A share of the data is the first images of one fixed random order: a smaller share is part of a larger one.
+    """
+    learned, judge = (join(data.train, data.validation), data.test) if spec.is_final else (data.train, data.validation)
+    if spec.data_fraction == 1:
+        return learned, judge
+    order = torch.randperm(len(learned), generator=torch.Generator().manual_seed(SPLIT_SEED))
+    chosen = order[: max(1, round(spec.data_fraction * len(learned)))].sort().values
+    return learned.subset(chosen), judge
+
+
+def _train(
+    training: _Training,
+    learned: Split,
+    data: Dataset,
+    on_epoch: Callable[[EpochMetrics], None],
+    should_stop: Callable[[], bool],
+) -> tuple[float, ...]:
+    """Mean loss of each epoch."""
+    recipe = training.spec.recipe
+    return train(
+        cast(nn.Module, torch.compile(training.model)) if recipe.compile else training.model,
+        learned,
+        recipe,
+        training.spec.epochs,
+        training.generator,
+        augmentation=data.augmentation,
+        optimizer=training.optimizer,
+        first_epoch=training.first_epoch,
+        on_epoch=_EpochStream(training.spec, on_epoch),
+        should_stop=should_stop,
+    )
+
+
+def _judge(training: _Training, judge: Split) -> float:
+    """The error on a split, 0..1."""
+    recipe = training.spec.recipe
+    model, batch_size, precision = training.model, recipe.test_batch_size, recipe.precision
+    return evaluate(model, judge, batch_size, precision, channels_last=recipe.channels_last)
+
+
+def _checkpoint(training: _Training, energy: EnergyReport) -> Checkpoint:
+    spec = training.spec
+    leg = Leg(
+        trial_id=spec.trial_id,
+        epochs=spec.epochs - training.first_epoch,
+        joules=energy.joules,
+        emissions_grams=energy.emissions_grams,
+        method=energy.method,
+        device=energy.device,
+    )
+    return Checkpoint(
+        trial_id=spec.trial_id,
+        epochs=spec.epochs,
+        shift_depth=spec.shift_depth,
+        model=training.model.state_dict(),
+        optimizer=optimizer_state(training.optimizer, training.model),
+        generator=training.generator.get_state(),
+        legs=(*training.earlier_legs, leg),
     )
 
 
@@ -119,36 +208,6 @@ def inspect(dataset: str, network: str, data_dir: str | None, *, download: bool 
     )
 
 
-def build_shift_network(spec: TrialSpec, data: Dataset) -> nn.Module:
-    """The network of `spec` with its last `shift_depth` layers converted, on the CPU, from torch's global seed.
-
-    Raises:
-        ConfigurationError: the network does not exist, has fewer layers or does not fit the weights to start from.
-    """
-    model = build_network(spec.network, data.image_shape, data.n_classes)
-    if spec.weights_path is not None:
-        load_weights(model, Path(spec.weights_path), example_input(data.image_shape))
-    try:
-        return convert_to_shift(
-            model,
-            shift_config(spec.recipe),
-            spec.shift_depth,
-            example_input=example_input(data.image_shape),
-        )
-    except ValueError as error:
-        raise ConfigurationError(f"shift_depth of {spec.network}: {error}") from error
-
-
-def shift_config(recipe: Recipe) -> ShiftConfig:
-    """What the shift layers of `recipe` are made of."""
-    return ShiftConfig(
-        quantizer=recipe.quantizer,
-        weight_bits=recipe.weight_bits,
-        rounding=recipe.rounding,
-        activation_bits=(recipe.activation_integer_bits, recipe.activation_fraction_bits),
-    )
-
-
 def make_meter(device: torch.device) -> EnergyMeter:
     """The meter of `device`: its GPU's counter, or a model of CPU and memory."""
     return EnergyMeter(
@@ -156,26 +215,6 @@ def make_meter(device: torch.device) -> EnergyMeter:
         device=describe(device),
         synchronize=lambda: synchronize(device),
     )
-
-
-def measure_objectives(error: float, model: nn.Module, data: Dataset, energy: EnergyReport) -> dict[str, Measurement]:
-    """Every objective of a trained network, each with its method, quality and unit."""
-    return {
-        "error": Measurement(value=error, unit="ratio", method="evaluation", quality="measured"),
-        "deployment_energy": _analytic(estimate_cost(model, data.image_shape)),
-        "energy": Measurement(value=energy.joules, unit="J", method=energy.method, quality=energy.quality),
-        "emissions": Measurement(
-            value=energy.emissions_grams,
-            unit="gCO2eq",
-            method=energy.method,
-            # A measured energy times a tabulated intensity is an estimate.
-            quality="estimated" if energy.emissions_grams is not None else "none",
-        ),
-    }
-
-
-def _analytic(cost: CostEstimate) -> Measurement:
-    return Measurement(value=cost.total_joules, unit="J / image", method="analytic", quality="estimated")
 
 
 def _save(model: nn.Module, path: Path) -> None:

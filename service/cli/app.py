@@ -12,11 +12,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from service.cli.live import LiveView
+from service.cli.live import LiveView, print_scores
 from service.errors import ServiceError
 from service.report import write_files
+from service.report.words import amount
 from service.schema import StudySpec, StudyState, preset_names
-from service.server import run_study
+from service.server import finalize_study, run_study
+from worker.schema import TrialResult
 
 INTERRUPTED = 130
 app = typer.Typer(
@@ -69,6 +71,30 @@ def run(
         raise typer.Exit(INTERRUPTED)
     if finished.study.state is StudyState.FAILED:
         raise ServiceError(f"no trial of the search completed; {folder}/trials.csv says why")
+
+
+@app.command()
+def finalize(
+    study: Annotated[Path, typer.Argument(help="The folder of a study that has run.")],
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes on this machine.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="A running Dask scheduler, such as tcp://host:8786.")] = None,
+) -> None:
+    """Trains the front anew on training and validation data, three seeds each, and judges it once by the test split."""
+
+    def tell(result: TrialResult, n_done: int, n_all: int) -> None:
+        outcome = result.failure.kind if result.failure else amount(result.objectives["error"])
+        typer.echo(f"[{n_done} of {n_all}] {result.trial_id}: test error {outcome}")
+
+    scores, is_complete = finalize_study(
+        study, n_workers=workers, scheduler=scheduler, on_start=_stop_on_signal, on_result=tell
+    )
+    if not is_complete:
+        typer.echo("Stopped. Every finished training is kept; the same command goes on.", err=True)
+        raise typer.Exit(INTERRUPTED)
+    print_scores(scores)
+    typer.echo(f"Every training: {study / 'final.csv'}")
+    if not any(score.errors for score in scores):
+        raise ServiceError(f"no final training completed; {study}/final.csv says why")
 
 
 @app.command()

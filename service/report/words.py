@@ -12,13 +12,15 @@ _TITLES = {
     "energy": "energy",
     "emissions": "emissions",
     "deployment_energy": "deployment energy",
+    "model_bytes": "model size",
+    "peak_memory_bytes": "peak memory",
 }
 _SCALES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 
 
 def title(objective: str) -> str:
     """An objective's name for people."""
-    return _TITLES[objective]
+    return _TITLES.get(objective, objective.replace("_", " "))
 
 
 def amount(measurement: Measurement | None) -> str:
@@ -45,8 +47,10 @@ def provenance(objective: str, trials: Iterable[Trial]) -> str:
 
 
 def recipe(trial: Trial) -> str:
-    """The config's main traits, such as `deepshift-q w4 a4+4 adam`: weight bits, activation bits, optimizer."""
+    """The config's main traits, such as `deepshift-q w4 a4+4 adam` or `int8 adam`."""
     config = Recipe().model_dump() | trial.config
+    if trial.family != "shift":
+        return f"{trial.family} {config['optimizer']}"
     activations = f"{config['activation_integer_bits']}+{config['activation_fraction_bits']}"
     return f"{config['quantizer']} w{config['weight_bits']} a{activations} {config['optimizer']}"
 

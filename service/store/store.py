@@ -174,6 +174,21 @@ class Store:
         with self._engine.begin() as connection:
             _append(connection, study_id, "trial_told", {}, trial_id)
 
+    def record_final(self, study_id: str, trial_id: str, seed: int, result: TrialResult) -> None:
+        """Records a final training of a trial's config, judged by the test split."""
+        payload = {"seed": seed, "result": result.model_dump(mode="json")}
+        with self._engine.begin() as connection:
+            _append(connection, study_id, "final_result", payload, trial_id)
+
+    def final_results(self, study_id: str) -> dict[tuple[str, int], TrialResult]:
+        """The final trainings by trial and seed."""
+        query = select(events).where(events.c.study_id == study_id, events.c.kind == "final_result")
+        with self._engine.connect() as connection:
+            return {
+                (row.trial_id, row.payload["seed"]): TrialResult.model_validate(row.payload["result"])
+                for row in connection.execute(query.order_by(events.c.seq))
+            }
+
     def trial(self, study_id: str, trial_id: str) -> Trial:
         """One trial.
 

@@ -17,8 +17,9 @@ from service.space import build_space
 from service.store import Store
 from shiftlayers import ShiftConfig, convert_to_shift
 from worker.models import build_network
+from worker.optimizers import make_optimizer
 from worker.schema import Recipe
-from worker.train import make_optimizer, train_step
+from worker.train import train_step
 
 SHAPE = (3, 32, 32)
 N_ROUNDS = 7

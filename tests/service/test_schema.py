@@ -39,7 +39,7 @@ FIDELITY = {"name": "shift_depth", "min_fidelity": 1, "max_fidelity": 10}
         ({"fidelity": FIDELITY | {"eta": 1}}, ["fidelity.eta", "greater than or equal to 2", "1"]),
         ({"fidelity": FIDELITY | {"name": "width"}}, ["fidelity.name", "width", "'shift_depth'"]),
         ({"fidelity": FIDELITY | {"together": {"shift_depth": [1, 2]}}}, ["together", "shift_depth"]),
-        ({"fidelity": FIDELITY | {"together": {"epochs": [0, 2]}}}, ["together", "at least 1", "0.0"]),
+        ({"fidelity": FIDELITY | {"together": {"epochs": [0, 2]}}}, ["together", "epochs", "at least 1", "0..2"]),
         ({"budget": {}}, ["budget", "n_trials", "wall_seconds"]),
         ({"budget": {"n_trials": 0}}, ["budget.n_trials", "greater than or equal to 1", "0"]),
         ({"budget": {"n_trials": "many"}}, ["budget.n_trials", "many", "integer"]),
@@ -47,7 +47,7 @@ FIDELITY = {"name": "shift_depth", "min_fidelity": 1, "max_fidelity": 10}
         ({"seed": -1}, ["seed", "-1", "greater than or equal to 0"]),
         ({"space": "wide"}, ["space", "wide", "dsnn", "paper"]),
         ({"optimizer": "grid"}, ["optimizer", "grid", "'random'"]),
-        ({"family": "int8"}, ["family", "int8", "'shift'"]),
+        ({"family": "int4"}, ["family", "int4", "'int8'"]),
         ({"name": 3}, ["name", "3", "string"]),
     ],
 )

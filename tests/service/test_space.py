@@ -132,3 +132,32 @@ def test_a_studys_seed_decides_what_is_sampled() -> None:
     first, again, other = (space_of(seed=seed).sample_configuration(5) for seed in (1, 1, 2))
     assert first == again
     assert first != other
+
+
+SHIFT_ONLY = {"quantizer", "weight_bits", "activation_integer_bits", "activation_fraction_bits", "rounding"}
+
+
+@pytest.mark.parametrize("space", ["dsnn", "paper"])
+@pytest.mark.parametrize("family", ["int8", "float"])
+def test_other_families_have_no_hyperparameters_of_shift_layers(family: str, space: str) -> None:
+    names = set(space_of(family=family, space=space))
+
+    assert not SHIFT_ONLY & names
+    assert names == set(space_of(space=space)) - SHIFT_ONLY
+
+
+@pytest.mark.parametrize("space", ["dsnn", "paper"])
+def test_a_searched_family_brings_the_hyperparameters_of_shift_layers_with_it(space: str) -> None:
+    configs = space_of(family="search", space=space).sample_configuration(100)
+
+    for config in configs:
+        assert (set(config) >= SHIFT_ONLY) is (config["family"] == "shift")
+    assert {config["family"] for config in configs} == {"shift", "int8", "float"}
+
+
+def test_a_space_of_the_users_own_may_search_the_family_where_the_study_does() -> None:
+    own = custom(Categorical("family", ["int8", "float"]), Float("learning_rate", (0.001, 0.1)))
+
+    assert "family" in space_of(family="search", space=own)
+    with pytest.raises(InputError, match="'family' is unknown"):
+        space_of(space=own)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import pytest
 import torch
@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from shiftlayers import ShiftConv2d, ShiftLinear, convert_to_shift
 from worker.data import Split, load_dataset
 from worker.errors import DivergedError
+from worker.families import shift_config
+from worker.optimizers import latent_norm, make_optimizer, make_schedule
 from worker.schema import OptimizerName, Recipe
-from worker.train import evaluate, latent_norm, make_optimizer, train, train_step
-from worker.trial import shift_config
+from worker.train import evaluate, predict, train, train_step
 
 OPTIMIZERS = get_args(OptimizerName)
 BASE = Recipe(learning_rate=0.02, weight_decay=1e-3, batch_size=16, weight_bits=4)
@@ -28,7 +29,12 @@ CHANGES: dict[str, dict[str, object]] = {
     "momentum": {"momentum": 0.5},
     "weight_decay": {"weight_decay": 1e-2},
     "batch_size": {"batch_size": 8},
-    "test_batch_size": {"test_batch_size": 20},
+    "latent_learning_rate": {"latent_learning_rate": 0.2},
+    "nesterov": {"nesterov": True},
+    "schedule": {"schedule": "step"},
+    "label_smoothing": {"label_smoothing": 0.1},
+    "gradient_clip_norm": {"gradient_clip_norm": 0.01},
+    "precision": {"precision": "bfloat16"},
     "augmentation": {"augmentation": ("flip",)},
 }
 
@@ -78,24 +84,98 @@ def stub_data(n: int, n_wrong: int) -> Split:
 # Hyperparameters
 
 
-@pytest.mark.parametrize("name", Recipe.model_fields)
+@pytest.mark.parametrize("name", CHANGES)
 def test_every_hyperparameter_has_a_say(name):
     recipe = BASE.model_copy(update=CHANGES[name])
     assert getattr(recipe, name) != getattr(BASE, name)
 
-    if name == "test_batch_size":
-        calls = []
-        for one in (BASE, recipe):
-            stub = Stub()
-            evaluate(stub, stub_data(100, 0), one.test_batch_size)
-            calls.append(stub.n_calls)
-        assert calls == [1, 5]
-    else:
-        # The last bias starts equal under every recipe, so it can differ by training only.
-        start = make_model(BASE)[-1].bias
-        biases = [train_one(one)[1][-1].bias for one in (BASE, recipe)]
-        assert torch.equal(make_model(recipe)[-1].bias, start)
-        assert (biases[0] - biases[1]).abs().max() > 1e-5
+    # The last bias starts equal under every recipe, so it can differ by training only.
+    start = make_model(BASE)[-1].bias
+    biases = [train_one(one)[1][-1].bias for one in (BASE, recipe)]
+    assert torch.equal(make_model(recipe)[-1].bias, start)
+    assert (biases[0] - biases[1]).abs().max() > 1e-5
+
+
+def test_every_hyperparameter_is_tested():
+    elsewhere = {"test_batch_size", "channels_last", "compile"}
+
+    assert CHANGES.keys() | elsewhere == Recipe.model_fields.keys()
+
+
+@pytest.mark.parametrize(("batch_size", "n_calls"), [(1000, 1), (20, 5)])
+def test_images_are_evaluated_in_batches_of_the_size_asked_for(batch_size, n_calls):
+    stub = Stub()
+
+    evaluate(stub, stub_data(100, 0), batch_size)
+
+    assert stub.n_calls == n_calls
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_images_lie_in_memory_as_asked_for(channels_last):
+    seen = []
+    model = make_model(BASE)
+    model.register_forward_pre_hook(lambda _model, inputs: seen.append(inputs[0]))
+    images = torch.randn(4, 3, 8, 8)
+    model[0] = nn.Conv2d(3, 4, 3, padding=1)
+
+    predict(model, images, "float32", channels_last=channels_last)
+
+    assert seen[0].is_contiguous(memory_format=torch.channels_last) is channels_last
+
+
+def test_a_network_with_auxiliary_classifiers_is_judged_by_its_own():
+    class Output(NamedTuple):
+        logits: Tensor
+        aux_logits: Tensor
+
+    class WithAuxiliary(nn.Module):
+        def forward(self, images: Tensor) -> Output:
+            return Output(images.flatten(1), images.flatten(1) + 1)
+
+    images = torch.randn(2, 1, 2, 2)
+
+    assert torch.equal(predict(WithAuxiliary(), images, "float32", channels_last=False), images.flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "shares", "factors"),
+    [
+        ("constant", (0, 0.5, 1), (1, 1, 1)),
+        ("cosine", (0, 0.5, 1), (1, 0.5, 0)),
+        ("step", (0, 0.49, 0.5, 0.75, 1), (1, 1, 0.1, 0.01, 0.01)),
+        ("one-cycle", (0, 0.15, 0.3, 0.65, 1), (0.04, 0.52, 1, 0.5, 0)),
+    ],
+)
+def test_a_schedule_is_as_described(name, shares, factors):
+    for share, factor in zip(shares, factors, strict=True):
+        optimizer = make_optimizer(make_model(BASE), BASE)
+        make_schedule(optimizer, name, 100, round(100 * share))
+        assert [g["lr"] for g in optimizer.param_groups] == [pytest.approx(BASE.learning_rate * factor)] * 2
+
+
+@pytest.mark.parametrize("quantizer", ["deepshift-ps", "s3", "denseshift"])
+def test_latents_that_are_no_weights_have_a_learning_rate_of_their_own(quantizer):
+    recipe = BASE.model_copy(update={"quantizer": quantizer, "latent_learning_rate": 0.5})
+
+    others, latents = make_optimizer(make_model(recipe), recipe).param_groups
+
+    assert (others["lr"], latents["lr"]) == (BASE.learning_rate, 0.5)
+    assert latents["weight_decay"] == 0
+    assert {p.shape for p in latents["params"]} >= {(10, 256)}
+
+
+def test_training_in_two_parts_equals_training_at_once():
+    parted = make_model(BASE)
+    optimizer, generator = make_optimizer(parted, BASE), torch.Generator().manual_seed(0)
+
+    constant = BASE.model_copy(update={"schedule": "constant"})
+    whole, model = train_one(constant, epochs=3)
+    first = train(parted, digits(), constant, 1, generator, optimizer=optimizer)
+    rest = train(parted, digits(), constant, 3, generator, optimizer=optimizer, first_epoch=1)
+
+    assert (*first, *rest) == whole
+    assert same_state(parted, model)
 
 
 @pytest.mark.parametrize("name", ["momentum", "learning_rate", "weight_decay", "rounding"])

@@ -9,9 +9,10 @@ from worker import trial
 from worker.data import load_dataset
 from worker.energy.sources import CodeCarbonModel, NoSource, Reading
 from worker.errors import ConfigurationError, DivergedError, StoppedError
+from worker.families import build_model, shift_config
 from worker.schema import Method, Quality, Recipe, TaskFacts, TrialSpec
 from worker.train import evaluate
-from worker.trial import build_shift_network, inspect, make_meter, run, shift_config
+from worker.trial import inspect, make_meter, run
 
 
 def make_spec(**changes) -> TrialSpec:
@@ -43,9 +44,9 @@ def evaluated(monkeypatch, no_energy):
     """The (split, batch size) of every evaluation."""
     calls = []
 
-    def spy(model, data, batch_size):
+    def spy(model, data, batch_size, *rest, **options):
         calls.append((data, batch_size))
-        return evaluate(model, data, batch_size)
+        return evaluate(model, data, batch_size, *rest, **options)
 
     monkeypatch.setattr(trial, "evaluate", spy)
     return calls
@@ -95,7 +96,7 @@ def test_the_deployment_energy_is_that_of_the_network(no_energy):
     result = run(spec)
 
     data = load_dataset("digits")
-    expected = estimate_cost(build_shift_network(spec, data), data.image_shape).total_joules
+    expected = estimate_cost(build_model(spec, data), data.image_shape).total_joules
     assert result.objectives["deployment_energy"].value == expected
 
 
@@ -112,7 +113,7 @@ def test_training_and_evaluation_lie_within_the_window(monkeypatch):
 
     monkeypatch.setattr(trial, "open_source", lambda _uuid: Recorder())
     monkeypatch.setattr(trial, "train", lambda *_args, **_options: events.append("train") or (1.0,))
-    monkeypatch.setattr(trial, "evaluate", lambda *_args: events.append("evaluate") or 0.5)
+    monkeypatch.setattr(trial, "evaluate", lambda *_args, **_options: events.append("evaluate") or 0.5)
 
     run(make_spec())
 
@@ -146,6 +147,18 @@ def test_the_error_is_measured_on_the_one_validation_split(evaluated):
     for data, _ in evaluated:
         assert torch.equal(data.images, validation.images)
         assert torch.equal(data.labels, validation.labels)
+
+
+def test_a_final_training_learns_from_all_but_the_test_split_and_is_judged_by_it(evaluated, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(trial, "train", lambda _model, split, *_args, **_options: sizes.append(len(split)) or (1.0,))
+
+    run(make_spec(is_final=True))
+
+    digits = load_dataset("digits")
+    ((judge, _),) = evaluated
+    assert sizes == [len(digits.train) + len(digits.validation)]
+    assert torch.equal(judge.images, digits.test.images)
 
 
 def test_evaluation_uses_the_test_batch_size_of_the_recipe(evaluated):
@@ -187,7 +200,7 @@ def test_the_shift_config_is_that_of_the_recipe():
 
 @pytest.mark.parametrize("depth", [0, 1, 10])
 def test_the_network_has_as_many_shift_layers_as_asked_for(depth):
-    model = build_shift_network(make_spec(shift_depth=depth), load_dataset("digits"))
+    model = build_model(make_spec(shift_depth=depth), load_dataset("digits"))
 
     assert sum(isinstance(m, ShiftConv2d | ShiftLinear) for m in model.modules()) == depth
 
@@ -198,7 +211,7 @@ def test_more_shift_layers_start_from_the_same_float_weights():
     for depth in (0, 10):
         torch.manual_seed(5)
         spec = make_spec(shift_depth=depth, recipe=Recipe(quantizer="deepshift-q"))
-        states.append(build_shift_network(spec, data).state_dict())
+        states.append(build_model(spec, data).state_dict())
 
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
@@ -245,18 +258,18 @@ def test_the_trained_weights_are_written_and_give_the_same_error(no_energy, tmp_
 
     data = load_dataset("digits")
     torch.manual_seed(99)
-    model = build_shift_network(spec, data)
+    model = build_model(spec, data)
     model.load_state_dict(load_file(path))
     assert evaluate(model, data.validation, 100) == result.objectives["error"].value
 
 
 def test_a_network_starts_from_the_weights_of_a_file_before_it_is_converted(tmp_path):
     data, path = load_dataset("digits"), tmp_path / "float.safetensors"
-    state = build_shift_network(make_spec(shift_depth=0), data).state_dict()
+    state = build_model(make_spec(shift_depth=0), data).state_dict()
     save_file(state, path)
 
-    plain = build_shift_network(make_spec(shift_depth=0, weights_path=str(path)), data).state_dict()
-    shifted = build_shift_network(make_spec(shift_depth=10, weights_path=str(path)), data)
+    plain = build_model(make_spec(shift_depth=0, weights_path=str(path)), data).state_dict()
+    shifted = build_model(make_spec(shift_depth=10, weights_path=str(path)), data)
 
     assert all(torch.equal(plain[key], state[key]) for key in state)
     rounded = shifted.get_submodule("head").effective_weight().detach()

@@ -18,16 +18,18 @@ from worker.data.files import NO_FOLDER
 from worker.data.idx import read_idx
 from worker.data.names import dataset_names, find_source
 from worker.data.raw import DataSource, RawData
-from worker.data.splits import SPLIT_SEED, VALIDATION_SHARE, Dataset, Split, cut, stratified_split
+from worker.data.splits import SPLIT_SEED, VALIDATION_SHARE, Dataset, Split, cut, join, stratified_split
 from worker.errors import ConfigurationError
 
 __all__ = [
+    "SPLIT_SEED",
     "DataSource",
     "Dataset",
     "RawData",
     "Split",
     "dataset_names",
     "fetch_dataset",
+    "join",
     "load_dataset",
     "read_idx",
     "stratified_split",

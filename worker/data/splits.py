@@ -61,6 +61,12 @@ class Split:
         return Split(self.pick(indices), self.labels[indices], self.mean, self.deviation)
 
 
+def join(one: Split, other: Split) -> Split:
+    """The images of both, normalised as the first."""
+    images, labels = torch.cat([one.images, other.images]), torch.cat([one.labels, other.labels])
+    return Split(images, labels, one.mean, one.deviation)
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A data set in memory. `train` and `validation` are what a search may see; `test` is for the very end.

@@ -138,3 +138,10 @@ def test_an_out_that_is_a_file_is_refused(call: Call, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     assert_refused(call("run", "digits", "--out", "out"), "out")
     assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_finalizing_what_is_no_study_is_not_found(call: Call) -> None:
+    done = call("finalize", "nowhere")
+
+    assert done.returncode == 3
+    assert done.stderr == "error: study: nowhere holds no study.sqlite\n"

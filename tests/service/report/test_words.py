@@ -66,3 +66,15 @@ def test_every_objective_has_a_title() -> None:
 def test_the_caveat_says_that_shifts_are_simulated() -> None:
     assert "simulated" in caveat([])
     assert "analytic estimate" in caveat([])
+
+
+@pytest.mark.parametrize(("name", "words"), [("latency", "latency"), ("peak_memory_bytes", "peak memory")])
+def test_objectives_besides_the_four_have_a_title(name, words):
+    assert title(name) == words
+
+
+@pytest.mark.parametrize(("family", "said"), [("shift", "deepshift-ps w5 a16+16 adam"), ("int8", "int8 adam")])
+def test_a_recipe_says_what_its_family_has(family, said):
+    adam = trial("a", completed("a")).model_copy(update={"family": family, "config": {"optimizer": "adam"}})
+
+    assert recipe(adam) == said

@@ -1,0 +1,25 @@
+"""Where the checkpoints of a study lie, and how long: until the study is done."""
+
+from __future__ import annotations
+
+import logging
+
+import fsspec
+
+logger = logging.getLogger(__name__)
+
+
+def checkpoint_url(folder: str, study_id: str, trial_id: str) -> str:
+    """The file or object of one trial's checkpoint, under a path or any URL that fsspec knows."""
+    return f"{folder.rstrip('/')}/{study_id}/{trial_id}.pt"
+
+
+def remove_checkpoints(folder: str, study_id: str) -> None:
+    """Deletes all checkpoints of a study; what cannot be deleted is named in the log and stays."""
+    url = f"{folder.rstrip('/')}/{study_id}"
+    try:
+        store, path = fsspec.core.url_to_fs(url)
+        if store.exists(path):
+            store.rm(path, recursive=True)
+    except Exception as error:  # noqa: BLE001 - a store of any kind may raise anything, and the study is done
+        logger.warning("the checkpoints at %s were not deleted: %r", url, error)

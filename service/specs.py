@@ -1,0 +1,35 @@
+"""What a worker is sent: the complete spec of a trial, made of the study and the trial."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from service.schema import StudySpec, Trial
+from worker.schema import ExtraObjective, Recipe, TrialSpec
+
+
+def trial_spec(spec: StudySpec, trial: Trial, **more: Any) -> TrialSpec:
+    """The spec of the present attempt at `trial`.
+
+    Args:
+        spec: of the study.
+        trial: with its knobs and the hyperparameters of its config.
+        more: further fields of `TrialSpec`, or other values than these.
+    """
+    hyperparameters = {name: value for name, value in trial.config.items() if name in Recipe.model_fields}
+    fields: dict[str, Any] = {
+        "study_id": trial.study_id,
+        "trial_id": trial.trial_id,
+        "attempt": trial.attempt,
+        "dataset": spec.dataset,
+        "network": spec.network,
+        "recipe": Recipe(**hyperparameters),
+        "family": trial.family,
+        "shift_depth": trial.shift_depth,
+        "epochs": trial.epochs,
+        "data_fraction": trial.data_fraction,
+        "extra_objectives": tuple(name for name in get_args(ExtraObjective) if name in spec.objectives),
+        "seed": trial.seed,
+        "data_dir": spec.data_dir,
+    }
+    return TrialSpec(**fields | more)
