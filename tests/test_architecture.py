@@ -34,7 +34,7 @@ ARROWS = {
     "coordinator": {"budget", "checkpoints", "dispatch", "optimizer", "specs", "store"},
     "finalize": {"dispatch", "ranking", "specs", "store"},
     "server": {"cluster", "coordinator", "dispatch", "finalize", "optimizer", "ranking", "space", "store"},
-    "cli": {"coordinator", "finalize", "ranking", "report", "server"},
+    "cli": {"coordinator", "finalize", "ranking", "report", "server", "worker.entry"},
 }
 DEFERRED = {
     "worker/entry.py",
@@ -133,8 +133,8 @@ def test_only_the_store_imports_sqlalchemy() -> None:
     assert importers("sqlalchemy") == {"service/store/store.py", "service/store/tables.py"}
 
 
-def test_only_energy_sources_and_cluster_import_pynvml() -> None:
-    assert importers("pynvml") == {"worker/energy/sources.py", "service/cluster.py"}
+def test_only_one_door_of_the_worker_and_cluster_import_pynvml() -> None:
+    assert importers("pynvml") == {"worker/energy/nvml.py", "service/cluster.py"}
 
 
 @pytest.mark.parametrize("path", list(files("service")), ids=module_name)
@@ -157,9 +157,12 @@ def test_schema_and_errors_of_the_service_know_no_other_part() -> None:
     assert errors == set()
 
 
-def test_only_dispatch_reaches_a_worker_and_only_inside_functions() -> None:
+def test_a_worker_is_reached_by_its_door_only_and_by_dispatch_only_inside_functions() -> None:
     reached = [f for f in imports("service") if f.top == "worker" and f.module != "worker.schema"]
-    assert {(f.file, f.module, f.is_deferred) for f in reached} == {("service/dispatch.py", "worker.entry", True)}
+    assert {(f.file, f.module, f.is_deferred) for f in reached} == {
+        ("service/dispatch.py", "worker.entry", True),
+        ("service/cli/worker.py", "worker.entry", False),
+    }
 
 
 def test_api_and_coordinator_never_meet() -> None:

@@ -12,7 +12,7 @@ import traceback
 from os import getpid
 
 from worker.errors import ConfigurationError, DivergedError, StoppedError
-from worker.schema import EnergyReport, Failure, FailureKind, TaskFacts, TrialResult, TrialSpec
+from worker.schema import EnergyReport, Failure, FailureKind, SelfTestReport, TaskFacts, TrialResult, TrialSpec
 
 
 def run_trial(spec: TrialSpec) -> TrialResult:
@@ -48,6 +48,13 @@ def inspect_task(dataset: str, network: str, data_dir: str | None = None, *, dow
     from worker.trial import inspect  # torch is loaded here, on the worker only
 
     return inspect(dataset, network, data_dir, download=download)
+
+
+def self_test() -> SelfTestReport:
+    """What this machine can measure, and how well; takes a few seconds."""
+    from worker.energy.selftest import self_test as run  # torch is loaded here, on the worker only
+
+    return run()
 
 
 def _as_failure(error: Exception) -> Failure:

@@ -3,10 +3,13 @@
 WorkerError
 ├── ConfigurationError   the trial asks for what cannot be: a network, a depth, a data folder
 ├── DivergedError        training left the finite numbers
-└── StoppedError         somebody asked the trial to stop
+├── StoppedError         somebody asked the trial to stop
+└── UnreadableError      an energy sensor does not answer; never leaves worker.energy
 """
 
 from __future__ import annotations
+
+from worker.schema import Flag
 
 
 class WorkerError(Exception):
@@ -23,3 +26,15 @@ class DivergedError(WorkerError):
 
 class StoppedError(WorkerError):
     """The trial was asked to stop before it was done."""
+
+
+class UnreadableError(WorkerError):
+    """A sensor does not answer.
+
+    Attributes:
+        flag: what the energy report says of it.
+    """
+
+    def __init__(self, flag: Flag, message: str) -> None:
+        super().__init__(message)
+        self.flag: Flag = flag
