@@ -96,7 +96,7 @@ def _begin(spec: TrialSpec, data: Dataset, device: torch.device) -> _Training:
     if earlier is None:
         model = _place(build_model(spec, data), spec, device)
         return _Training(spec, model, make_optimizer(model, spec.recipe), generator, device)
-    model = build_model(spec.model_copy(update={"shift_depth": earlier.shift_depth}), data)
+    model = build_model(spec.model_copy(update={"shift_depth": earlier.shift_depth, "weights_path": None}), data)
     model.load_state_dict(earlier.model)
     model = _place(convert(model, spec, spec.shift_depth, data), spec, device)
     optimizer = make_optimizer(model, spec.recipe)

@@ -192,3 +192,12 @@ def test_a_trial_whose_checkpoint_is_gone_trains_from_the_beginning(tmp_path):
 
     assert len(result.training_loss) == 2
     assert result.earlier_legs == ()
+
+
+def test_a_training_that_goes_on_needs_the_weights_it_once_started_from_no_more(tmp_path):
+    url = str(tmp_path / "a.pt")
+    run(make_spec(epochs=1, checkpoint_to=url))
+
+    result = run(make_spec(epochs=2, resume_from=url, weights_path=str(tmp_path / "gone.safetensors")))
+
+    assert len(result.training_loss) == 1

@@ -262,13 +262,23 @@ print(int(load_dataset("imagefolder:mine", sys.argv[1]).train.images.long().sum(
 """
 
 
-def test_two_processes_that_start_at_once_decode_once(folder):
+@pytest.fixture
+def two_workers(folder):
     command = [sys.executable, "-c", WORKER, str(folder)]
     workers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    yield workers
+    for worker in workers:
+        worker.kill()
+        worker.communicate()
 
-    said = sorted(worker.stdout.readline().split()[0] for worker in workers)
-    sums = [worker.communicate("go on\n", timeout=60)[0] for worker in workers]
+
+def test_two_processes_that_start_at_once_decode_once(two_workers):
+    said = sorted(worker.stdout.readline().partition(" ")[0].strip() for worker in two_workers)
+    for worker in two_workers:
+        worker.stdin.write("go on\n")
+        worker.stdin.flush()
+    sums = [worker.communicate(timeout=60)[0] for worker in two_workers]
 
     assert said == ["decoding", "waiting"]
-    assert [worker.returncode for worker in workers] == [0, 0]
+    assert [worker.returncode for worker in two_workers] == [0, 0]
     assert sums[0] == sums[1] != ""
