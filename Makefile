@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test test-slow lint format bench bench-shiftlayers clean
+.PHONY: help install demo test test-slow lint format bench bench-shiftlayers bench-worker clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -38,6 +38,9 @@ bench: install   ## seconds per ask and tell, and per epoch, with the noise of t
 
 bench-shiftlayers: install  ## what shift layers cost beside plain ones and DeepShift's, in under three minutes
 	$(BIN)/python -m tests.benchmarks.bench_shiftlayers
+
+bench-worker: install  ## images a second of a worker's data path beside torchvision's transforms
+	$(BIN)/python -m tests.benchmarks.bench_worker
 
 clean:           ## remove what was built; runs/ stays
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,7 +7,6 @@ from shiftlayers.batch_norm import (
     ShiftBatchNorm2d,
     ShiftBatchNorm3d,
     convert_batch_norm,
-    fold_batch_norm,
 )
 from shiftlayers.config import ShiftConfig
 from shiftlayers.convert import convert_to_shift, shiftable_layers
@@ -17,6 +16,7 @@ from shiftlayers.export_c import export_c
 from shiftlayers.export_onnx import export_onnx
 from shiftlayers.fixed_point import FixedPoint, round_to_fixed_point
 from shiftlayers.fold import fold
+from shiftlayers.fold_batch_norm import fold_batch_norm
 from shiftlayers.int8 import Int8Conv, Int8Linear, to_int8
 from shiftlayers.modules import (
     ShiftConv1d,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn, optim
+from torch import nn, optim
 
 from shiftlayers.modules import ShiftLayer
+from shiftlayers.quantizers import CompatPS, CompatQ
 
 
 def clamp_latents(model: nn.Module) -> None:
@@ -13,18 +13,9 @@ def clamp_latents(model: nn.Module) -> None:
 
     DeepShift-Q's non-zero weights keep their sign and get a magnitude in range; DeepShift-PS's shifts are cut.
     """
-    with torch.no_grad():
-        for layer in model.modules():
-            if not isinstance(layer, ShiftLayer) or layer.config.compat is None:
-                continue
-            low, high = layer.config.exponent_range
-            if layer.config.quantizer == "deepshift-q":
-                assert isinstance(layer.weight, Tensor)
-                clamped = layer.weight.abs().clamp(2.0**low, 2.0**high)
-                layer.weight.copy_(clamped * torch.sign(layer.weight))
-            else:
-                assert isinstance(layer.shift, Tensor)
-                layer.shift.clamp_(low, high)
+    for layer in model.modules():
+        if isinstance(layer, ShiftLayer) and isinstance(layer._quantizer, CompatQ | CompatPS):
+            layer._quantizer.clamp(layer)
 
 
 def clamp_after_step(optimizer: optim.Optimizer, model: nn.Module) -> None:

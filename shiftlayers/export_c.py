@@ -22,19 +22,21 @@ def export_c(model: nn.Module, path: str | Path, input_size: tuple[int, ...], na
 
     It needs no library but <stdint.h>, allocates nothing and computes what integer arithmetic does: where sums stay
     below 2^24 steps of their grid that is what `model` gives, bit for bit. The header says on which grids input and
-    output are: an integer n stands for n * 2^-fraction. Input and output are in row-major order without a batch.
+    output are: an integer n stands for n * 2^-fraction. Input and output are in row-major order without a batch. The
+    caller rounds the input to its grid, ties to even, and cuts it to INPUT_MIN..INPUT_MAX, as `model` does itself.
 
     Args:
         model: a network as `integer_graph` takes it; fold batch normalisation first.
         path: of the header.
         input_size: shape of one image, without the batch.
-        name: of the function, and in capitals of the constants; a C identifier.
+        name: of the function, and in capitals of the constants; a C identifier. Names of networks in one program
+            must differ in more than case.
 
     Raises:
-        ValueError: `name` is no identifier, an operation of the network has no counterpart in integers, or a number
-            may grow beyond 64 bits.
+        ValueError: `name` is no identifier, `integer_graph` refuses the network or `input_size`, or a number may grow
+            beyond 64 bits.
     """
-    if not re.fullmatch(r"[A-Za-z_]\w*", name):
+    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
         raise ValueError(f"name must be a C identifier, got {name!r}")
     Path(path).write_text(_header(integer_graph(model, input_size), name))
 
@@ -53,10 +55,11 @@ def _header(graph: IntegerGraph, name: str) -> str:
         "OUTPUT_FRACTION": graph.output.fraction,
         "SCRATCH_SIZE": max(n_scratch, 1),
     }
-    guard = f"{name.upper()}_H"
+    guard = f"{name}_H"
     return "\n".join([
         f"#ifndef {guard}", f"#define {guard}", "#include <stdint.h>", "",
-        "/* Made by shiftlayers.export_c. An integer n of the input or output stands for n * 2^-FRACTION. */",
+        "/* Made by shiftlayers.export_c. An integer n of the input or output stands for n * 2^-FRACTION. The caller",
+        f"   rounds the input, ties to even, and cuts it to {name.upper()}_INPUT_MIN..{name.upper()}_INPUT_MAX. */",
         *(f"#define {name.upper()}_{key} ({number})" for key, number in constants.items()),
         f"typedef {value} {name}_value;", "",
         _kernels(name, value),

@@ -78,9 +78,11 @@ class _FixedPoint(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, None, None, None]:
-        if not ctx.saved_tensors:
+        # Read once: a checkpoint gives them out only once.
+        saved = ctx.saved_tensors
+        if not saved:
             return grad[0], None, None, None
-        (x,) = ctx.saved_tensors
+        (x,) = saved
         # Of the kernels that do this, the fastest by far; it takes its limits as outside.
         passed: Tensor = torch.ops.aten.hardtanh_backward(grad[0], x, *ctx.passing)
         return passed, None, None, None
@@ -88,7 +90,9 @@ class _FixedPoint(torch.autograd.Function):
 
 def _is_within(x: Tensor, bottom: float, top: float) -> bool:
     """Whether nothing can saturate; one cheap look on a CPU spares two passes, on a GPU it would have to wait."""
-    if x.device.type != "cpu" or not x.numel() or torch.compiler.is_compiling():
+    # What is traced must not depend on the values that it was traced with.
+    is_traced = type(x) is not Tensor or torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    if x.device.type != "cpu" or is_traced or not x.numel():
         return False
     lowest, highest = torch.aminmax(x)
     return lowest.item() >= bottom and highest.item() <= top

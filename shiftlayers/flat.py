@@ -7,13 +7,12 @@ from collections import defaultdict
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from shiftlayers.config import RoundingName, ShiftConfig
 from shiftlayers.modules import ShiftLayer
 from shiftlayers.rounding import compose_power_of_two, round_to_power_of_two
 
-_FLAT = ("deepshift-q", "deepshift-ps")
 _Key = tuple[str, int, int, RoundingName, torch.dtype, torch.device]
 
 
@@ -29,6 +28,16 @@ def quantize_together(model: nn.Module) -> None:
         model.register_forward_hook(_release, always_call=True)
 
 
+def quantize_alone(model: nn.Module) -> None:
+    """Takes back `quantize_together`, for `model` and all its parts."""
+    for module in model.modules():
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+            for key in [key for key, hook in hooks.items() if hook in (_prepare, _release)]:
+                del hooks[key]
+        for key in [key for key in module._forward_hooks_always_called if key not in module._forward_hooks]:
+            del module._forward_hooks_always_called[key]
+
+
 def _prepare(model: nn.Module, _inputs: tuple[Any, ...]) -> None:
     if not model.training or torch.compiler.is_compiling():
         return
@@ -40,17 +49,18 @@ def _prepare(model: nn.Module, _inputs: tuple[Any, ...]) -> None:
             key = layer.config.quantizer, *layer.config.exponent_range, rounding, latent.dtype, latent.device
             groups[key].append(layer)
     for (quantizer, *rule, _dtype, _device), layers in groups.items():
-        if quantizer == "deepshift-q":
-            weights = _FlatPowerOfTwo.apply(*rule, *(layer.weight for layer in layers))
-        else:
-            latents = [getattr(layer, name) for name in ("shift", "sign") for layer in layers]
-            weights = _FlatCompose.apply(*rule, *latents)
+        names, together = _TOGETHER[quantizer]
+        latents = [getattr(layer, name) for name in names for layer in layers]
+        if isinstance(latents[0], fx.Proxy):
+            # While torch.fx traces a network around this one.
+            return
+        weights = together.apply(*rule, *latents)
         for layer, weight in zip(layers, weights, strict=True):
             layer._prepared = layer._last_prepared = weight
 
 
 def _is_flat(config: ShiftConfig) -> bool:
-    return config.quantizer in _FLAT and not config.per_channel_scale and config.compat is None
+    return config.quantizer in _TOGETHER and not config.per_channel_scale and config.compat is None
 
 
 def _release(model: nn.Module, _inputs: tuple[Any, ...], _output: Any) -> None:
@@ -95,6 +105,13 @@ class _FlatCompose(torch.autograd.Function):
         scaled = _split((_join(known) * weight).mul_(math.log(2)), known)
         to_shifts = (None if grad is None else part for grad, part in zip(grads, scaled, strict=True))
         return None, None, None, *to_shifts, *grads
+
+
+# By quantiser, the latents of a layer and what makes weights of them.
+_TOGETHER: dict[str, tuple[tuple[str, ...], type[torch.autograd.Function]]] = {
+    "deepshift-q": (("weight",), _FlatPowerOfTwo),
+    "deepshift-ps": (("shift", "sign"), _FlatCompose),
+}
 
 
 def _join(tensors: tuple[Tensor, ...]) -> Tensor:

@@ -8,7 +8,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from shiftlayers.batch_norm import ShiftBatchNorm
 from shiftlayers.fixed_point import FixedPoint, round_to_fixed_point
+from shiftlayers.flat import quantize_alone
 from shiftlayers.modules import SHIFT_TYPES, ShiftLayer
 from shiftlayers.swap import replace_layer
 
@@ -16,7 +18,8 @@ from shiftlayers.swap import replace_layer
 def fold(model: nn.Module) -> nn.Module:
     """A copy of `model` in which every shift layer is a plain layer of PyTorch with the weights of evaluation.
 
-    Where inputs and biases are fixed point, a `FixedPoint` module stands before the layer and the bias is rounded.
+    Where inputs and biases are fixed point, a `FixedPoint` module stands before the layer, in a `Sequential` of the
+    two, and the bias is rounded. Power-of-two batch normalisations become a factor and an offset.
 
     Args:
         model: any network; it is left as it was.
@@ -30,6 +33,9 @@ def fold(model: nn.Module) -> nn.Module:
             if layer.config.compat is not None:
                 raise ValueError(f"layer {name!r} has compat={layer.config.compat!r}, which no plain layer computes")
             folded = replace_layer(folded, layer, _fixed_point_layer(layer))
+        elif isinstance(layer, ShiftBatchNorm):
+            folded = replace_layer(folded, layer, layer.evaluated().train(layer.training))
+    quantize_alone(folded)
     return folded
 
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shiftlayers.exact import lowest_bit
+from shiftlayers.flat import quantize_alone
 from shiftlayers.fold import evaluated_weight
 from shiftlayers.modules import ShiftConv1d, ShiftConv2d, ShiftConv3d, ShiftLayer, ShiftLinear
 from shiftlayers.swap import replace_layer
@@ -49,6 +50,7 @@ def to_int8(model: nn.Module) -> nn.Module:
             except ValueError as error:
                 raise ValueError(f"layer {name!r} cannot run in int8: {error}") from error
             converted = replace_layer(converted, layer, integer)
+    quantize_alone(converted)
     return converted.eval()
 
 
@@ -65,8 +67,8 @@ class _Int8Layer(nn.Module):
     weight: Tensor
     weight_step: Tensor
     bias: Tensor | None
-    # In the layout of the kernels, which cannot be copied or saved, with the version of the weight that it is of.
-    _packed: tuple[int, Tensor] | None = None
+    # In the layout of the kernels, which cannot be copied or saved, with the weight that it is of and its version.
+    _packed: tuple[Tensor, int, Tensor] | None = None
 
     def __init__(self, layer: ShiftLayer) -> None:
         super().__init__()
@@ -104,9 +106,10 @@ class _Int8Layer(nn.Module):
     def _kernel_arguments(self) -> tuple[Any, ...]:
         zeros = torch.zeros(len(self.weight), dtype=torch.int32)
         packed = self._packed
-        if packed is None or packed[0] != self.weight._version:
-            packed = self._packed = self.weight._version, self._pack()
-        return self.input_step, self.zero_point, packed[1], self.weight_step, zeros, self.bias
+        version = 0 if self.weight.is_inference() else self.weight._version
+        if packed is None or packed[0] is not self.weight or packed[1] != version:
+            packed = self._packed = self.weight, version, self._pack()
+        return self.input_step, self.zero_point, packed[2], self.weight_step, zeros, self.bias
 
     def _pack(self) -> Tensor:
         raise NotImplementedError

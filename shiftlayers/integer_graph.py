@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.operator_schemas import normalize_function
-from torch.fx.passes.shape_prop import ShapeProp
 
 from shiftlayers.exact import lowest_bit
 from shiftlayers.fold import evaluated_weight
-from shiftlayers.graph import operation_name, trace_graph
+from shiftlayers.graph import first_input, label, operation_name, require_unchanged, trace_graph
 from shiftlayers.modules import ShiftConv1d, ShiftConv2d, ShiftLayer, ShiftLinear
 
 _MAX_SHIFT = 62
@@ -99,23 +99,50 @@ def integer_graph(model: nn.Module, input_size: tuple[int, ...]) -> IntegerGraph
     Args:
         model: a network that `torch.fx` can trace, of shift layers with `activation_bits` (1-d and 2-d convolutions,
             padded with zeros, and linear layers), ReLU, max and average pooling over a power of two of values,
-            flattening, dropout and sums of two tensors. Fold batch normalisation first (`fold_batch_norm`).
+            flattening, dropout and sums of two tensors. Fold batch normalisation first (`fold_batch_norm`). What
+            reads the input, be it through flattening, dropout, ReLU or max pooling, must be shift layers of one
+            fixed-point format: on that grid is the input, which the caller rounds (ties to even) and cuts to
+            `input_limits`, as these layers do.
         input_size: shape of one image, without the batch.
 
     Raises:
-        ValueError: an operation, by name, has no counterpart in whole numbers.
+        ValueError: an operation, by name, has no counterpart in whole numbers or changes in place what is used again,
+            the input goes to layers of several formats, or the network does not run on `input_size`.
     """
     modes = {module: module.training for module in model.modules()}
     try:
         model.eval()
         graph = trace_graph(model)
         root = model if not isinstance(model, ShiftLayer) else nn.Sequential(model)
-        with torch.no_grad():
-            ShapeProp(fx.GraphModule(root, graph)).propagate(torch.zeros(1, *input_size))
+        require_unchanged(graph, root)
+        _Recorder(root, graph=graph).record(input_size)
         return _Builder(root, graph).build()
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+class _Recorder(fx.Interpreter):
+    """Runs a network on one image and keeps with each node the shape of its tensor, or its value if it is none."""
+
+    def record(self, input_size: tuple[int, ...]) -> None:
+        floats = (p for p in self.module.parameters() if p.is_floating_point())
+        like = next(floats, torch.zeros(()))
+        self.extra_traceback = False
+        try:
+            with torch.no_grad():
+                self.run(torch.zeros(1, *input_size, dtype=like.dtype, device=like.device))
+        except Exception as error:
+            raise ValueError(f"the network does not run on one image of input_size {input_size}: "
+                             f"{type(error).__name__}: {error}") from error  # fmt: skip
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if isinstance(result, Tensor):
+            n.meta["shape"] = tuple(result.shape)
+        else:
+            n.meta["value"] = result
+        return result
 
 
 class _Builder:
@@ -131,53 +158,89 @@ class _Builder:
         inputs = [node for node in self._graph.nodes if node.op == "placeholder"]
         if len(inputs) != 1:
             raise ValueError(f"the network must have one input, has {len(inputs)}")
-        for node in self._graph.nodes:
-            if node.op == "output":
-                return self._finish(inputs[0], node.args[0])
-            if "tensor_meta" not in node.meta:
-                # A size or another number that a reshaping was told.
-                continue
-            try:
-                self._values[node] = self._value(node)
-            except (ValueError, KeyError) as error:
-                raise ValueError(f"{node.name!r} ({operation_name(node, self._model)}) has no counterpart in whole "
-                                 f"numbers: {error}") from error  # fmt: skip
-        raise ValueError("the network has no output")
+        output = next(node for node in self._graph.nodes if node.op == "output")
+        nodes = [node for node in self._graph.nodes if _is_step(node)]
+        for node in nodes:
+            with self._naming(node):
+                self._rule(node)
+        self._values[inputs[0]] = self._input(inputs[0])
+        for node in nodes:
+            with self._naming(node):
+                self._values[node] = self._rule(node)(self, node)
+        return self._finish(inputs[0], output.args[0])
 
     def _finish(self, source: fx.Node, result: Any) -> IntegerGraph:
-        if result not in self._values:
+        if not isinstance(result, fx.Node) or result not in self._values:
             raise ValueError(f"the network must give one tensor, gives {result}")
         tensors = [*self._values.values(), *(operation.output for operation in self._operations)]
         bound = max(tensor.bound for tensor in tensors)
         given, last = self._values[source], self._values[result]
         return IntegerGraph(given, self._input_limits, tuple(self._operations), last, bound)
 
-    def _value(self, node: fx.Node) -> IntegerTensor:
-        if node.op == "placeholder":
-            return self._input(node)
-        rule = _RULES.get(operation_name(node, self._model))
-        if rule is None:
-            raise ValueError("unknown operation")
-        return rule(self, node)
+    @contextmanager
+    def _naming(self, node: fx.Node) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            raise ValueError(f"{label(node, self._model)} has no counterpart in whole numbers: {error}") from error
+
+    def _rule(self, node: fx.Node) -> _Rule:
+        if node.op == "get_attr":
+            raise ValueError("parameters and buffers can be read by shift layers only")
+        name = operation_name(node, self._model)
+        if name not in _RULES:
+            is_norm = "batchnorm" in name.lower().replace("_", "")
+            raise ValueError("unknown operation" + ("; call fold_batch_norm first" if is_norm else ""))
+        if "shape" not in node.meta:
+            raise ValueError("it gives more than one tensor")
+        if node.meta["shape"][:1] != (1,):
+            raise ValueError(f"it makes the shape {node.meta['shape']} of a batch of one image")
+        return _RULES[name]
 
     def _input(self, node: fx.Node) -> IntegerTensor:
-        """The input is on the grid of the first layer, which is what it is rounded to there in any case."""
-        layers = [self._model.get_submodule(str(n.target)) for n in self._graph.nodes if n.op == "call_module"]
-        first = next((layer for layer in layers if isinstance(layer, ShiftLayer)), None)
-        if first is None or first.config.activation_bits is None:
-            raise ValueError("the first shift layer must have activation_bits")
-        self._input_limits = low, high = _limits(first)
-        return IntegerTensor(node.name, _shape(node), first.config.activation_bits[1], max(-low, high))
+        """The input is on the grid of the layers that read it, which round it to that in any case."""
+        readers = dict.fromkeys(self._readers(node))
+        formats = {self._format(reader) for reader in readers}
+        if len(formats) != 1 or None in formats:
+            found = ", ".join(f"{label(n, self._model)} with {self._format(n) or 'none'}" for n in readers)
+            raise ValueError("what reads the input must be shift layers, and they must have activation_bits of one "
+                             f"(integer bits, fraction bits, signed): got {found}")  # fmt: skip
+        layer = self._model.get_submodule(str(next(iter(readers)).target))
+        assert isinstance(layer, ShiftLayer) and layer.config.activation_bits is not None
+        self._input_limits = low, high = _limits(layer)
+        return IntegerTensor(node.name, _shape(node), layer.config.activation_bits[1], max(-low, high))
+
+    def _readers(self, node: fx.Node) -> Iterator[fx.Node]:
+        """What reads a tensor, past all that makes no difference to rounding it and cutting it to limits."""
+        for user in node.users:
+            if user.op != "output" and not _is_step(user):
+                continue
+            if operation_name(user, self._model) in _COMMUTING:
+                yield from self._readers(user)
+            else:
+                yield user
+
+    def _format(self, node: fx.Node) -> tuple[int, int, bool] | None:
+        """Integer bits, fraction bits and whether they are signed, if the node is a layer that rounds to such."""
+        layer = self._model.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if not isinstance(layer, ShiftLayer) or layer.config.activation_bits is None:
+            return None
+        return (*layer.config.activation_bits, not layer.config.unsigned_activations)
 
     def _add(self, kind: str, inputs: tuple[IntegerTensor, ...], output: IntegerTensor, **parts: Any) -> IntegerTensor:
         self._operations.append(Operation(kind, inputs, output, **parts))
         return output
 
     def _given(self, node: fx.Node) -> IntegerTensor:
-        return self._values[node.all_input_nodes[0]]
+        source = first_input(node)
+        if source is None or source not in self._values:
+            raise ValueError(f"its input {source} is no tensor")
+        return self._values[source]
 
     def same(self, node: fx.Node) -> IntegerTensor:
         x = self._given(node)
+        if math.prod(_shape(node)) != x.size:
+            raise ValueError(f"it makes {_shape(node)} of {x.shape}")
         return IntegerTensor(x.name, _shape(node), x.fraction, x.bound)
 
     def dropout(self, node: fx.Node) -> IntegerTensor:
@@ -192,6 +255,8 @@ class _Builder:
     def addition(self, node: fx.Node) -> IntegerTensor:
         if len(node.args) != 2 or node.kwargs or not all(isinstance(a, fx.Node) for a in node.args):
             raise ValueError("only two tensors can be added")
+        if not all(n in self._values for n in node.args):
+            raise ValueError("only tensors can be added")
         a, b = (self._values[n] for n in node.args if isinstance(n, fx.Node))
         if a.shape != b.shape:
             raise ValueError(f"shapes must be equal, got {a.shape} and {b.shape}")
@@ -235,7 +300,7 @@ class _Builder:
         given = self._arguments(node)
         if given.get("ceil_mode") or given.get("return_indices"):
             raise ValueError("ceil_mode and return_indices must be off")
-        geometry = _pool_geometry(x.shape, shape, given)
+        geometry = _geometry(x.shape, shape, given, self._n_dims(node))
         return self._add("maximum", (x,), IntegerTensor(node.name, shape, x.fraction, x.bound), geometry=geometry)
 
     def average(self, node: fx.Node) -> IntegerTensor:
@@ -246,19 +311,24 @@ class _Builder:
         if given.get("ceil_mode") or given.get("divisor_override") or is_padded:
             raise ValueError("ceil_mode, divisor_override and padding must be off")
         if "output_size" in given:
-            sizes = list(zip(_spatial(x.shape), _spatial(shape), strict=True))
+            sizes = list(zip(x.shape[1:], shape[1:], strict=True))
             if any(n % m for n, m in sizes):
-                raise ValueError(f"{_spatial(x.shape)} is no multiple of {_spatial(shape)}")
+                raise ValueError(f"{x.shape[1:]} is no multiple of {shape[1:]}")
             given = {"kernel_size": tuple(n // m for n, m in sizes)}
-        return self._sum(node, x, _pool_geometry(x.shape, shape, given))
+        return self._sum(node, x, _geometry(x.shape, shape, given, self._n_dims(node)))
 
     def mean(self, node: fx.Node) -> IntegerTensor:
         """Over all positions of each channel, as `x.mean((2, 3))` does."""
-        x, shape = self._given(node), _shape(node)
-        if shape[:1] != x.shape[:1] or math.prod(shape) != x.shape[0]:
-            raise ValueError(f"it must be over all positions of each channel, makes {shape} of {x.shape}")
-        geometry = Geometry(x.shape[0], *_spatial(x.shape), x.shape[0], 1, 1, kernel_size=_spatial(x.shape))
-        return self._sum(node, x, geometry)
+        x = self._given(node)
+        if not set(node.kwargs) <= {"input", "dim", "axis", "keepdim"}:
+            raise ValueError(f"it may be told dim and keepdim alone, got {node.kwargs}")
+        dims = _resolved(node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", node.kwargs.get("axis")))
+        n_dims = 1 + len(x.shape)
+        found = {dim % n_dims if isinstance(dim, int) else dim for dim in _tuple(dims)}
+        if n_dims not in (3, 4) or found != set(range(2, n_dims)):
+            raise ValueError(f"it must be over all positions of each channel, is over {dims} of {(1, *x.shape)}")
+        whole = {"kernel_size": x.shape[1:]}
+        return self._sum(node, x, _geometry(x.shape, x.shape[:1], whole, len(x.shape) - 1))
 
     def _sum(self, node: fx.Node, x: IntegerTensor, geometry: Geometry) -> IntegerTensor:
         """The sum of windows, whose average is the same numbers on a finer grid."""
@@ -272,11 +342,16 @@ class _Builder:
         """What a pooling was told, whether it is a module or a function."""
         if node.op == "call_module":
             return vars(self._model.get_submodule(str(node.target)))
-        assert callable(node.target)
+        if not callable(node.target):
+            raise ValueError("it must be a function or a module")
         normalized = normalize_function(node.target, node.args, dict(node.kwargs), normalize_to_only_use_kwargs=True)
         if normalized is None:
             raise ValueError("its arguments cannot be read")
-        return normalized.kwargs
+        return {key: _resolved(value) for key, value in normalized.kwargs.items()}
+
+    def _n_dims(self, node: fx.Node) -> int:
+        """1 over sequences, 2 over images."""
+        return 2 if "2d" in operation_name(node, self._model) else 1
 
 
 _Rule = Callable[[_Builder, fx.Node], IntegerTensor]
@@ -295,8 +370,28 @@ _RULES: dict[str, _Rule] = {
 }
 
 
+# Rounding and cutting to limits before these is the same as after them.
+_COMMUTING = {
+    name for name, rule in _RULES.items()
+    if rule in (_Builder.same, _Builder.dropout, _Builder.relu, _Builder.maximum)
+}  # fmt: skip
+
+
+def _is_step(node: fx.Node) -> bool:
+    """Whether a node makes tensors, and no size or another number that a reshaping is told."""
+    value = node.meta.get("value")
+    holds_tensors = isinstance(value, tuple | list) and any(isinstance(part, Tensor) for part in value)
+    return node.op not in ("placeholder", "output") and ("shape" in node.meta or holds_tensors)
+
+
+def _resolved(argument: Any) -> Any:
+    """An argument with the sizes that the network computed for it."""
+    return fx.node.map_arg(argument, lambda n: n.meta.get("value", n))
+
+
 def _shape(node: fx.Node) -> tuple[int, ...]:
-    return tuple(node.meta["tensor_meta"].shape[1:])
+    shape: tuple[int, ...] = node.meta["shape"][1:]
+    return shape
 
 
 def _spatial(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -305,8 +400,8 @@ def _spatial(shape: tuple[int, ...]) -> tuple[int, int]:
     return height, width
 
 
-def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (1, *value)[-2:]  # type: ignore[return-value]
+def _tuple(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, tuple | list) else (value,)
 
 
 def _limits(layer: ShiftLayer) -> tuple[int, int]:
@@ -341,30 +436,25 @@ def _layer_geometry(layer: nn.Module, shape: tuple[int, ...], out_shape: tuple[i
     assert isinstance(layer, nn.Conv1d | nn.Conv2d)
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         raise ValueError("padding must be a number of zeros")
-    is_2d = isinstance(layer, nn.Conv2d)
-    return Geometry(
-        *(shape[0], *_spatial(shape), out_shape[0], *_spatial(out_shape)),
-        kernel_size=_pair(layer.kernel_size),
-        stride=_pair(layer.stride),
-        padding=_pair(layer.padding) if is_2d else (0, layer.padding[0]),
-        dilation=_pair(layer.dilation),
-        groups=layer.groups,
-    )
+    return _geometry(shape, out_shape, vars(layer), len(layer.kernel_size))
 
 
-def _pool_geometry(shape: tuple[int, ...], out_shape: tuple[int, ...], given: dict[str, Any]) -> Geometry:
-    kernel = given["kernel_size"]
-    is_2d = len(shape) == 3
+def _geometry(shape: tuple[int, ...], out_shape: tuple[int, ...], given: dict[str, Any], n_dims: int) -> Geometry:
+    """Of windows that `given` describes as PyTorch does: one number counts in both directions."""
+    if len(shape) != 1 + n_dims:
+        raise ValueError(f"it takes channels and {n_dims} dimensions, got the shape {shape}")
 
-    def pair(name: str, default: Any, first: int) -> tuple[int, int]:
+    def pair(name: str, default: Any, of_sequence: int) -> tuple[int, int]:
         value = given.get(name)
-        value = default if value is None or value == [] else value
-        return _pair(value) if is_2d else (first, value if isinstance(value, int) else value[0])
+        values = _tuple(default if value is None or value == [] else value)
+        height, width = (of_sequence, values[0]) if n_dims == 1 else values * 2 if len(values) == 1 else values
+        return height, width
 
     return Geometry(
         *(shape[0], *_spatial(shape), out_shape[0], *_spatial(out_shape)),
-        kernel_size=pair("kernel_size", kernel, 1),
-        stride=pair("stride", kernel, 1),
+        kernel_size=pair("kernel_size", None, 1),
+        stride=pair("stride", given["kernel_size"], 1),
         padding=pair("padding", 0, 0),
         dilation=pair("dilation", 1, 1),
+        groups=given.get("groups", 1),
     )

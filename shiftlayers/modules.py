@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from shiftlayers import deepshift
 from shiftlayers.config import MAX_EXPONENT, MIN_EXPONENT, ShiftConfig
 from shiftlayers.fixed_point import round_to_fixed_point
-from shiftlayers.quantizers import Quantizer, make_quantizer
+from shiftlayers.quantizers import CompatPS, CompatQ, Quantizer, make_quantizer
 
 _DEFAULT = ShiftConfig()
 
@@ -101,7 +101,7 @@ class ShiftLayer(nn.Module):
         is_random = self.training or self.config.compat is not None
         rounding = self.config.rounding if is_random else "nearest"
         weight = self._quantizer.unscaled_weight(self, rounding)
-        return weight if self.scale is None else weight * self.scale
+        return weight if self.scale is None else (weight * self.scale).to(weight.dtype)
 
     def _shift(self, weight: Tensor, config: ShiftConfig, scale: Tensor | None = None) -> Self:
         """Becomes a layer of `config` whose latents represent `weight`; a scale that is not given is fitted."""
@@ -113,7 +113,17 @@ class ShiftLayer(nn.Module):
             scale = self._fit_scale(weight)
         self.register_buffer("scale", scale)
         self._quantizer.attach(self, weight)
+        if isinstance(weight, nn.Parameter) and not weight.requires_grad:
+            self._freeze_latents()
+        if config.compat is not None:
+            self.register_load_state_dict_post_hook(_clamp_loaded)  # type: ignore[no-untyped-call]
         return self
+
+    def _freeze_latents(self) -> None:
+        """What was not trained as a float layer is not trained as a shift layer."""
+        for name, latent in self._parameters.items():
+            if name != "bias" and latent is not None:
+                latent.requires_grad_(False)
 
     def _fit_scale(self, weight: Tensor) -> Tensor:
         """Powers of two that bring the largest weight, of each channel or of all, nearest to the largest level."""
@@ -233,6 +243,13 @@ class ShiftLinear(ShiftLayer, nn.Linear):
         output = self._fixed(input).mm(self.effective_weight().t())
         # Added afterwards: a fused product and sum rounds differently in the last bit.
         return output if self.bias is None else output + self.bias
+
+
+def _clamp_loaded(layer: nn.Module, _keys: object) -> None:
+    """DeepShift saves latents as the optimizer left them and clamps them in its next forward."""
+    quantizer = getattr(layer, "_quantizer", None)
+    if isinstance(quantizer, CompatQ | CompatPS):
+        quantizer.clamp(layer)
 
 
 def _is_recomputing() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from shiftlayers.batch_norm import ShiftBatchNorm, convert_batch_norm
 from shiftlayers.config import ShiftConfig
 from shiftlayers.flat import quantize_together
 from shiftlayers.fold import evaluated_weight, plain_layer
@@ -38,15 +40,19 @@ def save_packed(model: nn.Module, path: str | Path) -> None:
         ValueError: a weight is not finite, or its layer was changed to something that its config does not describe.
     """
     shift_layers = {n: m for n, m in model.named_modules() if isinstance(m, ShiftLayer)}
+    # Tied tensors are written once for each of their names.
     tensors = {
-        k: v.detach().contiguous() for k, v in model.state_dict().items() if k.rpartition(".")[0] not in shift_layers
+        k: v.detach().clone().contiguous()
+        for k, v in model.state_dict().items()
+        if k.rpartition(".")[0] not in _names_of(model, ShiftLayer)
     }
     layers: dict[str, Any] = {}
     for name, layer in shift_layers.items():
         weight = evaluated_weight(layer)
         layers[name] = {"shape": list(weight.shape), "config": asdict(layer.config)}
         tensors |= {f"{name}.{key}": value for key, value in _pack_layer(layer, weight).items()}
-    header = json.dumps({"format": _FORMAT, "layers": layers}, sort_keys=True)
+    norms = _names_of(model, ShiftBatchNorm)
+    header = json.dumps({"format": _FORMAT, "layers": layers, "batch_norms": norms}, sort_keys=True)
     save_file(tensors, path, metadata={_HEADER: header})
 
 
@@ -68,8 +74,12 @@ def load_packed(path: str | Path, model: nn.Module) -> nn.Module:
         packed = {key: tensors.pop(f"{name}.{key}") for key in _KEYS if f"{name}.{key}" in tensors}
         weight, scale = _unpack_layer(packed, tuple(description["shape"]), config)
         model = _put(model, name, weight, scale, packed.get("bias"), config)
-    missing, unexpected = model.load_state_dict(tensors, strict=False)
-    ours = tuple(f"{name}." if name else "" for name in header["layers"])
+    model = _put_batch_norms(model, header["batch_norms"], path)
+    state = OrderedDict(tensors)
+    # Which versions of its modules the state is of: some refuse to load without.
+    state._metadata = model.state_dict()._metadata  # type: ignore[attr-defined]
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    ours = tuple(f"{name}." if name else "" for name in _names_of(model, ShiftLayer))
     if unexpected or any(not key.startswith(ours) for key in missing):
         raise ValueError(f"{path} is of another architecture: missing {missing}, unexpected {unexpected}")
     quantize_together(model)
@@ -138,12 +148,28 @@ def _put(
     plain = plain_layer(old) if isinstance(old, ShiftLayer) else old
     if type(plain) not in SHIFT_TYPES or plain.weight.shape != weight.shape:
         raise ValueError(f"layer {name!r} must be a convolution or linear layer with weight {tuple(weight.shape)}")
-    device = cast(Tensor, plain.weight).device
+    as_before = cast(Tensor, plain.weight)
     layer = SHIFT_TYPES[type(plain)].from_weights(
-        plain, config, weight.to(device), None if scale is None else scale.to(device)
+        plain, config, weight.to(as_before), None if scale is None else scale.to(as_before)
     )
-    layer.register_parameter("bias", None if bias is None else nn.Parameter(bias.to(device)))
+    layer.register_parameter("bias", None if bias is None else nn.Parameter(bias.to(as_before)))
     return replace_layer(model, old, layer)
+
+
+def _put_batch_norms(model: nn.Module, names: list[str], path: str | Path) -> nn.Module:
+    """`model` with a power of two as the factor of exactly those batch normalisations."""
+    for name in names:
+        norm = model.get_submodule(name)
+        if not isinstance(norm, ShiftBatchNorm):
+            model = replace_layer(model, norm, convert_batch_norm(norm))
+    if _names_of(model, ShiftBatchNorm) != names:
+        raise ValueError(f"{path} is of another architecture: its power-of-two batch normalisations are {names}")
+    return model
+
+
+def _names_of(model: nn.Module, kind: type[nn.Module]) -> list[str]:
+    """All names of all modules of a kind."""
+    return sorted(n for n, m in model.named_modules(remove_duplicate=False) if isinstance(m, kind))
 
 
 def _read_header(metadata: dict[str, str] | None, path: str | Path) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class AdditivePowers:
 class DeepShiftPS:
     """Two latents `shift` and `sign`; the weight is sign * 2**shift, or zero where |sign| <= 0.5 (DeepShift-PS).
 
-    They start from the rounded float weight, as DeepShift's own CIFAR-10 recipe does.
+    They start from the float weight: its sign, and the logarithm of its magnitude.
     """
 
     def __init__(self, config: ShiftConfig) -> None:
@@ -105,11 +105,11 @@ class SteppedExponents:
         ranks = torch.arange(self._n_steps, 0, -1, device=w.device).view(-1, *(1 for _ in w.shape))
         steps = torch.where(ranks <= exponent, size, -size)
         _no_weight(layer)
-        layer.register_parameter("sign", nn.Parameter(torch.where(w < 0, -size, size)))
+        layer.register_parameter("sign", nn.Parameter(torch.where(w < 0, -size, size).to(w.dtype)))
         if self._n_steps:
-            layer.register_parameter("steps", nn.Parameter(steps))
+            layer.register_parameter("steps", nn.Parameter(steps.to(w.dtype)))
         if self._is_sparse:
-            layer.register_parameter("sparse", nn.Parameter(torch.where(w.abs() >= 0.5, size, -size)))
+            layer.register_parameter("sparse", nn.Parameter(torch.where(w.abs() >= 0.5, size, -size).to(w.dtype)))
 
     def unscaled_weight(self, layer: nn.Module, rounding: RoundingName) -> Tensor:
         sign: Tensor = _Sign.apply(_tensor(layer, "sign"))
@@ -129,12 +129,41 @@ class SteppedExponents:
 class CompatQ(DeepShiftQ):
     """DeepShift-Q as its own code computes it, for latents that are kept in range."""
 
+    def __init__(self, config: ShiftConfig) -> None:
+        super().__init__(config)
+        self._activation_bits = config.activation_bits
+
+    def attach(self, layer: nn.Module, weight: Tensor) -> None:
+        """As its conversion does: the weight as it is, the bias rounded down to fixed point for good."""
+        super().attach(layer, weight)
+        bias = layer._parameters["bias"]
+        if bias is not None and self._activation_bits is not None:
+            rounded = deepshift.fixed_point(bias.detach(), *self._activation_bits)
+            layer.register_parameter("bias", nn.Parameter(rounded, requires_grad=bias.requires_grad))
+
+    def clamp(self, layer: nn.Module) -> None:
+        """Gives the latents, in place, a magnitude in range; zeros and signs stay."""
+        with torch.no_grad():
+            weight = _tensor(layer, "weight")
+            weight.copy_(weight.abs().clamp(2.0**self._low, 2.0**self._high) * torch.sign(weight))
+
     def unscaled_weight(self, layer: nn.Module, rounding: RoundingName) -> Tensor:
         return deepshift.weight_q(_tensor(layer, "weight"), rounding)
 
 
 class CompatPS(DeepShiftPS):
     """DeepShift-PS as its own code computes it, for latents that are kept in range."""
+
+    def attach(self, layer: nn.Module, weight: Tensor) -> None:
+        """As its conversion does with `convert_weights=True`: the exponents start as whole numbers."""
+        super().attach(layer, weight)
+        exponent = torch.round(torch.log(weight.detach().abs()) / math.log(2))
+        layer.register_parameter("shift", nn.Parameter(exponent.clamp(self._low, self._high)))
+
+    def clamp(self, layer: nn.Module) -> None:
+        """Cuts the exponents, in place, to their range."""
+        with torch.no_grad():
+            _tensor(layer, "shift").clamp_(self._low, self._high)
 
     def unscaled_weight(self, layer: nn.Module, rounding: RoundingName) -> Tensor:
         return deepshift.weight_ps(_tensor(layer, "shift"), _tensor(layer, "sign"), rounding)
@@ -215,7 +244,7 @@ def _tensor(layer: nn.Module, name: str) -> Tensor:
 
 def _unscaled(layer: nn.Module, weight: Tensor) -> Tensor:
     """`weight` divided by the layer's scale, exactly."""
-    return weight if layer.scale is None else weight / _tensor(layer, "scale")
+    return weight if layer.scale is None else (weight / _tensor(layer, "scale")).to(weight.dtype)
 
 
 def _no_weight(layer: nn.Module) -> None:

@@ -133,8 +133,8 @@ def test_only_the_store_imports_sqlalchemy() -> None:
     assert importers("sqlalchemy") == {"service/store/store.py", "service/store/tables.py"}
 
 
-def test_only_energy_sources_and_cluster_import_pynvml() -> None:
-    assert importers("pynvml") == {"worker/energy/sources.py", "service/cluster.py"}
+def test_only_one_door_of_the_worker_and_cluster_import_pynvml() -> None:
+    assert importers("pynvml") == {"worker/energy/nvml.py", "service/cluster.py"}
 
 
 @pytest.mark.parametrize("path", list(files("service")), ids=module_name)
@@ -157,10 +157,11 @@ def test_schema_and_errors_of_the_service_know_no_other_part() -> None:
     assert errors == set()
 
 
-def test_only_dispatch_and_one_command_reach_a_worker_and_only_by_its_door() -> None:
+def test_a_worker_is_reached_by_its_door_only_and_by_dispatch_only_inside_functions() -> None:
     reached = [f for f in imports("service") if f.top == "worker" and f.module != "worker.schema"]
     assert {(f.file, f.module, f.is_deferred) for f in reached} == {
         ("service/dispatch.py", "worker.entry", True),
+        ("service/cli/worker.py", "worker.entry", False),
         ("service/cli/trial.py", "worker.entry", False),
     }
 

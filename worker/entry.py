@@ -15,7 +15,16 @@ from os import getpid
 from worker.errors import ConfigurationError, DivergedError, StoppedError
 from worker.isolation import inspect_isolated, run_isolated
 from worker.messages import Inspect
-from worker.schema import EnergyReport, EpochMetrics, Failure, FailureKind, TaskFacts, TrialResult, TrialSpec
+from worker.schema import (
+    EnergyReport,
+    EpochMetrics,
+    Failure,
+    FailureKind,
+    SelfTestReport,
+    TaskFacts,
+    TrialResult,
+    TrialSpec,
+)
 from worker.supervision import failed
 
 
@@ -78,6 +87,13 @@ def inspect_task(
     from worker.trial import inspect  # torch is loaded here, on the worker only
 
     return inspect(dataset, network, data_dir, download=download)
+
+
+def self_test() -> SelfTestReport:
+    """What this machine can measure, and how well; takes a few seconds."""
+    from worker.energy.selftest import self_test as run  # torch is loaded here, on the worker only
+
+    return run()
 
 
 def as_failure(error: Exception) -> Failure:

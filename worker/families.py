@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -12,7 +13,7 @@ from shiftlayers import CostEstimate, ShiftConfig, convert_to_shift, estimate_co
 from shiftlayers.tracing import trace
 from worker.data import Dataset
 from worker.errors import ConfigurationError
-from worker.models import build_network, example_input
+from worker.models import build_network, example_input, load_weights
 from worker.schema import Family, Recipe, TrialSpec
 
 # Weight of the latest batch in the running range of inputs.
@@ -24,9 +25,11 @@ def build_model(spec: TrialSpec, data: Dataset) -> nn.Module:
     """The network of `spec` as a fresh start, on the CPU, from torch's global seed.
 
     Raises:
-        ConfigurationError: the network does not exist or has fewer layers.
+        ConfigurationError: the network does not exist, has fewer layers or does not fit the weights to start from.
     """
     model = build_network(spec.network, data.image_shape, data.n_classes)
+    if spec.weights_path is not None:
+        load_weights(model, Path(spec.weights_path), example_input(data.image_shape))
     return convert(model, spec, spec.shift_depth, data)
 
 

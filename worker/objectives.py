@@ -15,6 +15,7 @@ from torch import nn
 from shiftlayers import CostEstimate, save_packed
 from worker.data import Dataset
 from worker.energy.devices import synchronize
+from worker.energy.footprint import embodied_measurement, water_measurement
 from worker.families import Int8Layer, deployment_cost
 from worker.schema import EnergyReport, ExtraObjective, Leg, Measurement, TrialSpec
 from worker.train import predict
@@ -125,4 +126,6 @@ _EXTRA: dict[ExtraObjective, Callable[[Trained], Measurement]] = {
     "latency": _latency,
     "model_bytes": _model_bytes,
     "peak_memory_bytes": _peak_memory,
+    "water_litres": lambda trained: water_measurement(trained.energy),
+    "embodied_grams": lambda trained: embodied_measurement(trained.energy),
 }

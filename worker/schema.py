@@ -5,32 +5,46 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-Method = Literal[
-    "nvml_energy_timeline",
-    "nvml_energy_delta",
-    "nvml_power_integral",
-    "rapl",
-    "codecarbon",
-    "analytic",
-    "evaluation",
-    "none",
+from worker.energy.schema import (
+    Carbon,
+    EnergyReport,
+    Flag,
+    GpuCheck,
+    GpuEnergy,
+    HostCheck,
+    HostEnergy,
+    InferenceEnergy,
+    SelfTestReport,
+    SiteSpec,
+)
+from worker.wire import Frozen, Measurement, Method, Quality
+
+# Passed on from where it is defined, so that one module is the contract.
+__all__ = [
+    "Carbon",
+    "EnergyReport",
+    "Flag",
+    "Frozen",
+    "GpuCheck",
+    "GpuEnergy",
+    "HostCheck",
+    "HostEnergy",
+    "InferenceEnergy",
+    "Measurement",
+    "Method",
+    "Quality",
+    "SelfTestReport",
+    "SiteSpec",
 ]
-Quality = Literal["measured", "integrated", "estimated", "none"]
 QuantizerName = Literal["deepshift-q", "deepshift-ps", "s3", "denseshift", "apot"]
 ScheduleName = Literal["cosine", "step", "one-cycle", "constant"]
-ExtraObjective = Literal["latency", "model_bytes", "peak_memory_bytes"]
+ExtraObjective = Literal["latency", "model_bytes", "peak_memory_bytes", "water_litres", "embodied_grams"]
 Family = Literal["shift", "int8", "float"]
 Precision = Literal["float32", "bfloat16"]
 OptimizerName = Literal["sgd", "adam", "adamw", "adadelta", "adagrad", "rmsprop", "radam", "ranger"]
 AugmentationName = Literal["flip", "translate", "crop"]
-
-
-class Frozen(BaseModel):
-    """What crosses a process: immutable, every number finite, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Recipe(Frozen):
@@ -89,12 +103,14 @@ class TrialSpec(Frozen):
         shift_depth: convolution and linear layers, counted from the output, that are converted; 0 or more.
         epochs: passes over the training split, at least 1; those of the trial that this one goes on from included.
         data_fraction: share of the training split that is trained on, 0..1; a smaller share is part of a larger one.
-        extra_objectives: what else is measured: `latency`, `model_bytes`, `peak_memory_bytes`.
+        extra_objectives: what else is measured: `latency`, `model_bytes`, `peak_memory_bytes`, and by models
+            `water_litres`, `embodied_grams`.
         is_final: the network is trained on training and validation data and judged by the test split.
         resume_from: where the checkpoint lies that training goes on from; None or nothing there starts afresh.
         checkpoint_to: where this trial leaves a checkpoint; None leaves none. Paths, or URLs that fsspec knows.
         data_dir: folder of the data sets; None uses the worker's GREENSHIFT_DATA_DIR.
         model_path: where the trained weights are written as safetensors, or None.
+        site: what its energy means in carbon and water.
         weights_path: safetensors or torch file of weights to start from, before any layer is converted, or None.
         time_limit_seconds: the trial fails when it runs longer; None is no limit.
         memory_limit_bytes: the trial fails when its process of its own is resident with more; None is no limit, and
@@ -118,39 +134,10 @@ class TrialSpec(Frozen):
     seed: int = Field(0, ge=0)
     data_dir: str | None = None
     model_path: str | None = None
+    site: SiteSpec = SiteSpec()
     weights_path: str | None = None
     time_limit_seconds: float | None = Field(None, gt=0)
     memory_limit_bytes: int | None = Field(None, ge=1)
-
-
-class Measurement(Frozen):
-    """One objective's value with where it came from; None where it could not be obtained."""
-
-    value: float | None
-    unit: str
-    method: Method
-    quality: Quality
-
-
-class EnergyReport(Frozen):
-    """Energy of one trial's training and evaluation, in joules, seconds and grams; None is unknown.
-
-    Attributes:
-        joules: of the device named in `device`, idle power included.
-        emissions_grams: joules * pue / 3.6e6 * carbon_grams_per_kwh.
-        flags: what a reader must know, such as `short_window`.
-    """
-
-    joules: float | None
-    method: Method
-    quality: Quality
-    device: str
-    duration_seconds: float
-    pue: float
-    carbon_grams_per_kwh: float
-    carbon_source: str
-    emissions_grams: float | None
-    flags: tuple[str, ...] = ()
 
 
 class Leg(Frozen):

@@ -15,6 +15,7 @@ from torch import nn, optim
 from shiftlayers import shiftable_layers
 from worker.checkpoint import Checkpoint, load_checkpoint, optimizer_state, restore_optimizer, save_checkpoint
 from worker.data import SPLIT_SEED, Dataset, Split, fetch_dataset, join, load_dataset
+from worker.energy.carbon import carbon_model
 from worker.energy.devices import describe, gpu_uuid, pick_device, synchronize
 from worker.energy.meter import EnergyMeter
 from worker.energy.sources import open_source
@@ -22,7 +23,7 @@ from worker.families import build_model, convert, deployment_cost
 from worker.models import build_network, example_input
 from worker.objectives import Trained, analytic, measure_objectives, reset_peak_memory
 from worker.optimizers import make_optimizer
-from worker.schema import EnergyReport, EpochMetrics, Leg, TaskFacts, TrialResult, TrialSpec
+from worker.schema import EnergyReport, EpochMetrics, Leg, SiteSpec, TaskFacts, TrialResult, TrialSpec
 from worker.train import evaluate, train
 
 
@@ -50,7 +51,7 @@ def run(
     torch.manual_seed(spec.seed)
     training = _begin(spec, data, device)
     learned, judge = (split.to(device) for split in _splits(spec, data))
-    meter = make_meter(device)
+    meter = make_meter(device, spec.site)
     reset_peak_memory(device)
     try:
         with meter:
@@ -208,9 +209,15 @@ def inspect(dataset: str, network: str, data_dir: str | None, *, download: bool 
     )
 
 
-def make_meter(device: torch.device) -> EnergyMeter:
-    """The meter of `device`: its GPU's counter, or a model of CPU and memory."""
+def make_meter(device: torch.device, site: SiteSpec | None = None) -> EnergyMeter:
+    """The meter of `device`: its GPU's counter, or a counter or a model of CPU and memory.
+
+    Raises:
+        ConfigurationError: the country or region of `site` is unknown.
+    """
     return EnergyMeter(
+        carbon=carbon_model(site or SiteSpec()),
+        site=site or SiteSpec(),
         source=open_source(gpu_uuid(device) if device.type == "cuda" else None),
         device=describe(device),
         synchronize=lambda: synchronize(device),

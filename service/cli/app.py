@@ -14,6 +14,7 @@ import typer
 
 from service.cli.live import LiveView, print_scores
 from service.cli.trial import trial
+from service.cli.worker import worker
 from service.errors import ServiceError
 from service.report import write_files
 from service.report.words import amount
@@ -105,6 +106,9 @@ def presets() -> None:
     for name in preset_names():
         spec = StudySpec.load(name)
         typer.echo(f"{name:20} {spec.network} on {spec.dataset}: {', '.join(spec.objectives)}")
+
+
+app.command()(worker)
 
 
 def main() -> NoReturn:

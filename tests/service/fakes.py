@@ -9,6 +9,7 @@ from typing import Any
 from service.dispatch import Done, OnEpoch, Task
 from service.schema import StudySpec, Trial, TrialState
 from worker.schema import (
+    Carbon,
     EnergyReport,
     Failure,
     FailureKind,
@@ -63,8 +64,7 @@ def energy_report(joules: float | None, grams: float | None = None) -> EnergyRep
         device="fake",
         duration_seconds=1.0,
         pue=1.0,
-        carbon_grams_per_kwh=400.0,
-        carbon_source="a test",
+        carbon=Carbon(grams_per_kwh=400.0, source="a test"),
         emissions_grams=grams,
     )
 

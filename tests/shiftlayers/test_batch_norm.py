@@ -280,7 +280,7 @@ def test_a_folded_network_computes_the_same(make_layer, norm, shape, quantizer, 
     model = nn.Sequential(make_layer(bias=bias, config=config), trained(norm(6)), nn.ReLU()).eval()
     x = torch.randn(shape)
 
-    folded = fold_batch_norm(model)
+    folded = fold_batch_norm(model, x)
 
     assert [type(m) for m in folded] == [type(model[0]), nn.Identity, nn.ReLU]
     assert_close(folded(x), model(x), rtol=1e-5, atol=1e-5)
@@ -295,7 +295,7 @@ def test_folding_into_fixed_point_rounds_the_bias_and_nothing_else(make_layer, n
     model = nn.Sequential(make_layer(bias=bias, config=config), trained(norm(6))).eval()
     x = torch.randn(shape) * 3
 
-    error = (fold_batch_norm(model)(x) - model(x)).abs().max()
+    error = (fold_batch_norm(model, x)(x) - model(x)).abs().max()
 
     assert error <= 2.0**-5 + 1e-5
 
@@ -458,3 +458,12 @@ def test_a_network_that_cannot_be_traced_is_refused():
 
     with pytest.raises(ValueError, match=r"torch\.fx cannot trace the network"):
         fold_batch_norm(model)
+
+
+def test_a_norm_behind_a_linear_layer_is_folded_where_it_is_known_to_be_over_its_outputs():
+    rows = nn.Sequential(ShiftLinear(8, 4), trained(ShiftBatchNorm1d(4))).eval()
+    sequences = nn.Sequential(ShiftLinear(8, 4), trained(ShiftBatchNorm1d(4))).eval()
+
+    assert isinstance(fold_batch_norm(rows, torch.randn(3, 8))[1], nn.Identity)
+    for left in (fold_batch_norm(rows), fold_batch_norm(sequences, torch.randn(3, 4, 8))):
+        assert isinstance(left[1], ShiftBatchNorm1d)

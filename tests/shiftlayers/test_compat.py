@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -138,3 +139,31 @@ def test_clamping_leaves_zero_and_sign_alone():
 def test_what_deepshift_does_not_have_is_refused(arguments):
     with pytest.raises(ValueError, match="compat"):
         ShiftConfig(**arguments)
+
+
+def test_conversion_starts_as_published():
+    plain = network()
+    q, ps = (
+        convert_to_shift(copy.deepcopy(plain), ShiftConfig(name, 5, activation_bits=(3, 5), compat="deepshift"))
+        for name in ("deepshift-q", "deepshift-ps")
+    )
+
+    rounded = torch.round(torch.log(plain[0].weight.abs()) / math.log(2)).clamp(-14, 0)
+    assert torch.equal(ps[0].shift, rounded)
+    assert torch.equal(ps[0].bias, plain[0].bias)
+    assert torch.equal(q[0].weight, plain[0].weight)
+    assert torch.equal(q[0].bias, deepshift.fixed_point(plain[0].bias, 3, 5))
+
+
+@pytest.mark.parametrize("quantizer", ["deepshift-q", "deepshift-ps"])
+def test_latents_that_a_checkpoint_left_out_of_range_are_clamped(quantizer):
+    config = ShiftConfig(quantizer, 3, activation_bits=(16, 16), compat="deepshift")
+    saved, loaded = (ShiftLinear(4, 2, config=config) for _ in range(2))
+    with torch.no_grad():
+        for latent in saved.parameters():
+            latent.mul_(100)
+
+    loaded.load_state_dict(saved.state_dict())
+    clamp_latents(saved)
+
+    assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), saved.parameters(), strict=True))

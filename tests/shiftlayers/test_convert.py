@@ -8,6 +8,7 @@ import torchvision
 from torch import Tensor, nn
 
 from shiftlayers import ShiftConfig, ShiftConv2d, ShiftLayer, ShiftLinear, convert_to_shift, shiftable_layers
+from shiftlayers.config import QUANTIZER_NAMES
 
 Q, PS = ShiftConfig("deepshift-q"), ShiftConfig("deepshift-ps")
 IMAGE = torch.randn(1, 3, 6, 6)
@@ -326,3 +327,16 @@ def test_networks_of_torchvision_are_converted_whole_and_run(name, n_layers):
     assert not any(type(module) in (nn.Conv2d, nn.Linear) for module in model.modules())
     with torch.no_grad():
         assert model.eval()(image).isfinite().all()
+
+
+@pytest.mark.parametrize("quantizer", QUANTIZER_NAMES)
+def test_a_frozen_layer_stays_frozen(quantizer):
+    layer = nn.Linear(4, 3)
+    layer.weight.requires_grad_(False)
+
+    converted = convert_to_shift(nn.Sequential(layer), ShiftConfig(quantizer))[0]
+
+    assert {name: p.requires_grad for name, p in converted.named_parameters() if name != "bias"} == {
+        name: False for name, _ in converted.named_parameters() if name != "bias"
+    }
+    assert converted.bias.requires_grad

@@ -110,3 +110,21 @@ def test_a_network_is_reported_layer_by_layer():
 def test_no_bits_are_refused():
     with pytest.raises(ValueError, match="at least 1 bit, got 0"):
         exactness_report(nn.Linear(1, 1), 0)
+
+
+@pytest.mark.parametrize(("bias", "fits"), [(0.5, True), (5.0, False)])
+def test_a_bias_counts_in_the_sums(bias, fits):
+    layer = ShiftLinear(4, 1, config=ShiftConfig("deepshift-ps", 2, per_channel_scale=True, activation_bits=(4, 4)))
+    layer = ShiftLinear.from_weights(
+        nn.Linear(4, 1), layer.config, torch.full((1, 4), 2.0**-19), torch.tensor([[2.0**-19]])
+    )
+    torch.nn.init.constant_(layer.bias, bias)
+
+    assert ("fp32" in exactness_report(layer, (4, 4))[0].as_trained) is fits
+
+
+def test_the_largest_bias_counts_in_what_is_guaranteed():
+    layer = ShiftLinear(1024, 4, config=ShiftConfig("deepshift-q", 4))
+
+    assert "fp32" not in exactness_report(layer, (4, 4))[0].guaranteed
+    assert "fp32" in exactness_report(linear("deepshift-q", 4, 1024), (4, 4))[0].guaranteed

@@ -8,6 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.checkpoint import checkpoint
 
 from shiftlayers import FixedPoint, ShiftConfig, ShiftConv2d, ShiftLinear, round_to_fixed_point
 from shiftlayers.fixed_point import fixed_point_range
@@ -191,3 +193,27 @@ def test_a_layer_of_unsigned_activations_rounds_inputs_without_and_biases_with_a
 
 def test_the_module_says_how_it_rounds():
     assert repr(FixedPoint(4, 4, signed=False)) == "FixedPoint(4, 4, signed=False)"
+
+
+def test_saturating_values_survive_activation_checkpointing():
+    layer = ShiftLinear(4, 4, config=ShiftConfig(activation_bits=(2, 2)))
+    x = (torch.randn(9, 4) * 3).requires_grad_()
+
+    checkpoint(layer, x, use_reentrant=False).sum().backward()
+    again = x.grad.clone()
+    x.grad = None
+    layer(x).sum().backward()
+
+    assert torch.equal(x.grad, again)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_a_traced_network_saturates_whatever_it_was_traced_with():
+    traced = torch.jit.trace(FixedPoint(4, 4), torch.rand(2, 4), check_trace=False)
+
+    assert traced(torch.full((2, 4), 100.0)).unique().item() == 7.9375
+
+
+def test_shapes_alone_can_be_rounded():
+    with FakeTensorMode():
+        assert round_to_fixed_point(torch.empty(2, 3), 4, 4).shape == (2, 3)

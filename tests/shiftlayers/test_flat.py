@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from shiftlayers import ShiftConfig, ShiftConv2d, ShiftLayer, ShiftLinear, convert_to_shift
 from shiftlayers.config import QUANTIZER_NAMES
+from shiftlayers.graph import trace_graph
 from tests.shiftlayers.kernels import KernelCounter
 from worker.models import build_network
 
@@ -299,6 +300,45 @@ def test_compilation_does_not_break_the_graph(config):
     model = convert_to_shift(nn.Sequential(nn.Conv2d(3, 6, 3), nn.Flatten(), nn.Linear(6 * 36, 4)), config)
 
     assert torch._dynamo.explain(model)(torch.randn(2, 3, 8, 8)).graph_break_count == 0
+
+
+class Outer(nn.Module):
+    """A network that gives a converted part of itself its input as a list."""
+
+    def __init__(self, config: ShiftConfig) -> None:
+        super().__init__()
+        self.inner = convert_to_shift(Joined(), config)
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.inner(features=[x, x]).relu())
+
+
+class Joined(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(8, 3)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        return self.body(torch.cat(features, 1))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("config", [Q, PS], ids=["q", "ps"])
+def test_a_network_with_a_converted_part_is_traced(config, training):
+    model = Outer(config).train(training)
+    x = torch.randn(2, 4)
+
+    graph = trace_graph(model)
+
+    assert [node.target for node in graph.nodes if node.op == "call_module"] == ["inner.body", "head"]
+    assert torch.equal(torch.fx.GraphModule(model, graph)(x), model(x))
+
+
+def test_layers_behind_a_converted_part_become_unsigned():
+    model = convert_to_shift(Outer(Q), replace(Q, activation_bits=(4, 4), unsigned_activations=True))
+
+    assert model.head.config.unsigned_activations
 
 
 def test_compilation_does_not_break_the_graph_of_evaluation():

@@ -455,3 +455,21 @@ def test_a_build_without_onednn_is_refused(monkeypatch):
 
     with pytest.raises(RuntimeError, match="oneDNN"):
         to_int8(small_network())
+
+
+def test_a_state_that_takes_the_place_of_the_tensors_counts():
+    a, b = (to_int8(spread(nn.Linear(6, 5), PS)) for _ in range(2))
+    x = torch.randn(3, 6)
+    a(x)
+
+    a.load_state_dict(b.state_dict(), assign=True)
+
+    assert torch.equal(a(x), b(x))
+
+
+def test_networks_are_converted_and_run_in_inference_mode():
+    layer = spread(nn.Conv2d(2, 3, 3), PS).eval()
+    x = torch.randn(1, 2, 5, 5)
+
+    with torch.inference_mode():
+        assert torch.equal(to_int8(layer)(x), layer(x))

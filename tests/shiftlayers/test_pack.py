@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import pytest
 import torch
@@ -9,8 +10,18 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torchvision.models import mnasnet0_5
 
-from shiftlayers import FixedPoint, ShiftConfig, ShiftLayer, convert_to_shift, fold, load_packed, save_packed
+from shiftlayers import (
+    FixedPoint,
+    ShiftConfig,
+    ShiftLayer,
+    convert_batch_norm,
+    convert_to_shift,
+    fold,
+    load_packed,
+    save_packed,
+)
 from shiftlayers.config import QUANTIZER_NAMES
 from shiftlayers.pack import _from_bits, _to_bits
 
@@ -180,3 +191,85 @@ def test_a_layer_with_two_names_is_folded_under_both():
 
     assert type(folded[0]) is nn.Linear
     assert folded[0] is folded[2]
+
+
+DTYPES = [torch.float16, torch.bfloat16, torch.float64]
+
+
+@pytest.mark.parametrize("per_channel_scale", [False, True])
+@pytest.mark.parametrize("quantizer", QUANTIZER_NAMES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_network_of_another_dtype_is_packed_and_comes_back(dtype, quantizer, per_channel_scale, tmp_path):
+    config = ShiftConfig(quantizer, per_channel_scale=per_channel_scale)
+    model = convert_to_shift(nn.Sequential(nn.Linear(6, 5)), config).to(dtype).eval()
+    x = torch.randn(3, 6, dtype=dtype)
+    save_packed(model, tmp_path / "packed.safetensors")
+
+    loaded = load_packed(tmp_path / "packed.safetensors", nn.Sequential(nn.Linear(6, 5)).to(dtype).eval())
+
+    assert torch.equal(loaded(x), model(x))
+
+
+@pytest.mark.parametrize("quantizer", QUANTIZER_NAMES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_network_that_has_another_dtype_already_is_converted(dtype, quantizer):
+    model = convert_to_shift(nn.Sequential(nn.Linear(6, 5)).to(dtype), ShiftConfig(quantizer, per_channel_scale=True))
+
+    assert model(torch.randn(3, 6, dtype=dtype)).dtype == dtype
+
+
+def test_power_of_two_batch_normalisations_come_back_as_such(tmp_path):
+    def network() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4))
+
+    model = convert_batch_norm(convert_to_shift(network(), ShiftConfig()))
+    x = torch.randn(8, 2, 5, 5) * 3
+    model(x)
+    save_packed(model.eval(), tmp_path / "packed.safetensors")
+
+    assert torch.equal(load_packed(tmp_path / "packed.safetensors", network().eval())(x), model(x))
+
+
+def test_a_network_without_them_is_no_place_for_such_batch_normalisations(tmp_path):
+    save_packed(nn.Sequential(nn.BatchNorm1d(3)), tmp_path / "packed.safetensors")
+
+    with pytest.raises(ValueError, match="power-of-two batch normalisations"):
+        load_packed(tmp_path / "packed.safetensors", convert_batch_norm(nn.Sequential(nn.BatchNorm1d(3))))
+
+
+def shared_network() -> nn.Module:
+    layer, norm = nn.Linear(4, 4), nn.BatchNorm1d(4)
+    return nn.Sequential(layer, norm, layer, norm)
+
+
+def test_layers_of_two_names_are_packed_and_come_back(tmp_path):
+    model = convert_to_shift(shared_network(), ShiftConfig("deepshift-ps"))
+    x = torch.randn(8, 4)
+    model(x)
+    save_packed(model.eval(), tmp_path / "packed.safetensors")
+
+    assert torch.equal(load_packed(tmp_path / "packed.safetensors", shared_network().eval())(x), model(x))
+
+
+def test_the_versions_of_modules_come_back_too(tmp_path):
+    model = convert_to_shift(mnasnet0_5(), ShiftConfig(), 1)
+    save_packed(model, tmp_path / "packed.safetensors")
+
+    load_packed(tmp_path / "packed.safetensors", mnasnet0_5())
+
+
+def test_a_folded_network_keeps_no_hooks_of_ours():
+    folded = fold(convert_to_shift(nn.Sequential(nn.Linear(4, 3)), ShiftConfig()))
+
+    assert not folded._forward_pre_hooks and not folded._forward_hooks
+    assert b"shiftlayers" not in pickle.dumps(folded)
+
+
+def test_power_of_two_batch_normalisations_are_folded_to_a_factor_and_an_offset():
+    model = convert_batch_norm(nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4)))
+    x = torch.randn(8, 2, 5, 5) * 3
+    model(x)
+    folded = fold(model.eval())
+
+    assert torch.equal(folded(x), model(x))
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())

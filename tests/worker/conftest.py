@@ -20,9 +20,10 @@ settings.register_profile("torch", deadline=None)
 
 
 @pytest.fixture(autouse=True)
-def same_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def same_machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    if "gpu" not in request.keywords:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.delenv("GREENSHIFT_DATA_DIR", raising=False)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC
 
 import pytest
 from hypothesis import given
@@ -9,11 +10,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from worker.schema import (
+    Carbon,
     EnergyReport,
     Failure,
     FailureKind,
+    GpuEnergy,
     Measurement,
     Recipe,
+    SiteSpec,
     TaskFacts,
     TrialResult,
     TrialSpec,
@@ -53,7 +57,10 @@ energy_reports = st.builds(
     quality=qualities,
     duration_seconds=finite,
     pue=finite,
-    carbon_grams_per_kwh=finite,
+    gpu=st.none()
+    | st.builds(GpuEnergy, gross_joules=maybe_finite, temperature_celsius=st.none() | st.tuples(finite, finite)),
+    carbon=st.builds(Carbon, grams=maybe_finite, grams_per_kwh=finite, year=st.none() | st.integers(1990, 2090)),
+    started_at=st.none() | st.datetimes(timezones=st.just(UTC)),
 )
 results = st.builds(
     TrialResult,
@@ -87,7 +94,9 @@ def test_task_facts_survive_json():
     assert TaskFacts.model_validate_json(facts.model_dump_json()) == facts
 
 
-@pytest.mark.parametrize("model", [Recipe, TrialSpec, Measurement, EnergyReport, Failure, TrialResult, TaskFacts])
+@pytest.mark.parametrize(
+    "model", [Recipe, TrialSpec, Measurement, EnergyReport, Failure, TrialResult, TaskFacts, SiteSpec]
+)
 def test_an_unknown_key_is_refused(model):
     with pytest.raises(ValidationError, match=r"surprise\n\s+Extra inputs are not permitted"):
         model.model_validate({"surprise": 1})
@@ -155,3 +164,20 @@ def test_importing_the_contract_loads_no_torch(module):
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
 
     assert process.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [("none", ()), ("flip", ("flip",)), ("flip+crop", ("flip", "crop")), (["translate"], ("translate",)), (None, None)],
+)
+def test_augmentation_is_given_by_names_or_by_a_string_of_a_search_space(given, names):
+    recipe = Recipe(augmentation=given)
+
+    assert recipe.augmentation == names
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+@pytest.mark.parametrize("given", ["", "rotate", "flip+rotate", ["rotate"]])
+def test_an_unknown_augmentation_is_refused(given):
+    with pytest.raises(ValidationError, match="augmentation"):
+        Recipe(augmentation=given)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from shiftlayers import ShiftConfig, ShiftConv2d, ShiftLinear, estimate_cost
 from worker import trial
@@ -263,6 +263,24 @@ def test_the_trained_weights_are_written_and_give_the_same_error(no_energy, tmp_
     assert evaluate(model, data.validation, 100) == result.objectives["error"].value
 
 
+def test_a_network_starts_from_the_weights_of_a_file_before_it_is_converted(tmp_path):
+    data, path = load_dataset("digits"), tmp_path / "float.safetensors"
+    state = build_model(make_spec(shift_depth=0), data).state_dict()
+    save_file(state, path)
+
+    plain = build_model(make_spec(shift_depth=0, weights_path=str(path)), data).state_dict()
+    shifted = build_model(make_spec(shift_depth=10, weights_path=str(path)), data)
+
+    assert all(torch.equal(plain[key], state[key]) for key in state)
+    rounded = shifted.get_submodule("head").effective_weight().detach()
+    assert ((rounded - state["head.weight"]).abs() <= 0.5 * state["head.weight"].abs() + 2.0**-14).all()
+
+
+def test_weights_that_do_not_fit_are_a_failure_of_the_configuration(tmp_path):
+    with pytest.raises(ConfigurationError, match="weights_path must be a file"):
+        run(make_spec(weights_path=str(tmp_path / "absent")))
+
+
 def test_no_weights_are_written_unasked(no_energy, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
@@ -292,6 +310,13 @@ def test_the_facts_of_a_data_set_in_a_folder(cifar_folder):
     facts = inspect("cifar10", "resnet20", str(cifar_folder))
 
     assert (facts.n_layers, facts.image_shape, facts.n_test) == (20, (3, 32, 32), 250)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "network", "n_layers"), [("digits", "vgg11-small", 9), ("digits@32", "shufflenet_v2_x0_5", 57)]
+)
+def test_the_facts_of_other_networks(dataset, network, n_layers):
+    assert inspect(dataset, network, None).n_layers == n_layers
 
 
 @pytest.mark.parametrize(("download", "fetched"), [(False, []), (True, [("cifar10", "somewhere")])])

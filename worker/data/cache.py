@@ -15,9 +15,9 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,13 +126,19 @@ def _can_write(folder: Path) -> bool:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Holds the lock `path`, which the kernel frees if this process dies; goes on unlocked where locks do not exist."""
-    with path.open("w") as file:
+    """Holds the lock `path`, which the kernel frees if this process dies; goes on unlocked where that is impossible."""
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.info("waiting for another process to decode %s", path.stem)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            file = stack.enter_context(path.open("a"))
+            _wait_for(file)
         except OSError as error:
             logger.warning("%s cannot be locked (%s): others may decode the same", path, error)
         yield
+
+
+def _wait_for(file: IO[str]) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        logger.info("waiting for another process to decode %s", Path(file.name).stem)
+        fcntl.flock(file, fcntl.LOCK_EX)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from worker.energy.nvml import list_gpus
+from worker.energy.visible import find_gpu
+
 
 def pick_device() -> torch.device:
     """The first visible GPU, or the CPU where there is none."""
@@ -11,11 +14,12 @@ def pick_device() -> torch.device:
 
 
 def gpu_uuid(device: torch.device) -> str:
-    """UUID of `device` as NVML spells it.
+    """UUID of `device` as NVML spells it; `unknown` where neither torch nor the environment can tell.
 
-    NVML ignores CUDA_VISIBLE_DEVICES and may number GPUs differently, so an index must never be used.
+    NVML ignores CUDA_VISIBLE_DEVICES and may number GPUs differently, so torch's own UUID comes first.
     """
-    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    return f"GPU-{uuid}" if uuid is not None else find_gpu(list_gpus(), device.index or 0) or "unknown"
 
 
 def describe(device: torch.device) -> str:

@@ -1,166 +1,83 @@
-"""Where joules are read from: the GPU's own counter, or CodeCarbon's model of CPU and memory."""
+"""Where the joules of a trial are read: a GPU by NVML, processor and memory by RAPL or else by CodeCarbon's model."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Protocol
+from dataclasses import replace
 
-import pynvml
-from codecarbon import OfflineEmissionsTracker
-
-from worker.schema import Method, Quality
+from worker.energy.cpu_model import CODECARBON_TROUBLE, CodeCarbonModel
+from worker.energy.gpu import GpuSource, open_gpu_source
+from worker.energy.rapl import RaplSource
+from worker.energy.reading import NoSource, Reading, Source
+from worker.errors import UnreadableError
+from worker.schema import GpuEnergy, Method, Quality
 
 logger = logging.getLogger(__name__)
-JOULES_PER_KWH = 3.6e6
-JOULES_PER_MILLIJOULE = 1e-3
-# CodeCarbon reads files of the kernel and tables of its own; this is what doing so can raise.
-CODECARBON_TROUBLE = (OSError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
-@dataclass(frozen=True)
-class Reading:
-    """Joules of one window, or None with the reason among the flags."""
-
-    joules: float | None
-    flags: tuple[str, ...] = ()
-
-
-class Source(Protocol):
-    """One way to read energy; `begin` and `end` enclose one window at a time."""
-
-    method: Method
-    quality: Quality
-
-    def begin(self) -> None:
-        """Starts a window; never raises."""
-
-    def end(self) -> Reading:
-        """Ends the window; trouble becomes a flag and None, never an exception."""
-
-
-class NvmlCounter:
-    """The GPU's total energy counter, read before and after.
-
-    The counter steps about every 100 ms, so windows below one second are poor.
+class GpuAndHost:
+    """The joules of a GPU, with what its host spent on the same window beside them.
 
     Args:
-        uuid: of the GPU, as NVML spells it.
-
-    Raises:
-        pynvml.NVMLError: no NVML library, no such GPU, or a GPU without a counter (before Volta).
+        uuid: of the GPU.
+        gpu: whose joules count; where they are unknown, also where it is None, no other stands in for them.
+        host: of processor and memory.
     """
 
-    method: Method = "nvml_energy_delta"
-    quality: Quality = "measured"
+    def __init__(self, uuid: str, gpu: GpuSource | None, host: Source) -> None:
+        self._uuid, self._gpu, self._host = uuid, gpu, host
 
-    def __init__(self, uuid: str) -> None:
-        pynvml.nvmlInit()
-        self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-        self._begin: float | None = self._read()
+    @property
+    def method(self) -> Method:
+        """That of the GPU."""
+        return self._gpu.method if self._gpu else "none"
 
-    def begin(self) -> None:
-        try:
-            self._begin = self._read()
-        except pynvml.NVMLError as error:
-            logger.warning("the energy counter cannot be read: %s", error)
-            self._begin = None
-
-    def end(self) -> Reading:
-        if self._begin is None:
-            return Reading(None, ("counter_unreadable",))
-        try:
-            joules = self._read() - self._begin
-        except pynvml.NVMLError as error:
-            logger.warning("the energy counter cannot be read: %s", error)
-            lost = isinstance(error, pynvml.NVMLError_GpuIsLost)
-            return Reading(None, ("gpu_lost" if lost else "counter_unreadable",))
-        return Reading(joules) if joules >= 0 else Reading(None, ("counter_reset",))
-
-    def _read(self) -> float:
-        millijoules: int = pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)
-        return millijoules * JOULES_PER_MILLIJOULE
-
-
-class CodeCarbonModel:
-    """CodeCarbon's estimate of this process's share of CPU and memory power, without network or files.
-
-    Raises:
-        Exception: one of `CODECARBON_TROUBLE`, where CodeCarbon cannot start.
-    """
-
-    method: Method = "codecarbon"
-    quality: Quality = "estimated"
-
-    def __init__(self) -> None:
-        self._tracker = _shared_tracker()
-        self._is_running = False
+    @property
+    def quality(self) -> Quality:
+        """That of the GPU."""
+        return self._gpu.quality if self._gpu else "none"
 
     def begin(self) -> None:
-        try:
-            self._tracker.start_task()
-            self._is_running = True
-        except CODECARBON_TROUBLE as error:
-            logger.warning("CodeCarbon cannot start a window: %r", error)
-            self._is_running = False
+        # What takes time comes before both windows, and the GPU's edges lie inside those of its host.
+        if self._gpu is not None:
+            self._gpu.prepare()
+        self._host.begin()
+        if self._gpu is not None:
+            self._gpu.begin()
 
     def end(self) -> Reading:
-        try:
-            data = self._tracker.stop_task() if self._is_running else None
-        except CODECARBON_TROUBLE as error:
-            logger.warning("CodeCarbon cannot end a window: %r", error)
-            data = None
-        if data is None:
-            return Reading(None, ("codecarbon_failed",))
-        joules = (data.cpu_energy + data.ram_energy) * JOULES_PER_KWH
-        # CodeCarbon reports zero for windows shorter than its first sample: unknown, not nothing.
-        return Reading(joules) if joules > 0 else Reading(None, ("short_window",))
-
-
-class NoSource:
-    """Nothing to read: every window is unknown."""
-
-    method: Method = "none"
-    quality: Quality = "none"
-
-    def begin(self) -> None:
-        pass
-
-    def end(self) -> Reading:
-        return Reading(None, ("no_counter",))
+        if self._gpu is not None:
+            self._gpu.stop()
+        host = self._host.end()
+        unknown = Reading(None, ("no_counter",), gpu=GpuEnergy(uuid=self._uuid))
+        reading = self._gpu.end() if self._gpu is not None else unknown
+        failed = tuple(flag for flag in host.flags if flag == "codecarbon_failed")
+        return replace(reading, cpu=host.cpu, ram=host.ram, flags=(*reading.flags, *failed))
 
 
 def open_source(uuid: str | None) -> Source:
-    """The best source there is for the GPU `uuid`, or for the CPU where `uuid` is None; never raises.
+    """The best source there is for the GPU `uuid`, or for processor and memory where `uuid` is None; never raises.
 
-    A GPU without a readable counter gives `NoSource`: its energy is unknown, and no model stands in for it.
+    A GPU that cannot be read has unknown energy, and no model stands in for it.
     """
+    host = open_host_source()
+    if uuid is None:
+        return host
     try:
-        return CodeCarbonModel() if uuid is None else NvmlCounter(uuid)
-    except (pynvml.NVMLError, *CODECARBON_TROUBLE) as error:
-        logger.warning("no energy source for %s: %r", uuid or "the CPU", error)
+        return GpuAndHost(uuid, open_gpu_source(uuid), host)
+    except UnreadableError as error:
+        logger.warning("no energy source for %s: %s", uuid, error)
+        return GpuAndHost(uuid, None, host)
+
+
+def open_host_source() -> Source:
+    """Processor and memory: their counters where they may be read, else the model, else nothing; never raises."""
+    try:
+        return RaplSource()
+    except (OSError, ValueError) as error:
+        logger.info("no RAPL: %s", error)
+    try:
+        return CodeCarbonModel()
+    except CODECARBON_TROUBLE as error:
+        logger.warning("no energy source for processor and memory: %r", error)
         return NoSource()
-
-
-@lru_cache(maxsize=1)
-def _shared_tracker() -> Any:
-    """One tracker a process, warmed: its first task takes seconds and would end up in the first trial's energy.
-
-    Every option is given, so that no configuration file or variable of the host has a say. Only CPU and memory
-    energy are used; carbon is computed by us, so the country is of no consequence.
-    """
-    # Its log_level option comes too late for what the constructor logs.
-    logging.getLogger("codecarbon").setLevel(logging.ERROR)
-    tracker = OfflineEmissionsTracker(
-        country_iso_code="USA",
-        tracking_mode="process",
-        measure_power_secs=1,
-        output_methods=[],
-        allow_multiple_runs=True,
-        pue=1.0,
-        log_level="error",
-    )
-    tracker.start_task()
-    tracker.stop_task()
-    return tracker

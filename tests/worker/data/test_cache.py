@@ -145,6 +145,13 @@ def test_where_no_file_can_be_locked_the_cache_still_works(tmp_path, build, capl
     assert "cannot be locked" in caplog.text
 
 
+def test_a_lock_that_cannot_be_opened_stops_nobody(tmp_path, build, caplog):
+    (tmp_path / "key.lock").mkdir()
+
+    assert same(cached_arrays([tmp_path], "key", build), ARRAYS)
+    assert "cannot be locked" in caplog.text
+
+
 def test_an_error_of_the_decoder_is_its_own(tmp_path):
     def fail() -> Arrays:
         raise OSError("no such image")

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import torch
 
+from tests.fakes.nvml import SECOND_GPU
 from worker.energy.devices import describe, gpu_uuid, pick_device, synchronize
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -28,6 +29,15 @@ def test_the_uuid_is_spelt_as_nvml_spells_it(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: properties)
 
     assert gpu_uuid(GPU) == "GPU-fa4e0001-0000-4000-8000-000000000000"
+
+
+def test_without_torchs_uuid_the_environment_tells(monkeypatch, nvml):
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: SimpleNamespace())
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert gpu_uuid(GPU) == SECOND_GPU
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpu_uuid(GPU) == "unknown"
 
 
 def test_only_a_gpu_is_waited_for(monkeypatch):

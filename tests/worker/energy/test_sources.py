@@ -6,62 +6,34 @@ from typing import Any
 import pytest
 
 from tests.fakes.nvml import FIRST_GPU, LIBRARY, SECOND_GPU, run_python
-from worker.energy import sources
-from worker.energy.sources import CodeCarbonModel, NoSource, Reading, open_source
+from worker.energy import cpu_model, sources
+from worker.energy.cpu_model import CodeCarbonModel
+from worker.energy.reading import NoSource, Reading
+from worker.energy.sources import GpuAndHost, open_source
+from worker.schema import HostEnergy
 
-COUNTER_SCRIPT = f"""
-import json, os, time
-from dataclasses import astuple
-from pathlib import Path
-from worker.energy.sources import NvmlCounter, open_source
+PROCESS_SCRIPT = """
+import time
+from worker.energy.gpu import open_gpu_source
+from worker.energy.nvml import list_gpus
+from worker.energy.visible import find_gpu
 
-def window(uuid, during=lambda: None):
-    source = open_source(uuid)
-    source.begin()
-    during()
-    return [type(source).__name__, *astuple(source.end())]
-
-def with_file(variable, at):
-    path = Path(os.environ["WORKING"]) / variable
-    os.environ[variable] = str(path)
-    source = NvmlCounter({FIRST_GPU!r})
-    if at == "begin":
-        path.touch()
-    source.begin()
-    path.touch()
-    reading = astuple(source.end())
-    path.unlink()
-    source.begin()
-    again = astuple(source.end())
-    return [*reading, *again]
-
-def with_code(variable, code):
-    os.environ[variable] = str(code)
-    result = window({FIRST_GPU!r})
-    del os.environ[variable]
-    return result
-
-out = {{}}
-out["init error"] = with_code("FNVML_INIT_RC", 9)
-out["not supported"] = with_code("FNVML_E_RC", 3)
-out["lost"] = with_file("FNVML_LOST_FILE", "end")
-out["lost before"] = with_file("FNVML_LOST_FILE", "begin")
-out["reset"] = with_file("FNVML_RESET_FILE", "end")
-out["unknown gpu"] = window("GPU-00000000-0000-4000-8000-000000000000")
-second = NvmlCounter({SECOND_GPU!r})
-second.begin()
-out["first"] = window({FIRST_GPU!r}, lambda: time.sleep(2))
-out["second"] = ["NvmlCounter", *astuple(second.end())]
-print(json.dumps(out))
+source = open_gpu_source(find_gpu(list_gpus()))
+source._idle = None
+source.begin()
+time.sleep(1.0)
+print(source.end().gpu.model_dump_json())
 """
 
 NO_LIBRARY_SCRIPT = f"""
 import json
-from dataclasses import astuple
-from worker.energy.sources import open_source
-source = open_source({FIRST_GPU!r})
+from worker.energy import sources
+from worker.energy.reading import NoSource
+sources.open_host_source = NoSource
+source = sources.open_source({FIRST_GPU!r})
 source.begin()
-print(json.dumps([type(source).__name__, *astuple(source.end())]))
+reading = source.end()
+print(json.dumps([source.method, reading.joules, reading.flags, reading.gpu.uuid]))
 """
 
 MODEL_SCRIPT = """
@@ -72,9 +44,9 @@ def hook(event, args):
         calls.append(event + repr(args[1:]))
 sys.addaudithook(hook)
 import json, os, time
-from worker.energy.sources import open_source
+from worker.energy.cpu_model import CodeCarbonModel
 
-source = open_source(None)
+source = CodeCarbonModel()
 readings = []
 for seconds in (1.2, 0.0, 1.2):
     source.begin()
@@ -90,55 +62,80 @@ print(json.dumps({"class": type(source).__name__, "method": source.method, "qual
 @pytest.fixture(scope="module")
 def outcomes(fake_nvml, tmp_path_factory) -> dict[str, Any]:
     """What each script printed; they run beside each other."""
-    empty, broken = tmp_path_factory.mktemp("empty"), tmp_path_factory.mktemp("broken")
+    broken = tmp_path_factory.mktemp("broken")
     # A library that cannot be loaded hides the real one, should this machine have it.
     (broken / LIBRARY).write_text("no library")
-    with ThreadPoolExecutor(2) as pool:
-        counter = pool.submit(run_python, COUNTER_SCRIPT, fake_nvml, empty, WORKING=str(empty))
+    visible = {"first": "0", "second": SECOND_GPU[:12]}
+    with ThreadPoolExecutor(4) as pool:
         missing = pool.submit(run_python, NO_LIBRARY_SCRIPT, broken)
         folder = tmp_path_factory.mktemp("model")
         model = pool.submit(run_python, MODEL_SCRIPT, broken, folder)
-        return {**counter.result(), "no library": missing.result(), "model": model.result()}
+        workers = {
+            name: pool.submit(run_python, PROCESS_SCRIPT, fake_nvml, CUDA_VISIBLE_DEVICES=devices)
+            for name, devices in visible.items()
+        }
+        found = {name: worker.result() for name, worker in workers.items()}
+        return {**found, "no library": missing.result(), "model": model.result()}
 
 
-def test_a_constant_power_gives_its_exact_energy(outcomes):
-    name, joules, flags = outcomes["first"]
+@pytest.mark.parametrize(("worker", "uuid", "watts"), [("first", FIRST_GPU, 60), ("second", SECOND_GPU, 120)])
+def test_two_worker_processes_at_once_each_read_the_gpu_that_is_theirs(outcomes, worker, uuid, watts):
+    gpu = outcomes[worker]
 
-    assert (name, flags) == ("NvmlCounter", [])
-    assert joules == pytest.approx(120, rel=0.1)
-
-
-def test_the_gpu_is_found_by_its_uuid(outcomes):
-    _, joules, flags = outcomes["second"]
-
-    assert flags == []
-    assert joules == pytest.approx(240, rel=0.1)
-    assert joules / outcomes["first"][1] == pytest.approx(2, rel=0.1)
+    assert (gpu["uuid"], gpu["method"], gpu["exclusive"]) == (uuid, "nvml_energy_timeline", True)
+    assert gpu["mean_watts"] == pytest.approx(watts, rel=0.05)
 
 
-@pytest.mark.parametrize("case", ["not supported", "init error", "no library", "unknown gpu"])
-def test_a_gpu_without_a_counter_has_unknown_energy(outcomes, case):
-    assert outcomes[case] == ["NoSource", None, ["no_counter"]]
+def test_a_gpu_without_a_library_has_unknown_energy(outcomes):
+    assert outcomes["no library"] == ["none", None, ["no_counter"], FIRST_GPU]
 
 
-def test_a_gpu_lost_within_the_window_leaves_it_unknown(outcomes):
-    assert outcomes["lost"][:2] == [None, ["gpu_lost"]]
+class Steps(NoSource):
+    """A host whose calls are written down beside those of a GPU."""
+
+    def __init__(self, calls: list[str]) -> None:
+        self.calls = calls
+
+    def begin(self) -> None:
+        self.calls.append("host begins")
+
+    def end(self) -> Reading:
+        self.calls.append("host ends")
+        part = HostEnergy(method="codecarbon", quality="estimated", share_joules=3.0)
+        return Reading(3.0, ("codecarbon_failed",), cpu=part)
 
 
-def test_a_gpu_lost_before_the_window_leaves_it_unknown(outcomes):
-    assert outcomes["lost before"][:2] == [None, ["counter_unreadable"]]
+class StepsOfGpu:
+    """A GPU whose calls are written down."""
+
+    method, quality = "nvml_energy_timeline", "measured"
+
+    def __init__(self, calls: list[str]) -> None:
+        self.calls = calls
+
+    def prepare(self) -> None:
+        self.calls.append("prepare")
+
+    def begin(self) -> None:
+        self.calls.append("begin")
+
+    def stop(self) -> None:
+        self.calls.append("stop")
+
+    def end(self) -> Reading:
+        self.calls.append("end")
+        return Reading(100.0)
 
 
-def test_a_counter_that_started_again_leaves_the_window_unknown(outcomes):
-    assert outcomes["reset"][:2] == [None, ["counter_reset"]]
+def test_the_edges_of_the_gpu_lie_inside_those_of_its_host_and_waiting_outside_of_both():
+    calls: list[str] = []
+    source = GpuAndHost(FIRST_GPU, StepsOfGpu(calls), Steps(calls))
 
+    source.begin()
+    reading = source.end()
 
-@pytest.mark.parametrize("case", ["lost", "lost before", "reset"])
-def test_the_window_after_a_failed_one_is_measured(outcomes, case):
-    joules, flags = outcomes[case][2:]
-
-    assert joules >= 0
-    assert flags == []
+    assert calls == ["prepare", "host begins", "begin", "stop", "host ends", "end"]
+    assert (reading.joules, reading.cpu.share_joules, reading.flags) == (100.0, 3.0, ("codecarbon_failed",))
 
 
 def test_the_model_estimates_a_busy_second(outcomes):
@@ -190,7 +187,7 @@ class BrokenTracker:
 
 @pytest.mark.parametrize("fails", ["start", "stop", "nothing, but measures nothing"])
 def test_trouble_of_the_model_is_a_flag_and_never_an_exception(monkeypatch, fails):
-    monkeypatch.setattr(sources, "_shared_tracker", lambda: BrokenTracker(fails))
+    monkeypatch.setattr(cpu_model, "_shared_tracker", lambda _pid: BrokenTracker(fails))
     source = CodeCarbonModel()
 
     source.begin()
@@ -198,13 +195,22 @@ def test_trouble_of_the_model_is_a_flag_and_never_an_exception(monkeypatch, fail
     assert source.end() == Reading(None, ("codecarbon_failed",))
 
 
-def test_a_model_that_cannot_start_is_no_source(monkeypatch):
-    def fail():
-        raise OSError("no such sensor")
+def fail(*_args) -> None:
+    raise OSError("no such sensor")
 
-    monkeypatch.setattr(sources, "_shared_tracker", fail)
+
+def test_without_counters_and_model_there_is_no_source(monkeypatch):
+    monkeypatch.setattr(sources, "RaplSource", fail)
+    monkeypatch.setattr(cpu_model, "_shared_tracker", fail)
 
     assert isinstance(open_source(None), NoSource)
+
+
+def test_counters_of_the_processor_come_before_the_model(monkeypatch):
+    counters = NoSource()
+    monkeypatch.setattr(sources, "RaplSource", lambda: counters)
+
+    assert open_source(None) is counters
 
 
 def test_no_source_is_always_unknown():

@@ -1,16 +1,9 @@
-"""Networks by name: ResNets for small images."""
+"""ResNets for small images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from worker.errors import ConfigurationError
-from worker.plugins import load_plugin
 
 
 class ResNet(nn.Module):
@@ -97,28 +90,3 @@ def _shortcut(before: int, width: int, stride: int, *, projection: bool) -> nn.M
     if projection:
         return nn.Conv2d(before, width, 1, stride=stride, bias=False)
     return _SubsampleAndPad(stride, width - before)
-
-
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "resnet8": partial(ResNet, 1, (16, 32, 64), projection=True),
-    **{f"resnet{6 * n + 2}": partial(ResNet, n, (16, 32, 64), projection=False) for n in (3, 5, 7, 9)},
-}
-
-
-def build_network(name: str, image_shape: tuple[int, int, int], n_classes: int) -> nn.Module:
-    """A freshly initialised network for images of shape (channels, height, width).
-
-    Raises:
-        ConfigurationError: a name that is neither in `NETWORKS` nor an entry point of `greenshift.networks`.
-    """
-    if name not in NETWORKS:
-        if (own := load_plugin("greenshift.networks", name)) is not None:
-            model: nn.Module = own(image_shape, n_classes)
-            return model
-        raise ConfigurationError(f"network must be one of {', '.join(NETWORKS)}; got {name!r}")
-    return NETWORKS[name](in_channels=image_shape[0], n_classes=n_classes)
-
-
-def example_input(image_shape: tuple[int, int, int]) -> Tensor:
-    """One black image with a batch dimension, for tracing."""
-    return torch.zeros(1, *image_shape)

@@ -1,0 +1,142 @@
+"""What a worker's own work costs: the path of the data into a training step.
+
+Ratios measured side by side: processor time on one thread, the order drawn anew in every round, the median of the
+rounds' ratios and its quartiles. A second copy of our own path shows the noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from worker.data import Split
+from worker.data.augment import augment
+
+N_IMAGES = 2048
+BATCH_SIZE = 128
+
+
+def main() -> None:
+    """Measures, prints and writes every section."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/bench-worker.json"))
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    results = {name: section(options.rounds) for name, section in SECTIONS.items()}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    machine = {"torch": torch.__version__, "capability": torch.backends.cpu.get_cpu_capability(), "threads": 1}
+    options.out.write_text(json.dumps({"machine": machine, **results}, indent=2))
+    print(f"written to {options.out}")
+
+
+def data_path(n_rounds: int) -> dict[str, Any]:
+    """Images a second from memory to a normalised batch: flipped, moved by up to four pixels, 32 x 32 pixels.
+
+    Torchvision's side is what tutorials do: PIL images, RandomCrop with padding, RandomHorizontalFlip, ToTensor and
+    Normalize in a DataLoader, without worker processes, because both sides are to use one core.
+    """
+    pixels = np.random.default_rng(0).integers(0, 256, (N_IMAGES, 3, 32, 32), dtype=np.uint8)
+    paths: dict[str, Callable[[], int]] = {
+        "ours": _our_epoch(pixels),
+        "ours again (noise)": _our_epoch(pixels),
+        "torchvision": _torchvision_epoch(pixels),
+    }
+    seconds = _interleaved(paths, n_rounds)
+    rates = {name: [N_IMAGES / value for value in values] for name, values in seconds.items()}
+    ratios = {name: [a / b for a, b in zip(rates["ours"], rates[name], strict=True)] for name in list(paths)[1:]}
+    table = Table("", "images / s", "ours is faster by", "quartiles", title=f"Data path, batches of {BATCH_SIZE}")
+    table.add_row("ours", f"{statistics.median(rates['ours']):,.0f}", "", "")
+    for name, values in ratios.items():
+        low, middle, high = statistics.quantiles(values, n=4)
+        table.add_row(name, f"{statistics.median(rates[name]):,.0f}", f"{middle:.2f}", f"{low:.2f} .. {high:.2f}")
+    Console().print(table)
+    return {
+        "images_per_second": {name: _summary(values) for name, values in rates.items()},
+        "ratio": {name: _summary(values) for name, values in ratios.items()},
+    }
+
+
+# Name in the file -> section; each takes the number of rounds, prints a table and gives back figures for the file.
+SECTIONS: Mapping[str, Callable[[int], dict[str, Any]]] = {"data_path": data_path}
+
+
+def _our_epoch(pixels: np.ndarray) -> Callable[[], int]:
+    mean = torch.from_numpy(pixels.mean(axis=(0, 2, 3), dtype=np.float32)).reshape(3, 1, 1)
+    deviation = torch.full((3, 1, 1), 73.9)
+    split = Split(torch.from_numpy(pixels), torch.zeros(N_IMAGES, dtype=torch.int64), mean, deviation)
+    generator = torch.Generator().manual_seed(0)
+
+    def epoch() -> int:
+        n = 0
+        for chosen in torch.randperm(N_IMAGES, generator=generator).split(BATCH_SIZE):
+            images = augment(split.pick(chosen), ("flip", "translate"), generator)
+            images, labels = split.normalise(images), split.labels[chosen]
+            n += min(len(images), len(labels))
+        return n
+
+    return epoch
+
+
+class _PillowImages(Dataset[tuple[torch.Tensor, int]]):
+    """Arrays that become PIL images one by one, as torchvision's CIFAR10 does it."""
+
+    def __init__(self, pixels: np.ndarray, transform: Callable[[Image.Image], torch.Tensor]) -> None:
+        self.pixels, self.transform = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)), transform
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.transform(Image.fromarray(self.pixels[index])), 0
+
+
+def _torchvision_epoch(pixels: np.ndarray) -> Callable[[], int]:
+    transform = transforms.Compose(
+        [
+            transforms.RandomCrop(32, padding=4),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize((0.5,) * 3, (0.29,) * 3),
+        ]
+    )
+    loader = DataLoader(_PillowImages(pixels, transform), BATCH_SIZE, shuffle=True)
+    return lambda: sum(len(images) for images, _ in loader)
+
+
+def _interleaved(runs: Mapping[str, Callable[[], object]], n_rounds: int) -> dict[str, list[float]]:
+    """Processor seconds of each run, a list of one entry a round; a first round warms up."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    order = list(runs)
+    generator = random.Random(0)
+    for number in range(n_rounds + 1):
+        generator.shuffle(order)
+        for name in order:
+            started = time.process_time()
+            runs[name]()
+            if number:
+                seconds[name].append(time.process_time() - started)
+    return seconds
+
+
+def _summary(values: list[float]) -> dict[str, float]:
+    return dict(zip(("low_quartile", "median", "high_quartile"), statistics.quantiles(values, n=4), strict=True))
+
+
+if __name__ == "__main__":
+    main()

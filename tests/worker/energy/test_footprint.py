@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.service.fakes import energy_report
+from worker.energy.footprint import embodied_grams, embodied_measurement, water_litres, water_measurement
+from worker.schema import SiteSpec
+
+SITE = SiteSpec(
+    pue=1.2,
+    wue_litres_per_kwh=0.5,
+    grid_water_litres_per_kwh=3.0,
+    gpu_embodied_grams=150e3,
+    host_embodied_grams=2500e3,
+    lifetime_seconds=1e8,
+)
+
+
+def test_water_of_a_kilowatt_hour_by_hand():
+    # At the site 0.5 L, at power stations 1.2 * 3 L.
+    assert water_litres(3.6e6, SITE) == pytest.approx(4.1)
+
+
+def test_the_embodied_share_by_hand():
+    # A thousand of 1e8 seconds of 150 kg, and of 2500 kg.
+    assert embodied_grams(1000.0, SITE, is_gpu=True) == pytest.approx(1.5)
+    assert embodied_grams(1000.0, SITE, is_gpu=False) == pytest.approx(25.0)
+
+
+def test_the_unknown_stays_unknown():
+    assert water_litres(None, SITE) is None
+    assert embodied_grams(None, SITE, is_gpu=True) is None
+
+
+def test_both_are_estimates_under_the_method_of_their_energy():
+    report = energy_report(5.0).model_copy(update={"water_litres": 2.0, "embodied_grams": 3.0})
+
+    water, embodied = water_measurement(report), embodied_measurement(report)
+
+    assert (water.value, water.unit, water.method, water.quality) == (2.0, "L", "codecarbon", "estimated")
+    assert (embodied.value, embodied.unit, embodied.quality) == (3.0, "gCO2eq", "estimated")
+
+
+def test_what_is_unknown_has_no_method():
+    water = water_measurement(energy_report(None))
+
+    assert (water.value, water.method, water.quality) == (None, "none", "none")
