@@ -17,13 +17,14 @@ from typing import BinaryIO
 
 import torch
 
+from worker.energy.carbon import carbon_model
 from worker.energy.devices import describe, pick_device, synchronize
 from worker.energy.meter import EnergyMeter
 from worker.energy.reading import NoSource
 from worker.entry import as_failure, inspect_task, run_trial
 from worker.errors import ConfigurationError, StoppedError
-from worker.messages import Done, Energy, Epoch, Inspect, Inspected, Message, Ready, Run, Stop, encode, read
-from worker.schema import EnergyReport, EpochMetrics
+from worker.messages import Begun, Done, Energy, Epoch, Inspect, Inspected, Message, Ready, Run, Stop, encode, read
+from worker.schema import EnergyReport, EpochMetrics, SiteSpec
 from worker.trial import make_meter
 
 # Asks the kernel to prefer this process to its worker when memory runs out; anybody may raise their own.
@@ -57,7 +58,8 @@ class Child:
         """Never returns: the process ends with its worker."""
         signal.signal(signal.SIGUSR1, self._interrupt)
         threading.Thread(target=self._listen, daemon=True).start()
-        self._send(Ready(unmeasured=warm()))
+        warm()
+        self._send(Ready())
         while True:
             message = self._inbox.get()
             if isinstance(message, Run):
@@ -76,6 +78,8 @@ class Child:
         os._exit(0)
 
     def _run(self, message: Run) -> None:
+        with suppress(ConfigurationError):  # that of a site, which the trial will come upon itself
+            self._send(Begun(unmeasured=_unmeasured(message.spec.site)))
         self._may_interrupt = True
         try:
             result = run_trial(
@@ -109,18 +113,28 @@ class Child:
             raise StoppedError("stopped outside the training loop")
 
 
-def warm() -> EnergyReport:
-    """Loads what the first trial would have to wait for, and returns what a window reports that nobody measured."""
+def warm() -> None:
+    """Loads what the first trial would have to wait for."""
     # The first optimizer of a process imports for seconds.
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])
-    device = pick_device()
-    make_meter(device)
-    meter = EnergyMeter(source=NoSource(), device=describe(device), synchronize=lambda: synchronize(device))
-    with meter:
-        pass
+    make_meter(pick_device())
     # What is there now stays: it need not be looked at after every trial.
     gc.collect()
     gc.freeze()
+
+
+def _unmeasured(site: SiteSpec) -> EnergyReport:
+    """A report without energy, but with all that a reader needs to know of the device and the site."""
+    device = pick_device()
+    meter = EnergyMeter(
+        source=NoSource(),
+        device=describe(device),
+        synchronize=lambda: synchronize(device),
+        carbon=carbon_model(site),
+        site=site,
+    )
+    with meter:
+        pass
     return meter.report()
 
 

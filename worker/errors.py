@@ -4,8 +4,8 @@ WorkerError
 ├── ConfigurationError   the trial asks for what cannot be: a network, a depth, a data folder
 ├── DivergedError        training left the finite numbers
 ├── StoppedError         somebody asked the trial to stop
-├── UnreadableError      an energy sensor does not answer; never leaves worker.energy
-└── ChildError           the process of its own died over something else than a trial
+├── ChildError           the process of its own died over something else than a trial
+└── UnreadableError      an energy sensor does not answer; never leaves worker.energy
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ class StoppedError(WorkerError):
     """The trial was asked to stop before it was done."""
 
 
+class ChildError(WorkerError, RuntimeError):
+    """The process that trials run in died where it was asked for facts."""
+
+
 class UnreadableError(WorkerError):
     """A sensor does not answer.
 
@@ -39,7 +43,3 @@ class UnreadableError(WorkerError):
     def __init__(self, flag: Flag, message: str) -> None:
         super().__init__(message)
         self.flag: Flag = flag
-
-
-class ChildError(WorkerError, RuntimeError):
-    """The process that trials run in died where it was asked for facts."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 from worker.errors import ChildError, ConfigurationError
 from worker.messages import Inspect, Inspected, Ready
 from worker.process import ChildProcess
-from worker.schema import EnergyReport, EpochMetrics, Failure, FailureKind, TaskFacts, TrialResult, TrialSpec
+from worker.schema import EpochMetrics, Failure, FailureKind, TaskFacts, TrialResult, TrialSpec
 from worker.supervision import Supervision, failed, messages
 
 _START_SECONDS = 180.0
@@ -32,17 +32,16 @@ class WarmChild:
     def __init__(self) -> None:
         self.process = ChildProcess()
         self.is_reusable = True
-        self._unmeasured: EnergyReport | None = None
+        self._is_ready = False
 
     def run(
         self, spec: TrialSpec, on_epoch: Callable[[EpochMetrics], None], should_stop: Callable[[], bool]
     ) -> TrialResult:
         """Runs a trial and returns what came of it, a failure where the process died or had to be killed."""
         self.process.forget()
-        unmeasured = self._wait_until_ready(should_stop)
-        if unmeasured is None or should_stop():
+        if not self._wait_until_ready(should_stop) or should_stop():
             return self._never_began(spec)
-        trial = Supervision(self.process, spec, on_epoch, should_stop, unmeasured)
+        trial = Supervision(self.process, spec, on_epoch, should_stop)
         result = trial.run()
         harmless = result.failure is None or result.failure.kind in _HARMLESS
         self.is_reusable = harmless and not trial.was_disturbed
@@ -64,19 +63,20 @@ class WarmChild:
         self.is_reusable = False
         raise ChildError(f"{self.process.how_it_died()}\n{self.process.last_words}".strip())
 
-    def _wait_until_ready(self, should_stop: Callable[[], bool]) -> EnergyReport | None:
-        """The report of an unmeasured window once all is loaded; None where it died, hung, or was to stop."""
+    def _wait_until_ready(self, should_stop: Callable[[], bool]) -> bool:
+        """Whether all is loaded; False where the process died, hung, or was to stop."""
         end = time.monotonic() + _START_SECONDS
-        if self._unmeasured is None:
-            for message in messages(self.process):
-                if isinstance(message, Ready):
-                    self._unmeasured = message.unmeasured
-                    break
-                if should_stop():
-                    break
-                if time.monotonic() > end:
-                    self.process.kill()
-        return self._unmeasured
+        if self._is_ready:
+            return True
+        for message in messages(self.process):
+            if isinstance(message, Ready):
+                self._is_ready = True
+                break
+            if should_stop():
+                break
+            if time.monotonic() > end:
+                self.process.kill()
+        return self._is_ready
 
     def _never_began(self, spec: TrialSpec) -> TrialResult:
         if self.process.is_alive():

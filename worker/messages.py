@@ -36,13 +36,19 @@ class Stop(Frozen):
 
 
 class Ready(Frozen):
-    """Everything is loaded.
-
-    Attributes:
-        unmeasured: the report of a window whose energy nobody read, on this device.
-    """
+    """Everything is loaded."""
 
     kind: Literal["ready"] = "ready"
+
+
+class Begun(Frozen):
+    """The trial begins.
+
+    Attributes:
+        unmeasured: what its energy window would report if nobody could read it.
+    """
+
+    kind: Literal["begun"] = "begun"
     unmeasured: EnergyReport
 
 
@@ -75,7 +81,7 @@ class Inspected(Frozen):
     failure: Failure | None = None
 
 
-Message = Run | Inspect | Stop | Ready | Epoch | Energy | Done | Inspected
+Message = Run | Inspect | Stop | Ready | Begun | Epoch | Energy | Done | Inspected
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from worker.memory import n_memory_kills
-from worker.messages import Done, Energy, Epoch, Message, Run, Stop
+from worker.messages import Begun, Done, Energy, Epoch, Message, Run, Stop
 from worker.process import ChildProcess
 from worker.schema import EnergyReport, EpochMetrics, Failure, FailureKind, TrialResult, TrialSpec
 
@@ -37,7 +37,6 @@ class Supervision:
         spec: with its limits of time and memory.
         on_epoch: is given the metrics of each epoch.
         should_stop: is asked all the time.
-        unmeasured: what an energy window of this process reports that nobody could read.
 
     Attributes:
         was_disturbed: the process was interrupted or is dead.
@@ -49,11 +48,10 @@ class Supervision:
         spec: TrialSpec,
         on_epoch: Callable[[EpochMetrics], None],
         should_stop: Callable[[], bool],
-        unmeasured: EnergyReport,
     ) -> None:
         self._process, self._spec = process, spec
         self._on_epoch, self._should_stop = on_epoch, should_stop
-        self._unmeasured = unmeasured
+        self._unmeasured: EnergyReport | None = None
         self._energy: EnergyReport | None = None
         self._n_memory_kills = n_memory_kills()
         self._started = time.monotonic()
@@ -71,6 +69,8 @@ class Supervision:
                 self._on_epoch(message.metrics)
             elif isinstance(message, Energy):
                 self._energy = message.report
+            elif isinstance(message, Begun):
+                self._unmeasured = message.unmeasured
             elif self._ending is None:
                 self._watch()
             else:
@@ -135,10 +135,18 @@ class Supervision:
             failure = Failure(kind=FailureKind.CRASHED, message=self._process.how_it_died(), traceback=traceback)
         return failed(self._spec, failure, self._energy or self._lost_energy())
 
-    def _lost_energy(self) -> EnergyReport:
-        seconds = time.monotonic() - self._started
-        flags = (*self._unmeasured.flags, "process_died")
-        return self._unmeasured.model_copy(update={"duration_seconds": seconds, "flags": flags})
+    def _lost_energy(self) -> EnergyReport | None:
+        """The report of a window that died with its process: what it spent is unknown, and said to be."""
+        if self._unmeasured is None:
+            return None
+        return self._unmeasured.model_copy(
+            update={
+                "duration_seconds": time.monotonic() - self._started,
+                "device_seconds": None,
+                "embodied_grams": None,
+                "flags": ("process_died", *(flag for flag in self._unmeasured.flags if flag == "ci_fallback")),
+            }
+        )
 
     @staticmethod
     def _because(ending: Failure, traceback: str) -> Failure:

@@ -35,11 +35,12 @@ class Recording(InlineDispatcher):
     """Runs trials in this process and keeps their specs."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.specs: dict[str, TrialSpec] = {}
 
-    def submit(self, spec, done):
+    def submit(self, spec, done, *rest):
         self.specs[spec.trial_id] = spec
-        super().submit(spec, done)
+        super().submit(spec, done, *rest)
 
 
 @pytest.fixture(scope="module")

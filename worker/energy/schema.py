@@ -20,6 +20,7 @@ Flag = Literal[
     "ci_fallback",
     "codecarbon_failed",
     "stale_idle",
+    "process_died",
 ]
 
 
