@@ -39,7 +39,7 @@ bench: install   ## seconds per ask and tell, and per epoch, with the noise of t
 bench-shiftlayers: install  ## what shift layers cost beside plain ones and DeepShift's, in under three minutes
 	$(BIN)/python -m tests.benchmarks.bench_shiftlayers
 
-bench-worker: install  ## images a second of a worker's data path beside torchvision's transforms
+bench-worker: install  ## images a second beside torchvision's transforms, and what isolation and the meter cost
 	$(BIN)/python -m tests.benchmarks.bench_worker
 
 clean:           ## remove what was built; runs/ stays

@@ -12,10 +12,18 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from service.errors import InputError
-from worker.schema import Family, Frozen, Measurement, TrialResult
+from worker.schema import Family, Frozen, Measurement, SiteSpec, TrialResult
 
 ObjectiveName = Literal[
-    "error", "energy", "emissions", "deployment_energy", "latency", "model_bytes", "peak_memory_bytes"
+    "error",
+    "energy",
+    "emissions",
+    "deployment_energy",
+    "latency",
+    "model_bytes",
+    "peak_memory_bytes",
+    "water_litres",
+    "embodied_grams",
 ]
 Direction = Literal["minimize", "maximize"]
 FidelityName = Literal["shift_depth", "epochs", "data_fraction"]
@@ -100,6 +108,7 @@ class StudySpec(Frozen):
         family: of all networks, or `search` to let each config choose among shift, int8 and float.
         continue_promoted: a promoted trial goes on from the checkpoint of the trial below, further layers converted,
             in place of starting afresh.
+        site: what energy means there in carbon and water.
     """
 
     name: str = Field(pattern=r"^\w[\w .-]{0,99}$")
@@ -114,6 +123,7 @@ class StudySpec(Frozen):
     seed: int = Field(0, ge=0, lt=2**31)
     data_dir: str | None = None
     continue_promoted: bool = False
+    site: SiteSpec = SiteSpec()
 
     @model_validator(mode="after")
     def _can_continue(self) -> Self:

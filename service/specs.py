@@ -31,5 +31,6 @@ def trial_spec(spec: StudySpec, trial: Trial, **more: Any) -> TrialSpec:
         "extra_objectives": tuple(name for name in get_args(ExtraObjective) if name in spec.objectives),
         "seed": trial.seed,
         "data_dir": spec.data_dir,
+        "site": spec.site,
     }
     return TrialSpec(**fields | more)

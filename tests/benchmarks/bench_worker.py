@@ -1,4 +1,4 @@
-"""What a worker's own work costs: the path of the data into a training step.
+"""What a worker's own work costs: the path of the data into a training step, isolation and the energy meter.
 
 Ratios measured side by side: processor time on one thread, the order drawn anew in every round, the median of the
 rounds' ratios and its quartiles. A second copy of our own path shows the noise.
@@ -12,6 +12,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from tests.benchmarks.bench_isolation import measure_stop, measure_trial_overhead
+from tests.benchmarks.meter import measure_meter_overhead
 from worker.data import Split
 from worker.data.augment import augment
 
@@ -73,7 +76,33 @@ def data_path(n_rounds: int) -> dict[str, Any]:
 
 
 # Name in the file -> section; each takes the number of rounds, prints a table and gives back figures for the file.
-SECTIONS: Mapping[str, Callable[[int], dict[str, Any]]] = {"data_path": data_path}
+def isolation(n_rounds: int) -> dict[str, Any]:
+    """Seconds around a trial's window in a process of its own and in this one, and until a stop takes effect."""
+    seconds = measure_trial_overhead(n_rounds) | {"from a stop to the result": measure_stop()}
+    _show_seconds("What isolation costs a trial", seconds)
+    return seconds
+
+
+def metering(_n_rounds: int) -> dict[str, Any]:
+    """What the energy meter of this machine costs a trial."""
+    overhead = asdict(measure_meter_overhead())
+    source = overhead.pop("source")
+    _show_seconds(f"What the meter costs a trial ({source}; shares are of one core)", overhead)
+    return {"source": source, **overhead}
+
+
+def _show_seconds(title: str, values: Mapping[str, float]) -> None:
+    table = Table("", "", title=title)
+    for name, value in values.items():
+        table.add_row(name.replace("_", " "), f"{value:.4f}")
+    Console().print(table)
+
+
+SECTIONS: Mapping[str, Callable[[int], dict[str, Any]]] = {
+    "data_path": data_path,
+    "isolation": isolation,
+    "metering": metering,
+}
 
 
 def _our_epoch(pixels: np.ndarray) -> Callable[[], int]:
