@@ -14,6 +14,8 @@ from worker import trial as worker_trial
 from worker.energy.sources import NoSource
 from worker.schema import TrialSpec
 
+pytestmark = pytest.mark.slow
+
 STUDY = {
     "name": "continuing",
     "dataset": "digits",

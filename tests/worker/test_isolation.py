@@ -23,6 +23,8 @@ from worker.isolation import WarmChildren
 from worker.memory import resident_bytes
 from worker.schema import EpochMetrics, FailureKind, Recipe, TrialResult, TrialSpec
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

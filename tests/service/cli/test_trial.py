@@ -15,6 +15,8 @@ from tests.service.processes import GREENSHIFT, descendants, greenshift, have_en
 from tests.worker.misbehaving import install
 from worker.schema import FailureKind, Recipe, TrialResult, TrialSpec
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def restore_signals(monkeypatch: pytest.MonkeyPatch) -> None:
