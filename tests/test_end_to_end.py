@@ -96,6 +96,7 @@ def test_weights_of_full_trials_are_kept(six: Finished) -> None:
     assert {p.stem for p in (six.folder / "models").iterdir()} == full
 
 
+@pytest.mark.slow
 def test_a_larger_budget_goes_on_with_the_same_folder(six: Finished, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     shutil.copytree(six.folder, folder)
@@ -183,6 +184,7 @@ def test_ctrl_c_keeps_what_is_finished(interrupted: Interrupted) -> None:
     assert {p.name for p in interrupted.folder.iterdir()} >= FILES - {"models"}
 
 
+@pytest.mark.slow
 def test_the_command_that_ctrl_c_names_completes_the_study(interrupted: Interrupted) -> None:
     command = shlex.split(interrupted.errors.split("go on with: ")[1].splitlines()[0])
     assert command[0] == "greenshift"

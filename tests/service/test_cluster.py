@@ -39,6 +39,7 @@ def test_without_gpus_the_default_is_at_least_one_worker(monkeypatch: pytest.Mon
     assert 1 <= cluster.default_n_workers() <= (os.cpu_count() or 1)
 
 
+@pytest.mark.slow
 def test_a_dead_address_is_refused_in_one_line() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -54,6 +54,7 @@ def test_fixed_point_inputs_are_the_same_in_onnxruntime(unsigned, tmp_path):
     torch.testing.assert_close(run(exported(model, tmp_path), x), model.eval()(x), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantizer", ["deepshift-q", "deepshift-ps", "s3", "denseshift"])
 def test_every_weight_in_the_file_is_zero_or_a_signed_power_of_two(quantizer, tmp_path):
     path = exported(convert_to_shift(network(), ShiftConfig(quantizer, 3)), tmp_path)
@@ -67,6 +68,7 @@ def test_every_weight_in_the_file_is_zero_or_a_signed_power_of_two(quantizer, tm
         assert (mantissa == 0.5).all()
 
 
+@pytest.mark.slow
 def test_batch_normalisation_is_left_beside_the_convolution(tmp_path):
     path = exported(convert_to_shift(network(), ShiftConfig()), tmp_path)
 

@@ -77,12 +77,14 @@ def test_a_seed_that_a_study_file_could_not_have_is_refused(call: Call) -> None:
     assert_refused(call("run", "digits", "--seed", str(2**40), "--workers", "1", "--n-trials", "1"), "seed")
 
 
+@pytest.mark.slow
 def test_a_data_folder_that_nobody_named_is_refused_before_any_trial(tmp_path: Path) -> None:
     done = run_for_real("run", "fashion-mnist", "--workers", "1", "--out", "out", cwd=tmp_path)
     assert_refused(done, "data_dir", "GREENSHIFT_DATA_DIR")
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_missing_data_folder_is_refused_and_files_of_others_stay(call: Call, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     assert_refused(call("run", "fashion-mnist", "--data-dir", "nowhere", "--workers", "1", "--out", "."), "nowhere")

@@ -19,7 +19,7 @@ from service.optimizer.optimizer import Told
 from service.pareto import dominates
 from tests.service.optimizer.toy import drive, make_optimizer, score, six_configs, toy_space
 
-TAMED_OR_NOT = pytest.mark.parametrize("kind", ["greenshift", "smac-default"])
+TAMED_OR_NOT = pytest.mark.parametrize("kind", ["greenshift", pytest.param("smac-default", marks=pytest.mark.slow)])
 LOWEST, MIDDLE, HIGHEST = 1.0, 3.0, 9.0
 
 
@@ -99,7 +99,10 @@ def test_a_failed_trial_tells_finite_costs_only(kind: str) -> None:
     assert dominates(np.array([0.5, 20.0]), np.array(costs[2]))
 
 
-@pytest.mark.parametrize(("kind", "n_failures"), [("greenshift", 1), ("greenshift", 9), ("smac-default", 9)])
+@pytest.mark.parametrize(
+    ("kind", "n_failures"),
+    [("greenshift", 1), ("greenshift", 9), pytest.param("smac-default", 9, marks=pytest.mark.slow)],
+)
 def test_asks_go_on_when_the_first_trials_all_fail(kind: str, n_failures: int) -> None:
     optimizer = make_optimizer(optimizer=kind, n_trials=16)
     for suggestion in ask_many(optimizer, n_failures):

@@ -17,7 +17,9 @@ from tests.service.optimizer.toy import drive, make_optimizer, score, six_config
 
 # SMAC as it comes takes seconds to train its forest: its studies are shorter.
 N_TRIALS = {"greenshift": 30, "smac-default": 12, "random": 30}
-every_kind = pytest.mark.parametrize("kind", list(N_TRIALS))
+every_kind = pytest.mark.parametrize(
+    "kind", ["greenshift", pytest.param("smac-default", marks=pytest.mark.slow), "random"]
+)
 Log = list[Suggestion | Told]
 
 
@@ -264,7 +266,7 @@ def test_a_known_objective_need_not_be_told() -> None:
 @pytest.mark.parametrize(
     ("kind", "share"),
     [(kind, share) for kind in ("greenshift", "random") for share in (0.0, 0.2, 0.55, 0.9, 1.0)]
-    + [("smac-default", 0.2), ("smac-default", 0.9)],
+    + [pytest.param("smac-default", cut, marks=pytest.mark.slow) for cut in (0.2, 0.9)],
 )
 def test_a_log_cut_anywhere_replays_and_the_study_completes(kind: str, share: float) -> None:
     n_trials = N_TRIALS[kind]
@@ -297,7 +299,14 @@ def studies_rebuilt_after(cut: int, kind: str) -> list[Suggestion]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "cut"), [("greenshift", 3), ("greenshift", 12), ("greenshift", 30), ("smac-default", 12), ("random", 12)]
+    ("kind", "cut"),
+    [
+        ("greenshift", 3),
+        ("greenshift", 12),
+        ("greenshift", 30),
+        pytest.param("smac-default", 12, marks=pytest.mark.slow),
+        ("random", 12),
+    ],
 )
 def test_a_rebuilt_optimizer_samples_no_config_twice(kind: str, cut: int) -> None:
     sampled = [rounded(s.config) for s in studies_rebuilt_after(cut, kind) if s.promoted_from is None]

@@ -28,6 +28,7 @@ class Clock:
         return self.now
 
 
+@pytest.mark.slow
 def test_idle_power_is_the_mean_over_parts_with_its_deviation(monitor):
     baseline = measure_idle(monitor, seconds=1.0)
 
@@ -43,6 +44,7 @@ def test_idle_power_that_cannot_be_read_is_unknown(nvml):
     assert measure_idle(GpuMonitor(lambda: open_gpu(FIRST_GPU), linger_seconds=0), seconds=0.0) is None
 
 
+@pytest.mark.slow
 def test_idle_power_is_measured_once_and_again_when_stale(monitor):
     clock = Clock()
     keeper = IdleKeeper(monitor, seconds=0.6, clock=clock)

@@ -62,6 +62,7 @@ def test_a_window_of_two_ticks_is_far_better_than_a_plain_difference(nvml):
     assert reading.flags == ("short_window",)
 
 
+@pytest.mark.slow
 def test_windows_may_overlap_and_each_has_its_own_energy(nvml):
     monitor = monitor_of()
     monitor.prepare()
@@ -92,6 +93,7 @@ def test_a_window_within_a_tick_is_unknown_and_not_zero(nvml):
     assert reading.flags == ("short_window",)
 
 
+@pytest.mark.slow
 def test_a_counter_too_slow_for_a_timeline_gives_its_plain_difference(nvml):
     nvml.setenv("FNVML_UPDATE_MS", "1000")
     nvml.setattr("worker.energy.monitor.PROBE_SECONDS", 0.02)
@@ -178,6 +180,7 @@ def test_a_gpu_lost_before_the_window_leaves_it_unknown(nvml, tmp_path):
     assert reading.flags[0] == "gpu_lost"
 
 
+@pytest.mark.slow
 def test_a_counter_that_stands_still_is_none_and_power_takes_over(nvml):
     nvml.setenv("FNVML_E_FROZEN", "1")
     nvml.setattr("worker.energy.monitor.PROBE_SECONDS", 0.02)
@@ -199,6 +202,7 @@ def test_a_counter_and_a_power_that_disagree_are_both_kept(nvml):
     assert reading.gpu.power_integral_joules == pytest.approx(60 * 1.1, rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_sampler_that_could_not_look_degrades_the_window(nvml):
     monitor = monitor_of(linger_seconds=0.5)
     monitor.prepare()
