@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from abc import abstractmethod
 from typing import Any, cast
 
 import torch
@@ -111,8 +112,9 @@ class _Int8Layer(nn.Module):
             packed = self._packed = self.weight, version, self._pack()
         return self.input_step, self.zero_point, packed[2], self.weight_step, zeros, self.bias
 
+    @abstractmethod
     def _pack(self) -> Tensor:
-        raise NotImplementedError
+        """The weight in the layout of the kernel."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if key != "_packed"}
