@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import statistics
 import tempfile
 import time
@@ -19,13 +18,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from torch import nn
 
 from shiftlayers import ShiftConfig, ShiftLayer, convert_to_shift, fold, load_packed, save_packed, to_int8
 from shiftlayers.fixed_point import round_to_fixed_point
 from shiftlayers.swap import replace_layer
+from tests.benchmarks.interleaved import interleaved
 from tests.shiftlayers.kernels import KernelCounter
 from tests.shiftlayers.reference import PublishedConv, PublishedLinear
 from worker.models import build_network
@@ -61,7 +60,7 @@ def main() -> None:
 
 def _training_steps(n_rounds: int, batch_size: int) -> dict[str, Any]:
     steps = {name: _training_step(model, batch_size) for name, model in _networks().items()}
-    seconds = _interleaved(steps, n_rounds, "training steps")
+    seconds = interleaved(steps, n_rounds)
     to_plain = _ratios(seconds, PLAIN)
     _show(f"Training step of ResNet-20, batch {batch_size}, relative to plain layers", to_plain)
     to_reference: Ratios = {}
@@ -161,7 +160,7 @@ def _parts(n_rounds: int, batch_size: int) -> dict[str, Any]:
         "all activations, 8+8": lambda: [round_to_fixed_point(x, 8, 8) for x in activations],
         "all activations, 16+16": lambda: [round_to_fixed_point(x, *WIDE) for x in activations],
     }
-    ratios = _ratios(_interleaved(parts, n_rounds, "parts"), PLAIN)
+    ratios = _ratios(interleaved(parts, n_rounds), PLAIN)
     del ratios[PLAIN]
     _show("Forward parts as a share of a plain training step", ratios, digits=4)
     return _summary(ratios)
@@ -182,7 +181,7 @@ def _inference(n_rounds: int) -> dict[str, Any]:
         "ps 4 bits, 4+4, int8": lambda: integer(images),
     }
     with torch.no_grad():
-        ratios = _ratios(_interleaved(runs, 3 * n_rounds, "inference"), PLAIN)
+        ratios = _ratios(interleaved(runs, 3 * n_rounds), PLAIN)
         assert torch.equal(integer(images), shift(images))
     _show("Inference of ResNet-20, batch 32, relative to plain layers", ratios)
     return _summary(ratios)
@@ -209,21 +208,6 @@ def _packed() -> dict[str, Any]:
         table.add_row(str(bits), f"{codes / (4 * n_weights):.3f}", f"{n_bytes / n_all:.3f}", f"{seconds * 1e3:.0f}")
     Console().print(table)
     return results
-
-
-def _interleaved(runs: Mapping[str, Callable[[], object]], n_rounds: int, what: str) -> dict[str, list[float]]:
-    """Processor seconds of each run, a list of one entry a round; a first round warms up."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    order = list(runs)
-    generator = random.Random(0)
-    for number in track(range(n_rounds + 1), what, transient=True):
-        generator.shuffle(order)
-        for name in order:
-            started = time.process_time()
-            runs[name]()
-            if number:
-                seconds[name].append(time.process_time() - started)
-    return seconds
 
 
 def _ratios(seconds: Mapping[str, list[float]], base: str) -> Ratios:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from tests.benchmarks.bench_isolation import measure_stop, measure_trial_overhead
+from tests.benchmarks.interleaved import interleaved
 from tests.benchmarks.meter import measure_meter_overhead
 from worker.data import Split
 from worker.data.augment import augment
@@ -60,7 +59,7 @@ def data_path(n_rounds: int) -> dict[str, Any]:
         "ours again (noise)": _our_epoch(pixels),
         "torchvision": _torchvision_epoch(pixels),
     }
-    seconds = _interleaved(paths, n_rounds)
+    seconds = interleaved(paths, n_rounds)
     rates = {name: [N_IMAGES / value for value in values] for name, values in seconds.items()}
     ratios = {name: [a / b for a, b in zip(rates["ours"], rates[name], strict=True)] for name in list(paths)[1:]}
     table = Table("", "images / s", "ours is faster by", "quartiles", title=f"Data path, batches of {BATCH_SIZE}")
@@ -146,21 +145,6 @@ def _torchvision_epoch(pixels: np.ndarray) -> Callable[[], int]:
     )
     loader = DataLoader(_PillowImages(pixels, transform), BATCH_SIZE, shuffle=True)
     return lambda: sum(len(images) for images, _ in loader)
-
-
-def _interleaved(runs: Mapping[str, Callable[[], object]], n_rounds: int) -> dict[str, list[float]]:
-    """Processor seconds of each run, a list of one entry a round; a first round warms up."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    order = list(runs)
-    generator = random.Random(0)
-    for number in range(n_rounds + 1):
-        generator.shuffle(order)
-        for name in order:
-            started = time.process_time()
-            runs[name]()
-            if number:
-                seconds[name].append(time.process_time() - started)
-    return seconds
 
 
 def _summary(values: list[float]) -> dict[str, float]:
