@@ -7,21 +7,21 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Protocol
+from functools import lru_cache, partial
+from typing import Protocol
 
 from distributed import Client, Future, get_worker
 from distributed.client import FutureCancelledError
 from distributed.core import Status
-from distributed.scheduler import KilledWorker
 
 from service.errors import InputError, ServiceError
+from service.fleet import Fleet
 from worker.schema import EpochMetrics, Failure, FailureKind, TaskFacts, TrialResult, TrialSpec
 
 Done = Callable[[TrialResult], None]
 OnEpoch = Callable[[EpochMetrics], None]
-# A worker offers one of these, once for each trial that it may run at a time.
-RESOURCES = ("GPU", "CPU_SLOT")
+# The address of the worker, and the result.
+_Ran = tuple[str, TrialResult]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,9 @@ class Dispatcher(Protocol):
         Raises:
             InputError: the worker does not have them.
         """
+
+    def pin(self, device: str) -> None:
+        """Trials run only on this model of device from now on: energies of two models must not be mixed."""
 
     def submit(self, spec: TrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> None:
         """Starts an attempt; `done` is called once with its result, from any thread. Never runs it twice.
@@ -92,6 +95,9 @@ class InlineDispatcher:
         except RuntimeError as error:
             raise ServiceError(str(error)) from error
 
+    def pin(self, device: str) -> None:
+        pass
+
     def submit(self, spec: TrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> None:
         from worker.entry import run_trial
 
@@ -119,26 +125,24 @@ class DaskDispatcher:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._resource = self._pick_resource()
+        self._fleet = Fleet(client)
         self._running: dict[str, _Running] = {}
         self._topic = f"greenshift/{uuid.uuid4().hex}"
 
     def n_slots(self) -> int:
-        return sum(int(offered.get(self._resource, 0)) for offered in self._offers())
+        return self._fleet.n_slots()
 
     def inspect(self, task: Task) -> TaskFacts:
-        future = self._client.submit(_inspect, task, pure=False, resources={self._resource: 1})
-        try:
-            facts: TaskFacts = future.result()
-        except ValueError as error:
-            raise InputError(str(error)) from error
-        except (KilledWorker, FutureCancelledError) as error:
-            raise ServiceError("the worker was lost before the first trial") from error
-        except RuntimeError as error:
-            raise ServiceError(str(error)) from error
-        return facts
+        return self._fleet.inspect(partial(_inspect, task))
+
+    def pin(self, device: str) -> None:
+        self._fleet.pin(device)
 
     def submit(self, spec: TrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> None:
+        addresses = self._fleet.addresses()
+        if addresses == []:
+            done(lost(spec, "no worker of this study is left"))
+            return
         # Again every time: a client that had to reconnect has lost its subscriptions.
         self._client.subscribe_topic(self._topic, self._hear)
         key = _key(spec)
@@ -150,7 +154,9 @@ class DaskDispatcher:
             # A repeated key must not be answered from Dask's memory, and only the coordinator retries.
             pure=False,
             retries=0,
-            resources={self._resource: 1},
+            workers=addresses,
+            allow_other_workers=False,
+            resources={self._fleet.resource: 1},
             # Else trials submitted together would run last in, first out.
             fifo_timeout="0ms",
         )
@@ -179,29 +185,14 @@ class DaskDispatcher:
         if running := self._running.get(_key(metrics)):
             running.on_epoch(metrics)
 
-    def _finish(self, key: str, future: Future[TrialResult], done: Done) -> None:
+    def _finish(self, key: str, future: Future[_Ran], done: Done) -> None:
         running = self._running.pop(key)
-        result = _result_of(future, running.spec)
-        is_lost = result.failure is not None and result.failure.kind is FailureKind.WORKER_LOST
-        if running.is_cancelled and is_lost:
+        address, result = _result_of(future, running.spec)
+        kind = result.failure.kind if result.failure else None
+        self._fleet.heed(address, kind)
+        if running.is_cancelled and kind is FailureKind.WORKER_LOST:
             result = _failed(running.spec, FailureKind.CANCELLED, "the trial was cancelled")
         done(result)
-
-    def _pick_resource(self) -> str:
-        offers = self._offers()
-        for resource in RESOURCES:
-            if any(offered.get(resource, 0) >= 1 for offered in offers):
-                return resource
-        raise ServiceError(
-            f"no Dask worker offers a resource {' or '.join(RESOURCES)}; start one with "
-            "`dask worker ADDRESS --nthreads 1 --resources GPU=1`"
-        )
-
-    def _offers(self) -> list[dict[str, Any]]:
-        if self._client.status == "closed":
-            raise ServiceError("the Dask scheduler is gone; the same command goes on once it is back")
-        workers = self._client.scheduler_info(n_workers=-1).get("workers", {}).values()
-        return [worker["resources"] for worker in workers]
 
 
 @dataclass
@@ -209,7 +200,7 @@ class _Running:
     """An attempt that is somewhere on the cluster."""
 
     spec: TrialSpec
-    future: Future[TrialResult]
+    future: Future[_Ran]
     on_epoch: OnEpoch
     is_cancelled: bool = False
 
@@ -219,7 +210,7 @@ def _key(named: TrialSpec | EpochMetrics) -> str:
     return f"{named.study_id}/{named.trial_id}/{named.attempt}"
 
 
-def _run(spec: TrialSpec, topic: str) -> TrialResult:
+def _run(spec: TrialSpec, topic: str) -> _Ran:
     """Runs on the worker; only there is its code needed."""
     from worker.entry import run_trial
 
@@ -240,7 +231,7 @@ def _run(spec: TrialSpec, topic: str) -> TrialResult:
         failure = Failure(kind=FailureKind.WORKER_LOST, message="the worker was closed")
         result = result.model_copy(update={"failure": failure})
     stopped.discard(name)
-    return result
+    return worker.address, result
 
 
 def _stop(topic: str, keys: list[str]) -> None:
@@ -261,15 +252,15 @@ def _inspect(task: Task, isolated: bool = True) -> TaskFacts:
     return inspect_task(task.dataset, task.network, task.data_dir, download=task.download, isolated=isolated)
 
 
-def _result_of(future: Future[TrialResult], spec: TrialSpec) -> TrialResult:
-    """The result that the worker returned; whatever kept it from coming is a lost worker."""
+def _result_of(future: Future[_Ran], spec: TrialSpec) -> _Ran:
+    """What the worker returned; whatever kept it from coming is a lost worker."""
     if future.cancelled():
-        return lost(spec, "the scheduler was lost")
+        return "", lost(spec, "the scheduler was lost")
     error = future.exception(timeout=60)
     if error is not None:
-        return lost(spec, f"no result came back: {type(error).__name__}: {error}")
-    result: TrialResult = future.result(timeout=60)
-    return result
+        return "", lost(spec, f"no result came back: {type(error).__name__}: {error}")
+    ran: _Ran = future.result(timeout=60)
+    return ran
 
 
 def lost(spec: TrialSpec, message: str) -> TrialResult:

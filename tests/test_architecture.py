@@ -27,7 +27,8 @@ ARROWS = {
     "cluster": set(),
     "ranking": {"pareto"},
     "budget": {"store"},
-    "dispatch": {"worker.entry"},
+    "fleet": set(),
+    "dispatch": {"fleet", "worker.entry"},
     "report": {"ranking"},
     "checkpoints": set(),
     "specs": set(),
@@ -126,7 +127,7 @@ def test_only_the_optimizer_imports_smac() -> None:
 
 
 def test_only_dispatch_and_cluster_import_dask() -> None:
-    assert importers("dask", "distributed") == {"service/dispatch.py", "service/cluster.py"}
+    assert importers("dask", "distributed") == {"service/dispatch.py", "service/fleet.py", "service/cluster.py"}
 
 
 def test_only_the_store_imports_sqlalchemy() -> None:

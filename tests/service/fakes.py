@@ -154,12 +154,16 @@ class FakeDispatcher:
         self._changed = threading.Condition()
         self._held: list[tuple[TrialSpec, Done]] = []
         self.submitted: list[TrialSpec] = []
+        self.pinned: str | None = None
 
     def n_slots(self) -> int:
         return self._n_slots
 
     def inspect(self, task: Task) -> TaskFacts:
         return FACTS
+
+    def pin(self, device: str) -> None:
+        self.pinned = device
 
     def submit(self, spec: TrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> None:
         with self._changed:

@@ -208,6 +208,8 @@ def test_a_killed_worker_is_a_lost_trial_and_the_next_attempt_runs(client: Clien
     assert result.failure is not None
     assert (result.failure.kind, result.attempt) == (FailureKind.WORKER_LOST, 1)
     assert "KilledWorker" in result.failure.message
+    while not dispatcher.n_slots():
+        time.sleep(0.05)
     (again,) = results_of(dispatcher, trial_spec("00004", attempt=2))
     assert (again.attempt, again.failure) == (2, None)
 

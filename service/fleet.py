@@ -1,0 +1,191 @@
+"""The workers of a Dask cluster: which of them may run the trials of a study, and how many at once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+from distributed import Client, Future
+from distributed.client import FutureCancelledError
+from distributed.scheduler import KilledWorker
+
+from service.errors import InputError, ServiceError
+from worker.schema import FailureKind, TaskFacts
+
+logger = logging.getLogger(__name__)
+# A worker offers one of these, once for each trial that it may run at a time.
+RESOURCES = ("GPU", "CPU_SLOT")
+# So many failures in a row, of different trials, speak against the worker and not against their configs.
+MAX_FAILURES = 3
+_FAULTS_OF_WORKERS = (FailureKind.CRASHED, FailureKind.OUT_OF_MEMORY, FailureKind.CONFIGURATION)
+# Before any trial that waits: without an answer a worker gets none.
+_PRIORITY = 1000
+
+
+class Fleet:
+    """Workers that have answered for the study, are of its model of device, and have not failed again and again.
+
+    Args:
+        client: connected to the scheduler.
+
+    Attributes:
+        resource: that a trial takes one unit of: `GPU`, or `CPU_SLOT` where no worker offers a GPU.
+
+    Raises:
+        ServiceError: no worker offers either resource.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.resource = self._pick_resource()
+        self._inquiry: _Inquiry | None = None
+        self._device: str | None = None
+        self._n_failures: Counter[str] = Counter()
+
+    def inspect(self, question: Callable[[], TaskFacts]) -> TaskFacts:
+        """Asks all workers what they know of a study and returns the first answer; newcomers are asked as they come.
+
+        A worker that does not know the study's names is given none of its trials.
+
+        Raises:
+            InputError: no worker knows the names; says what the first one missed.
+            ServiceError: no worker lived to answer.
+        """
+        inquiry = _Inquiry(self._client, self.resource, question)
+        inquiry.ask(self._offers())
+        facts = inquiry.first()
+        self._inquiry = inquiry
+        return facts
+
+    def pin(self, device: str) -> None:
+        """Trials run only where the device is of this model from now on."""
+        self._device = device
+
+    def n_slots(self) -> int:
+        """How many trials can run at once, now.
+
+        Raises:
+            ServiceError: the scheduler is gone for good.
+        """
+        offers = self._offers()
+        if self._inquiry is not None:
+            self._inquiry.ask(offers)
+        return sum(n for address, n in offers.items() if self._may_work(address))
+
+    def addresses(self) -> list[str] | None:
+        """Where a trial may run; None is anywhere, as long as nobody has been asked."""
+        return None if self._inquiry is None else [a for a in self._offers() if self._may_work(a)]
+
+    def heed(self, address: str, failure: FailureKind | None) -> None:
+        """Learns how a trial on a worker ended; sets the worker aside after too many failures in a row."""
+        if failure is None:
+            self._n_failures[address] = 0
+        elif failure in _FAULTS_OF_WORKERS:
+            self._n_failures[address] += 1
+            if self._n_failures[address] == MAX_FAILURES:
+                logger.warning(
+                    "worker %s is set aside after %d failed trials in a row; the last one: %s",
+                    address, MAX_FAILURES, failure,
+                )  # fmt: skip
+
+    def _may_work(self, address: str) -> bool:
+        if self._n_failures[address] >= MAX_FAILURES:
+            return False
+        if self._inquiry is None:
+            return True
+        facts = self._inquiry.facts.get(address)
+        return facts is not None and self._device in (None, facts.device)
+
+    def _pick_resource(self) -> str:
+        workers = self._workers().values()
+        for resource in RESOURCES:
+            if any(worker["resources"].get(resource, 0) >= 1 for worker in workers):
+                return resource
+        raise ServiceError(
+            f"no Dask worker offers a resource {' or '.join(RESOURCES)}; start one with "
+            "`dask worker ADDRESS --nthreads 1 --resources GPU=1`"
+        )
+
+    def _offers(self) -> dict[str, int]:
+        """Units of the resource by the address of the worker."""
+        offers = {address: int(w["resources"].get(self.resource, 0)) for address, w in self._workers().items()}
+        return {address: n for address, n in offers.items() if n > 0}
+
+    def _workers(self) -> dict[str, Any]:
+        if self._client.status == "closed":
+            raise ServiceError("the Dask scheduler is gone; the same command goes on once it is back")
+        workers: dict[str, Any] = self._client.scheduler_info(n_workers=-1).get("workers", {})
+        return workers
+
+
+class _Inquiry:
+    """One question to every worker, each asked once.
+
+    Attributes:
+        facts: what those know that have answered.
+    """
+
+    def __init__(self, client: Client, resource: str, question: Callable[[], TaskFacts]) -> None:
+        self._client, self._resource, self._question = client, resource, question
+        self._asked: set[str] = set()
+        # Held while they are open, else Dask forgets them, and not longer, else Dask would compute them again.
+        self._open: dict[str, Future[TaskFacts]] = {}
+        self._lock = threading.Lock()
+        self._answers: SimpleQueue[TaskFacts | ServiceError] = SimpleQueue()
+        self.facts: dict[str, TaskFacts] = {}
+
+    def ask(self, addresses: dict[str, int]) -> None:
+        """Asks those that have not been asked."""
+        with self._lock:
+            for address in addresses.keys() - self._asked:
+                self._asked.add(address)
+                future = self._client.submit(
+                    self._question,
+                    pure=False,
+                    workers=[address],
+                    allow_other_workers=False,
+                    resources={self._resource: 1},
+                    priority=_PRIORITY,
+                )
+                self._open[address] = future
+                future.add_done_callback(lambda future, address=address: self._hear(address, future))
+
+    def first(self) -> TaskFacts:
+        """The first answer.
+
+        Raises:
+            ServiceError: every worker that was asked has failed; the first failure.
+        """
+        refusals: list[ServiceError] = []
+        while len(refusals) < len(self._asked):
+            answer = self._answers.get()
+            if isinstance(answer, TaskFacts):
+                return answer
+            refusals.append(answer)
+        raise refusals[0] if refusals else ServiceError("no worker is there to be asked")
+
+    def _hear(self, address: str, future: Future[TaskFacts]) -> None:
+        answer = _answer_of(future)
+        self._open.pop(address, None)
+        if isinstance(answer, TaskFacts):
+            self.facts[address] = answer
+        else:
+            logger.warning("worker %s gets no trial of this study: %s", address, answer)
+        self._answers.put(answer)
+
+
+def _answer_of(future: Future[TaskFacts]) -> TaskFacts | ServiceError:
+    """What a worker said, or the error that its answer means here."""
+    try:
+        facts: TaskFacts = future.result(timeout=60)
+    except ValueError as error:
+        return InputError(str(error))
+    except (KilledWorker, FutureCancelledError):
+        return ServiceError("the worker was lost before the first trial")
+    except Exception as error:  # noqa: BLE001 - whatever a worker raised, the others may still answer
+        return ServiceError(str(error) or type(error).__name__)
+    return facts
