@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from service.ledger import reports_of
 from service.schema import Budget
 from service.store import Event
-from worker.schema import EnergyReport, TrialResult
+from worker.schema import TrialResult
 
 _ATTEMPT_ENDED = ("attempt_finished", "late_result")
 
@@ -43,15 +44,15 @@ class Spent:
             if event.kind == "trial_added":
                 spent.n_trials += 1
             elif event.kind in _ATTEMPT_ENDED:
-                spent.add(TrialResult.model_validate(event.payload["result"]).energy)
+                spent.add(TrialResult.model_validate(event.payload["result"]))
         spent.wall_seconds += _seconds(started, latest)
         return spent
 
-    def add(self, energy: EnergyReport | None) -> None:
-        """Counts the energy of one attempt, whatever became of it."""
-        if energy is not None:
-            self.energy_joules += energy.joules or 0.0
-            self.emissions_grams += energy.emissions_grams or 0.0
+    def add(self, result: TrialResult) -> None:
+        """Counts what one attempt spent, whatever became of it."""
+        for report in reports_of(result):
+            self.energy_joules += report.joules or 0.0
+            self.emissions_grams += report.emissions_grams or 0.0
 
     def reaches(self, budget: Budget, running_seconds: float = 0.0) -> bool:
         """Whether any limit is reached, `running_seconds` after these totals were taken."""

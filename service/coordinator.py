@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections import Counter, deque
@@ -11,13 +10,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any
 
 from service.budget import Spent
 from service.checkpoints import checkpoint_url, remove_checkpoints
 from service.dispatch import Dispatcher
 from service.errors import ServiceError
 from service.optimizer import Optimizer, Suggestion, Told
+from service.proposals import suggestion_of, told_of, trial_of
 from service.schema import DEFAULT_EPOCHS, Study, StudyState, Trial, TrialState
 from service.specs import trial_spec
 from service.store import Store
@@ -28,6 +27,8 @@ DEFAULT_TRIAL_ID = "default"
 MAX_LOST_WORKERS = 2
 # How often to look whether workers have come: nothing else tells.
 _WAKE_SECONDS = 1.0
+# For cancelled trials to come back with what they have spent; a trial ends within one batch.
+_GRACE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -144,10 +145,12 @@ class Coordinator:
             if event.trial_id is None or event.trial_id == DEFAULT_TRIAL_ID:
                 continue
             if event.kind == "trial_added":
-                log.append(_suggestion(trials[event.trial_id]))
+                log.append(suggestion_of(trials[event.trial_id]))
             elif event.kind == "trial_told":
                 told.add(event.trial_id)
-                log.append(self._told(trials[event.trial_id].result))
+                result = trials[event.trial_id].result
+                assert result is not None
+                log.append(told_of(result, self._study.spec))
         self._optimizer.replay(log)
         for trial in trials.values():
             if trial.state is TrialState.WAITING:
@@ -205,7 +208,7 @@ class Coordinator:
     def _ask(self, told: list[TrialResult]) -> None:
         try:
             for result in told:
-                event = self._told(result)
+                event = told_of(result, self._study.spec)
                 self._optimizer.tell(event.trial_id, event.objectives, failure=event.failure)
             self._inbox.put(_Asked(told, self._optimizer.ask()))
         except Exception as error:  # noqa: BLE001 - raised again by the loop
@@ -226,12 +229,12 @@ class Coordinator:
         for result in asked.told:
             self._store.record_told(self._study.study_id, result.trial_id)
         if asked.suggestion is not None:
-            self._add(self._trial(asked.suggestion))
+            self._add(trial_of(asked.suggestion, self._study, self._facts))
         # Nothing to suggest until something is told.
         self._starved = asked.suggestion is None
 
     def _finished(self, result: TrialResult) -> None:
-        self._spent.add(result.energy)
+        self._spent.add(result)
         trial = self._running.get(result.trial_id)
         if trial is None or trial.attempt != result.attempt:
             self._store.finish_attempt(result, TrialState.FAILED)  # logged as late, whatever the state
@@ -240,6 +243,8 @@ class Coordinator:
         state = self._state_after(result, trial)
         if not self._store.finish_attempt(result, state):
             return
+        if state is TrialState.COMPLETED:
+            self._check_budget(result)
         if state is TrialState.WAITING:
             self._ready.appendleft(self._store.trial(trial.study_id, trial.trial_id))
         elif not trial.is_default:
@@ -249,10 +254,22 @@ class Coordinator:
         """A lost worker says nothing about the config: the trial is tried again, a few times."""
         if result.failure is None:
             return TrialState.COMPLETED
+        if result.failure.kind is FailureKind.CANCELLED:
+            # Ended by the end of the run it is still to be done; else somebody did not want it.
+            return TrialState.WAITING if self._stopping else TrialState.STOPPED
         if result.failure.kind is not FailureKind.WORKER_LOST:
             return TrialState.FAILED
         self._n_lost[trial.trial_id] += 1
         return TrialState.WAITING if self._n_lost[trial.trial_id] <= MAX_LOST_WORKERS else TrialState.FAILED
+
+    def _check_budget(self, result: TrialResult) -> None:
+        """Ends a study that would never end: its budget is of energy, and energy is unknown here."""
+        if self._study.spec.budget.needs_energy and (result.energy is None or result.energy.joules is None):
+            flags = ", ".join(result.energy.flags) if result.energy else ""
+            raise ServiceError(
+                f"budget: the energy of trial {result.trial_id} is unknown ({flags or 'nothing could be read'}), "
+                "so energy alone would never end this study: add n_trials or wall_seconds"
+            )
 
     def _is_spent(self) -> bool:
         return self._spent.reaches(self._study.spec.budget, time.monotonic() - self._started)
@@ -270,37 +287,20 @@ class Coordinator:
         return StudyState.COMPLETED, "the budget is spent" if self._is_spent() else "the space is exhausted"
 
     def _end(self, state: StudyState, reason: str) -> StudyState:
-        """Records results that came in the meantime, gives back what still runs and closes the study."""
-        while not self._inbox.empty():
-            message = self._inbox.get()
-            if isinstance(message, TrialResult):
-                self._finished(message)
+        """Cancels what still runs, records what that had spent, gives the rest back and closes the study."""
+        self._stopping = True
+        for trial_id in self._running:
+            self._dispatcher.cancel(trial_id)
+        deadline = time.monotonic() + _GRACE_SECONDS
+        while self._running and (left := deadline - time.monotonic()) > 0:
+            with suppress(Empty):
+                message = self._inbox.get(timeout=left)
+                if isinstance(message, TrialResult):
+                    self._finished(message)
         for trial in self._running.values():
             self._store.give_back(trial, reason)
         self._store.set_study_state(self._study.study_id, state, reason)
         return state
-
-    def _trial(self, suggestion: Suggestion) -> Trial:
-        """The trial of a suggestion: its knobs as whole numbers, its fidelity as the optimizer gave it."""
-        fidelity = self._study.spec.fidelity
-        config = dict(suggestion.config)
-        knobs: dict[str, Any] = {"shift_depth": self._facts.n_layers, "epochs": DEFAULT_EPOCHS} | config
-        if fidelity is not None:
-            knobs |= fidelity.values(suggestion.fidelity)
-        return Trial(
-            study_id=self._study.study_id,
-            trial_id=suggestion.trial_id,
-            state=TrialState.WAITING,
-            config=config,
-            fidelity=suggestion.fidelity if fidelity else None,
-            shift_depth=knobs["shift_depth"],
-            epochs=knobs["epochs"],
-            data_fraction=knobs.get("data_fraction", 1.0),
-            family=config.get("family", self._study.spec.family),
-            seed=self._study.spec.seed,
-            promoted_from=suggestion.promoted_from,
-            is_full=fidelity is None or math.isclose(suggestion.fidelity, fidelity.max_fidelity),
-        )
 
     def _spec(self, trial: Trial) -> TrialSpec:
         keep = self._models_dir is not None and trial.is_full
@@ -316,20 +316,3 @@ class Coordinator:
         if self._checkpoints is None or trial_id is None:
             return None
         return checkpoint_url(self._checkpoints, self._study.study_id, trial_id)
-
-    def _told(self, result: TrialResult | None) -> Told:
-        """What the optimizer learns of a result: its objectives, or why there are none."""
-        assert result is not None
-        if result.failure is not None:
-            return Told(result.trial_id, None, result.failure.kind)
-        values = {name: result.objectives[name].value for name in self._study.spec.objectives}
-        known = {str(name): value for name, value in values.items() if value is not None}
-        if len(known) < len(values):
-            return Told(result.trial_id, None, "unmeasured")
-        return Told(result.trial_id, known)
-
-
-def _suggestion(trial: Trial) -> Suggestion:
-    """The suggestion that a logged trial came from."""
-    fidelity = 1.0 if trial.fidelity is None else trial.fidelity
-    return Suggestion(trial.trial_id, trial.config, fidelity, trial.promoted_from)

@@ -28,6 +28,8 @@ ObjectiveName = Literal[
 Direction = Literal["minimize", "maximize"]
 FidelityName = Literal["shift_depth", "epochs", "data_fraction"]
 OptimizerKind = Literal["greenshift", "smac-default", "random"]
+# Everything else differs from one model of device to another.
+_OF_ANY_DEVICE = frozenset({"error", "deployment_energy", "model_bytes"})
 # Epochs of a trial where neither the fidelity nor the space says how many: the upper end of the paper's range.
 DEFAULT_EPOCHS = 20
 
@@ -94,6 +96,11 @@ class Budget(Frozen):
     energy_joules: float | None = Field(None, gt=0)
     emissions_grams: float | None = Field(None, gt=0)
 
+    @property
+    def needs_energy(self) -> bool:
+        """Whether nothing but spent energy or emissions would end the study."""
+        return self.n_trials is None and self.wall_seconds is None
+
     @model_validator(mode="after")
     def _some_limit(self) -> Self:
         if all(limit is None for limit in self.model_dump().values()):
@@ -109,6 +116,8 @@ class StudySpec(Frozen):
         continue_promoted: a promoted trial goes on from the checkpoint of the trial below, further layers converted,
             in place of starting afresh.
         site: what energy means there in carbon and water.
+        trial_time_limit_seconds: a trial that runs longer fails; None is no limit.
+        trial_memory_limit_bytes: a trial whose process is resident with more fails; None is no limit.
     """
 
     name: str = Field(pattern=r"^\w[\w .-]{0,99}$")
@@ -124,6 +133,13 @@ class StudySpec(Frozen):
     data_dir: str | None = None
     continue_promoted: bool = False
     site: SiteSpec = SiteSpec()
+    trial_time_limit_seconds: float | None = Field(None, gt=0)
+    trial_memory_limit_bytes: int | None = Field(None, ge=1)
+
+    @property
+    def measures_energy(self) -> bool:
+        """Whether an objective depends on what the device spends, so that two models of device must not be mixed."""
+        return not _OF_ANY_DEVICE.issuperset(self.objectives)
 
     @model_validator(mode="after")
     def _can_continue(self) -> Self:

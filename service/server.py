@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from service.coordinator import Coordinator
 from service.dispatch import DaskDispatcher, Dispatcher, Task
 from service.errors import ConflictError, InputError, NotFoundError
 from service.finalize import FinalScore, finalize, write_final
+from service.ledger import Ledger
 from service.optimizer import Optimizer
 from service.ranking import front
 from service.schema import Study, StudySpec, StudyState, Trial
@@ -25,16 +27,22 @@ from service.space import build_space
 from service.store import Store
 from worker.schema import TaskFacts, TrialResult
 
+logger = logging.getLogger(__name__)
 # Asks of a study that has no limit of trials; its other limits end it.
 _UNLIMITED = 100_000
 
 
 @dataclass(frozen=True)
 class StudyRun:
-    """A study in its folder, as far as it has come."""
+    """A study in its folder, as far as it has come.
+
+    Attributes:
+        ledger: what it has spent; empty while it runs.
+    """
 
     study: Study
     trials: list[Trial]
+    ledger: Ledger = field(default_factory=Ledger)
 
     @property
     def front(self) -> list[Trial]:
@@ -72,6 +80,7 @@ def run_study(
             with _cluster(n_workers, scheduler) as client:
                 dispatcher = DaskDispatcher(client)
                 facts = dispatcher.inspect(Task(spec.dataset, spec.network, spec.data_dir, download))
+                pin(study, store, dispatcher, facts)
                 coordinator = make_coordinator(
                     study,
                     store,
@@ -84,7 +93,7 @@ def run_study(
                 _write_spec(study.spec, out)
                 on_start(coordinator.stop)
                 coordinator.run()
-        return _snapshot(study, store)
+        return replace(_snapshot(study, store), ledger=Ledger.from_events(store.events(study.study_id)))
 
 
 def finalize_study(
@@ -118,6 +127,8 @@ def finalize_study(
         study = store.studies()[0]
         with _cluster(n_workers, scheduler) as client:
             dispatcher = DaskDispatcher(client)
+            facts = dispatcher.inspect(Task(study.spec.dataset, study.spec.network, study.spec.data_dir))
+            pin(study, store, dispatcher, facts)
             on_start(stopping.set)
             scores = finalize(study, store, dispatcher, on_result=on_result, should_stop=stopping.is_set)
         write_final(out / "final.csv", study, store)
@@ -127,6 +138,17 @@ def finalize_study(
 def _cluster(n_workers: int | None, scheduler: str | None) -> AbstractContextManager[Any]:
     """Processes on this machine, or the workers of a running scheduler."""
     return local_cluster(n_workers or default_n_workers()) if scheduler is None else remote_cluster(scheduler)
+
+
+def pin(study: Study, store: Store, dispatcher: Dispatcher, facts: TaskFacts) -> None:
+    """Keeps a study that measures energy on one model of device: that of its trials, or the first that answered."""
+    if not study.spec.measures_energy:
+        return
+    reports = (t.result.energy for t in store.trials(study.study_id) if t.result)
+    device = next((report.device for report in reports if report is not None), facts.device)
+    if device != facts.device:
+        logger.warning("this study runs on %s only; the first worker that answered has %s", device, facts.device)
+    dispatcher.pin(device)
 
 
 def make_coordinator(

@@ -32,5 +32,7 @@ def trial_spec(spec: StudySpec, trial: Trial, **more: Any) -> TrialSpec:
         "seed": trial.seed,
         "data_dir": spec.data_dir,
         "site": spec.site,
+        "time_limit_seconds": spec.trial_time_limit_seconds,
+        "memory_limit_bytes": spec.trial_memory_limit_bytes,
     }
     return TrialSpec(**fields | more)

@@ -65,7 +65,7 @@ def run(
             on_start=_stop_on_signal,
             on_change=view.show,
         )
-    write_files(folder, finished.study, finished.trials)
+    write_files(folder, finished.study, finished.trials, finished.ledger)
     view.conclude(finished, folder)
     if finished.study.state is StudyState.STOPPED:
         again = ["greenshift", "run", str(folder / "study.yaml"), "--out", str(folder)]

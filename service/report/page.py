@@ -11,6 +11,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from service.ledger import CAUSES, Ledger
 from service.ranking import dominators, front, volume
 from service.report.tables import shown_objectives
 from service.report.words import amount, caveat, int8_baseline, provenance, recipe, title
@@ -28,7 +29,7 @@ class _Row:
     recipe: str
 
 
-def write_page(path: Path, study: Study, trials: list[Trial], picture: Path) -> None:
+def write_page(path: Path, study: Study, trials: list[Trial], ledger: Ledger, picture: Path) -> None:
     """Writes the report of `study`; `picture` is a PNG that is put inside."""
     environment = Environment(
         loader=PackageLoader("service.report", "templates"),
@@ -55,7 +56,7 @@ def write_page(path: Path, study: Study, trials: list[Trial], picture: Path) -> 
         int8=amount(int8_baseline(trials)),
         states=Counter(str(trial.state) for trial in trials),
         n_full=sum(t.is_full and t.state is TrialState.COMPLETED for t in trials),
-        ledger=_ledger(trials),
+        ledger=_ledger(ledger),
         environment=_environment(trials),
     )
     path.write_text(html)
@@ -65,19 +66,16 @@ def _row(trial: Trial, objectives: list[str]) -> _Row:
     return _Row(trial, [amount(trial.measurement(name)) for name in objectives], recipe(trial))
 
 
-def _ledger(trials: list[Trial]) -> list[tuple[str, str]]:
-    """Energy of the search by the way it was obtained, never added up across ways."""
-    sums: dict[str, float] = {}
-    n_unknown = 0
-    for trial in trials:
-        energy = trial.result.energy if trial.result else None
-        if energy is None or energy.joules is None:
-            n_unknown += trial.state.is_finished
-            continue
-        key = f"{energy.quality}, {energy.method}, {energy.device}"
-        sums[key] = sums.get(key, 0.0) + energy.joules
-    rows = [(key, f"{joules:,.0f} J") for key, joules in sums.items()]
-    return [*rows, ("unknown", f"{n_unknown} trials")] if n_unknown else rows
+def _ledger(ledger: Ledger) -> list[tuple[str, str, str, str]]:
+    """Cause, how the energy was obtained, attempts, and energy: never added up across ways."""
+    rows = []
+    for entry in ledger.by_cause():
+        is_known = entry.n_unknown < entry.n_attempts
+        how = f"{entry.quality}, {entry.method}, {entry.device}" if is_known else "unknown"
+        unknown = f", and {entry.n_unknown} unknown" if is_known and entry.n_unknown else ""
+        joules = f"{entry.joules:,.0f} J{unknown}" if is_known else "unknown"
+        rows.append((CAUSES[entry.cause], how, str(entry.n_attempts), joules))
+    return rows
 
 
 def _environment(trials: list[Trial]) -> list[tuple[str, str]]:

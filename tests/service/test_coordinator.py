@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.budget import Spent
 from service.coordinator import DEFAULT_TRIAL_ID, MAX_LOST_WORKERS, Coordinator
 from service.dispatch import Done, lost
 from service.errors import ServiceError
@@ -23,6 +24,7 @@ from tests.service.fakes import (
     N_LAYERS,
     FakeDispatcher,
     completed,
+    energy_report,
     evaluate,
     failed,
     measurement,
@@ -68,7 +70,7 @@ def assert_complete(store: Store, study: Study, n_trials: int) -> None:
     assert len(trials) == n_trials
     assert {t.trial_id for t in trials} == {DEFAULT_TRIAL_ID, *(f"{i:05d}" for i in range(1, n_trials))}
     assert {t.state for t in trials} == {TrialState.COMPLETED}
-    finished = Counter(e.trial_id for e in events if e.kind == "attempt_finished")
+    finished = Counter(e.trial_id for e in events if e.payload.get("state") == "COMPLETED")
     assert finished == Counter(t.trial_id for t in trials)
     told = Counter(e.trial_id for e in events if e.kind == "trial_told")
     assert set(told.values()) <= {1}
@@ -226,9 +228,16 @@ def test_a_stopped_study_gives_its_trials_back_and_goes_on_later(store: Store) -
     assert all(by_id(store, study)[name].result == stopped[name].result for name in finished)
 
 
-def test_a_result_that_comes_after_the_stop_changes_nothing(store: Store) -> None:
+def test_a_result_that_comes_after_the_stop_changes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    class DeafDispatcher(FakeDispatcher):
+        """Its trials hear of no end."""
+
+        def cancel(self, trial_id: str) -> None:
+            pass
+
+    monkeypatch.setattr("service.coordinator._GRACE_SECONDS", 0.01)
     study = new_study(store)
-    dispatcher = FakeDispatcher(2, holds=True)
+    dispatcher = DeafDispatcher(2, holds=True)
     coordinator = coordinator_of(study, store, dispatcher)
 
     def stop() -> None:
@@ -239,6 +248,47 @@ def test_a_result_that_comes_after_the_stop_changes_nothing(store: Store) -> Non
     before = store.trials(study.study_id)
     dispatcher.release()
     assert store.trials(study.study_id) == before
+
+
+def test_trials_that_run_at_the_stop_are_cancelled_and_what_they_spent_is_kept(store: Store) -> None:
+    class SpendingDispatcher(FakeDispatcher):
+        """Its cancelled trials have spent 7 J."""
+
+        def cancel(self, trial_id: str) -> None:
+            for spec, done in [held for held in self._held if held[0].trial_id == trial_id]:
+                self._held.remove((spec, done))
+                result = failed(spec.trial_id, spec.attempt, "cancelled", study_id=spec.study_id)
+                done(result.model_copy(update={"energy": energy_report(7.0)}))
+
+    study = new_study(store)
+    dispatcher = SpendingDispatcher(2, holds=True)
+    coordinator = coordinator_of(study, store, dispatcher)
+
+    def stop() -> None:
+        dispatcher.wait_for_submitted(2)
+        coordinator.stop()
+
+    assert in_background(coordinator, stop) is StudyState.STOPPED
+    running = [t for t in store.trials(study.study_id) if t.attempt]
+    assert [t.state for t in running] == [TrialState.WAITING] * 2
+    assert Spent.from_events(store.events(study.study_id)).energy_joules == 14.0
+    assert dispatcher.held() == []
+
+
+def test_a_trial_that_somebody_cancels_is_stopped_and_the_study_goes_on(store: Store) -> None:
+    study = new_study(store, budget={"n_trials": 4})
+    dispatcher = FakeDispatcher(1, holds=True)
+
+    def cancel_the_second() -> None:
+        for n in range(1, 5):
+            dispatcher.wait_for_submitted(n)
+            if n == 2:
+                dispatcher.cancel(dispatcher.held()[0])
+            else:
+                dispatcher.release()
+
+    assert in_background(coordinator_of(study, store, dispatcher), cancel_the_second) is StudyState.COMPLETED
+    assert Counter(t.state for t in store.trials(study.study_id)) == {TrialState.COMPLETED: 3, TrialState.STOPPED: 1}
 
 
 def test_a_late_result_of_an_earlier_attempt_leaves_no_trial_running(store: Store) -> None:
@@ -420,6 +470,26 @@ def test_spent_energy_ends_a_study(store: Store, budget: dict[str, float]) -> No
     assert {(t.state, t.attempt) for t in trials} <= {(TrialState.COMPLETED, 1), (TrialState.WAITING, 0)}
     # Ten joules a trial: the fifth reaches the limit, and one was asked for ahead of it.
     assert 5 <= len(trials) <= 7
+
+
+@pytest.mark.parametrize("budget", [{"energy_joules": 100.0}, {"emissions_grams": 100.0}])
+def test_a_budget_of_unknown_energy_fails_the_study_in_place_of_running_for_ever(
+    store: Store, budget: dict[str, float]
+) -> None:
+    def unmeasured(spec: TrialSpec) -> TrialResult:
+        return evaluate(spec).model_copy(update={"energy": energy_report(None)})
+
+    study = new_study(store, budget=budget)
+    with pytest.raises(ServiceError, match=r"budget: the energy of trial default is unknown .*: add n_trials"):
+        coordinator_of(study, store, FakeDispatcher(1, unmeasured)).run()
+    assert store.study(study.study_id).state is StudyState.FAILED
+
+
+def test_limits_of_a_trial_reach_the_worker(store: Store) -> None:
+    limits = {"trial_time_limit_seconds": 60.0, "trial_memory_limit_bytes": 10**9}
+    dispatcher = FakeDispatcher()
+    coordinator_of(new_study(store, budget={"n_trials": 2}, **limits), store, dispatcher).run()
+    assert {(s.time_limit_seconds, s.memory_limit_bytes) for s in dispatcher.submitted} == {(60.0, 10**9)}
 
 
 def test_spent_time_ends_a_study(store: Store) -> None:

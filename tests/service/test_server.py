@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from service.errors import ConflictError, InputError
-from service.schema import StudyState
-from service.server import open_study
-from tests.service.fakes import study_spec, trial
+from service.schema import StudyState, TrialState
+from service.server import open_study, pin
+from tests.service.fakes import FACTS, FakeDispatcher, completed, study_spec, trial
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
@@ -75,3 +75,27 @@ def test_a_store_of_something_else_is_refused(tmp_path: Path) -> None:
         pass
 
     assert (tmp_path / "study.sqlite").read_bytes() == b"x" * 5000
+
+
+@pytest.mark.parametrize(
+    ("objectives", "device_of_trials", "pinned"),
+    [
+        ({"error": "minimize", "energy": "minimize"}, None, "fake"),
+        ({"error": "minimize", "latency": "minimize"}, "H100", "H100"),
+        ({"error": "minimize", "deployment_energy": "minimize"}, "H100", None),
+    ],
+)
+def test_a_study_that_measures_energy_stays_on_one_model_of_device(
+    objectives: dict[str, str], device_of_trials: str | None, pinned: str | None, tmp_path: Path
+) -> None:
+    dispatcher = FakeDispatcher()
+    with open_study(study_spec(objectives=objectives), tmp_path) as (study, store):
+        if device_of_trials is not None:
+            result = completed("1", study_id=study.study_id)
+            assert result.energy is not None
+            energy = result.energy.model_copy(update={"device": device_of_trials})
+            store.add_trial(trial("1", study_id=study.study_id))
+            store.start_attempt(store.trial(study.study_id, "1"))
+            store.finish_attempt(result.model_copy(update={"energy": energy}), TrialState.COMPLETED)
+        pin(study, store, dispatcher, FACTS)
+    assert dispatcher.pinned == pinned

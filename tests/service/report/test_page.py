@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from service.ledger import Entry, Ledger
 from service.report import write_files
 from service.schema import Study, StudyState
 from tests.service.fakes import failed, full_trial, study_spec, trial
@@ -31,14 +32,14 @@ class References(HTMLParser):
         self.found += [str(value) for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
 
 
-def page(folder: Path, **changes: Any) -> str:
+def page(folder: Path, ledger: Ledger | None = None, **changes: Any) -> str:
     study = Study(
         study_id="s",
         spec=study_spec(**changes),
         state=StudyState.COMPLETED,
         created_at=datetime(2026, 1, 2, tzinfo=UTC),
     )
-    write_files(folder, study, TRIALS)
+    write_files(folder, study, TRIALS, ledger or Ledger())
     return (folder / "report.html").read_text()
 
 
@@ -68,10 +69,22 @@ def test_the_page_says_what_a_reader_must_know(tmp_path: Path, said: str) -> Non
     assert said in page(tmp_path)
 
 
-def test_energy_is_added_up_by_the_way_it_was_obtained(tmp_path: Path) -> None:
-    html = page(tmp_path)
-    assert "<td>estimated, codecarbon, fake</td><td>10 J</td>" in html
-    assert "<td>unknown</td><td>1 trials</td>" in html
+def test_the_page_says_what_the_search_cost_by_cause_and_never_adds_up_across_ways(tmp_path: Path) -> None:
+    ledger = Ledger(
+        [
+            Entry("completed", "a", "H100", "nvml_energy_timeline", "measured", n_attempts=2, joules=1200.0),
+            Entry("completed", "b", "H100", "nvml_energy_timeline", "measured", n_attempts=1, joules=34.0),
+            Entry("completed", "c", "CPU", "codecarbon", "estimated", n_attempts=3, n_unknown=1, joules=5.0),
+            Entry("abandoned", "", "", "none", "none", n_attempts=4, n_unknown=4),
+        ]
+    )
+    cells = [
+        re.findall(r"<td[^>]*>(.*?)</td>", row)[1:]
+        for row in re.findall(r"<tr>.*?</tr>", page(tmp_path, ledger).split("What the search cost")[1])
+    ]
+    assert ["measured, nvml_energy_timeline, H100", "3", "1,234 J"] in cells
+    assert ["estimated, codecarbon, CPU", "3", "5 J, and 1 unknown"] in cells
+    assert ["unknown", "4", "unknown"] in cells
 
 
 def test_a_name_cannot_smuggle_markup_into_the_page(tmp_path: Path) -> None:

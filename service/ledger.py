@@ -1,0 +1,135 @@
+"""What a study has spent in all, by worker and by cause: nothing that any attempt used is lost."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from service.schema import TrialState
+from service.store import Event
+from worker.schema import EnergyReport, TrialResult
+
+Cause = Literal["completed", "continued", "failed", "stopped", "retried", "abandoned", "late", "inference", "final"]
+CAUSES: dict[Cause, str] = {
+    "completed": "trials from the beginning",
+    "continued": "trials that went on from a checkpoint, without what the trial below had spent",
+    "failed": "trials that failed",
+    "stopped": "trials that somebody cancelled",
+    "retried": "attempts that were broken off and made again",
+    "abandoned": "attempts of which nothing came back",
+    "late": "attempts whose result came when another one had been made",
+    "inference": "passes repeated for the energy of an inference",
+    "final": "final trainings, judged by the test split",
+}
+_AMOUNTS = ("joules", "emissions_grams", "water_litres", "embodied_grams")
+
+
+@dataclass
+class Entry:
+    """The sum over attempts of one cause on one worker, obtained in one way.
+
+    Attributes:
+        worker: host and process; empty where nobody knows.
+        device: its model.
+        method: how the joules were obtained, `none` where they are unknown; likewise `quality`.
+        n_attempts: all of them; `n_unknown` of these have no energy, which counts as nothing in the sums.
+        joules: of GPU, or of processor and memory.
+        seconds: of the windows.
+    """
+
+    cause: Cause
+    worker: str
+    device: str
+    method: str
+    quality: str
+    n_attempts: int = 0
+    n_unknown: int = 0
+    joules: float = 0.0
+    emissions_grams: float = 0.0
+    water_litres: float = 0.0
+    embodied_grams: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, report: EnergyReport | None) -> None:
+        """Counts one attempt."""
+        self.n_attempts += 1
+        self.n_unknown += report is None or report.joules is None
+        if report is None:
+            return
+        self.seconds += report.duration_seconds
+        for name in _AMOUNTS:
+            setattr(self, name, getattr(self, name) + (getattr(report, name) or 0.0))
+
+
+@dataclass
+class Ledger:
+    """All entries of a study, in the order of the causes."""
+
+    entries: list[Entry] = field(default_factory=list)
+
+    @classmethod
+    def from_events(cls, events: Iterable[Event]) -> Ledger:
+        """The ledger that a study's log adds up to."""
+        found: dict[tuple[str, ...], Entry] = {}
+        for event in events:
+            for cause, worker, report in _spendings(event):
+                how = (report.device, report.method, report.quality) if report else ("", "none", "none")
+                key = (cause, worker, *how)
+                found.setdefault(key, Entry(cause, worker, *how)).add(report)
+        order = list(CAUSES)
+        return cls(sorted(found.values(), key=lambda e: (order.index(e.cause), e.worker, e.device, e.method)))
+
+    def by_cause(self) -> list[Entry]:
+        """The entries with workers added up."""
+        sums: dict[tuple[str, ...], Entry] = {}
+        for entry in self.entries:
+            key = (entry.cause, entry.device, entry.method, entry.quality)
+            total = sums.setdefault(key, Entry(entry.cause, "", entry.device, entry.method, entry.quality))
+            for name in ("n_attempts", "n_unknown", "seconds", *_AMOUNTS):
+                setattr(total, name, getattr(total, name) + getattr(entry, name))
+        return list(sums.values())
+
+    @property
+    def joules(self) -> float:
+        """All that is known; a lower bound where something is unknown."""
+        return sum(entry.joules for entry in self.entries)
+
+
+def write_ledger(path: Path, ledger: Ledger) -> None:
+    """Writes the ledger as a CSV file; unknown sums are empty."""
+    names = ("cause", "worker", "device", "method", "quality", "n_attempts", "n_unknown", *_AMOUNTS, "seconds")
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(names)
+        for entry in ledger.entries:
+            is_known = entry.n_unknown < entry.n_attempts
+            writer.writerow("" if name in _AMOUNTS and not is_known else getattr(entry, name) for name in names)
+
+
+def reports_of(result: TrialResult) -> list[EnergyReport]:
+    """All that an attempt has spent and that is known."""
+    return [report for report in (result.energy,) if report is not None]
+
+
+def _spendings(event: Event) -> Iterator[tuple[Cause, str, EnergyReport | None]]:
+    """What one event tells of: cause, worker, and the energy or None where it is unknown."""
+    if event.kind == "attempt_abandoned":
+        yield "abandoned", "", None
+    elif event.kind in ("attempt_finished", "late_result", "final_result"):
+        result = TrialResult.model_validate(event.payload["result"])
+        yield _cause(event, result), result.worker, result.energy
+
+
+def _cause(event: Event, result: TrialResult) -> Cause:
+    if event.kind != "attempt_finished":
+        return "late" if event.kind == "late_result" else "final"
+    if event.payload["state"] == TrialState.WAITING:
+        return "retried"
+    if event.payload["state"] == TrialState.STOPPED:
+        return "stopped"
+    if result.failure is not None:
+        return "failed"
+    return "continued" if result.earlier_legs else "completed"
