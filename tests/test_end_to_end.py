@@ -18,7 +18,7 @@ import pytest
 from service import pareto
 from tests.service.processes import GREENSHIFT, descendants, greenshift, have_ended
 
-FILES = {"trials.csv", "front.csv", "study.yaml", "study.sqlite", "report.html", "pareto.png", "models"}
+FILES = {"trials.csv", "front.csv", "ledger.csv", "study.yaml", "study.sqlite", "report.html", "pareto.png", "models"}
 MAX_FIDELITY = 10.0
 QUICK = str(Path(__file__).parent / "service" / "quick.yaml")
 Row = dict[str, str]
