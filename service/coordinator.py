@@ -189,7 +189,7 @@ class Coordinator:
         if self._has_workers and not n_slots:
             logger.warning("no worker is there; waiting for one")
         self._has_workers = n_slots > 0
-        while self._ready and len(self._running) < n_slots:
+        for _ in range(self._dispatcher.n_free(len(self._ready))):
             trial = self._store.start_attempt(self._ready.popleft())
             self._running[trial.trial_id] = trial
             self._dispatcher.submit(self._spec(trial), self._inbox.put)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -46,7 +45,14 @@ class Dispatcher(Protocol):
         """How many trials can run at once, now; 0 while there is no worker.
 
         Raises:
-            ServiceError: there never will be one again.
+            ClusterLostError: the scheduler is gone.
+        """
+
+    def n_free(self, n_wanted: int) -> int:
+        """How many of `n_wanted` trials may be submitted now.
+
+        Raises:
+            ClusterLostError: the scheduler is gone.
         """
 
     def inspect(self, task: Task) -> TaskFacts:
@@ -64,6 +70,12 @@ class Dispatcher(Protocol):
 
         `on_epoch` is given what each epoch came to while the trial goes on, from any thread; it must not block, and
         may miss some.
+        """
+
+    def adopt(self, spec: TrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> bool:
+        """Takes over an attempt that another process submitted; False where it is not found.
+
+        Then `done` is called as after `submit`, at once where the attempt has ended meanwhile.
         """
 
     def cancel(self, trial_id: str) -> None:
@@ -87,6 +99,9 @@ class InlineDispatcher:
     def n_slots(self) -> int:
         return 1
 
+    def n_free(self, n_wanted: int) -> int:
+        return min(n_wanted, 1)
+
     def inspect(self, task: Task) -> TaskFacts:
         try:
             return _inspect(task, self._isolated)
@@ -108,6 +123,9 @@ class InlineDispatcher:
             del self._running[spec.trial_id]
         done(result)
 
+    def adopt(self, spec: TrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> bool:
+        return False
+
     def cancel(self, trial_id: str) -> None:
         if stop := self._running.get(trial_id):
             stop.set()
@@ -118,19 +136,23 @@ class DaskDispatcher:
 
     Args:
         client: connected to the scheduler; closed by whoever made it.
+        durable: the scheduler outlives this process, and keeps the results of trials for the next one to adopt.
 
     Raises:
         ServiceError: no worker offers either resource.
     """
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Client, *, durable: bool = False) -> None:
+        self._client, self._durable = client, durable
         self._fleet = Fleet(client)
         self._running: dict[str, _Running] = {}
-        self._topic = f"greenshift/{uuid.uuid4().hex}"
 
     def n_slots(self) -> int:
         return self._fleet.n_slots()
+
+    def n_free(self, n_wanted: int) -> int:
+        self._give_up_stranded()
+        return max(0, min(n_wanted, self._fleet.n_slots() - len(self._running)))
 
     def inspect(self, task: Task) -> TaskFacts:
         return self._fleet.inspect(partial(_inspect, task))
@@ -143,14 +165,11 @@ class DaskDispatcher:
         if addresses == []:
             done(lost(spec, "no worker of this study is left"))
             return
-        # Again every time: a client that had to reconnect has lost its subscriptions.
-        self._client.subscribe_topic(self._topic, self._hear)
-        key = _key(spec)
         future = self._client.submit(
             _run,
             spec,
-            self._topic,
-            key=key,
+            _topic(spec),
+            key=_key(spec),
             # A repeated key must not be answered from Dask's memory, and only the coordinator retries.
             pure=False,
             retries=0,
@@ -160,8 +179,32 @@ class DaskDispatcher:
             # Else trials submitted together would run last in, first out.
             fifo_timeout="0ms",
         )
-        self._running[key] = _Running(spec, future, on_epoch)
-        future.add_done_callback(lambda future: self._finish(key, future, done))
+        if self._durable:
+            self._client.publish_dataset(future, name=_key(spec), override=True)
+        self._watch(spec, future, addresses, done, on_epoch)
+
+    def adopt(self, spec: TrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> bool:
+        try:
+            future = self._client.get_dataset(_key(spec))
+        except KeyError:
+            return False
+        self._watch(spec, future, None, done, on_epoch)
+        return True
+
+    def _watch(
+        self, spec: TrialSpec, future: Future[_Ran], addresses: list[str] | None, done: Done, on_epoch: OnEpoch
+    ) -> None:
+        # Again every time: a client that had to reconnect has lost its subscriptions.
+        self._client.subscribe_topic(_topic(spec), self._hear)
+        self._running[_key(spec)] = _Running(spec, future, addresses, on_epoch)
+        future.add_done_callback(lambda future: self._finish(_key(spec), future, done))
+
+    def _give_up_stranded(self) -> None:
+        """Ends attempts that wait for workers of which none is left: nobody would ever begin with them."""
+        alive = self._fleet.alive()
+        for running in list(self._running.values()):
+            if running.addresses is not None and alive.isdisjoint(running.addresses):
+                running.future.cancel()
 
     def cancel(self, trial_id: str) -> None:
         found = {key: running for key, running in list(self._running.items()) if running.spec.trial_id == trial_id}
@@ -172,7 +215,8 @@ class DaskDispatcher:
 
     def _cancel(self, found: dict[str, _Running]) -> None:
         with suppress(OSError, RuntimeError, FutureCancelledError):  # no scheduler any more: the trials are lost anyway
-            self._client.run(_stop, self._topic, list(found), on_error="ignore")
+            names = [(_topic(running.spec), key) for key, running in found.items()]
+            self._client.run(_stop, names, on_error="ignore")
             # What no worker has been given yet, none must be given.
             assigned = {key for keys in self._client.processing().values() for key in keys}
             for key, running in found.items():
@@ -187,6 +231,10 @@ class DaskDispatcher:
 
     def _finish(self, key: str, future: Future[_Ran], done: Done) -> None:
         running = self._running.pop(key)
+        # Cancelled because this process lets go of the scheduler, the attempt goes on for the next one.
+        if self._durable and (running.is_cancelled or not future.cancelled()):
+            with suppress(Exception):  # without a scheduler there is nothing to take back
+                self._client.unpublish_dataset(key)
         address, result = _result_of(future, running.spec)
         kind = result.failure.kind if result.failure else None
         self._fleet.heed(address, kind)
@@ -197,10 +245,11 @@ class DaskDispatcher:
 
 @dataclass
 class _Running:
-    """An attempt that is somewhere on the cluster."""
+    """An attempt that is somewhere on the cluster: at one of `addresses`, or nobody knows where."""
 
     spec: TrialSpec
     future: Future[_Ran]
+    addresses: list[str] | None
     on_epoch: OnEpoch
     is_cancelled: bool = False
 
@@ -208,6 +257,11 @@ class _Running:
 def _key(named: TrialSpec | EpochMetrics) -> str:
     """The name of an attempt as a task of Dask's."""
     return f"{named.study_id}/{named.trial_id}/{named.attempt}"
+
+
+def _topic(spec: TrialSpec) -> str:
+    """Where the epochs of a study are told."""
+    return f"greenshift/{spec.study_id}"
 
 
 def _run(spec: TrialSpec, topic: str) -> _Ran:
@@ -234,14 +288,14 @@ def _run(spec: TrialSpec, topic: str) -> _Ran:
     return worker.address, result
 
 
-def _stop(topic: str, keys: list[str]) -> None:
+def _stop(names: list[tuple[str, str]]) -> None:
     """Runs on the worker, beside its trial."""
-    _stopped().update((topic, key) for key in keys)
+    _stopped().update(names)
 
 
 @lru_cache(maxsize=1)
 def _stopped() -> set[tuple[str, str]]:
-    """Attempts that this worker shall end, or not begin with: the dispatcher's topic and the attempt's key."""
+    """Attempts that this worker shall end, or not begin with: the study's topic and the attempt's key."""
     return set()
 
 

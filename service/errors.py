@@ -3,6 +3,7 @@
 ServiceError            5  the study failed
 ├── InputError          2  a study, a file or an option that cannot be
 │   └── ConflictError   2  the folder holds another study
+├── ClusterLostError    5  the scheduler is gone; the study can go on when it is back
 └── NotFoundError       3  there is no such study
 """
 
@@ -23,6 +24,10 @@ class InputError(ServiceError, ValueError):
 
 class ConflictError(InputError):
     """The folder already holds a different study."""
+
+
+class ClusterLostError(ServiceError):
+    """The Dask scheduler is gone; what the store holds goes on once there is one again."""
 
 
 class NotFoundError(ServiceError):

@@ -13,7 +13,7 @@ from distributed import Client, Future
 from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
 
-from service.errors import InputError, ServiceError
+from service.errors import ClusterLostError, InputError, ServiceError
 from worker.schema import FailureKind, TaskFacts
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Fleet:
         """How many trials can run at once, now.
 
         Raises:
-            ServiceError: the scheduler is gone for good.
+            ClusterLostError: the scheduler is gone.
         """
         offers = self._offers()
         if self._inquiry is not None:
@@ -79,6 +79,10 @@ class Fleet:
     def addresses(self) -> list[str] | None:
         """Where a trial may run; None is anywhere, as long as nobody has been asked."""
         return None if self._inquiry is None else [a for a in self._offers() if self._may_work(a)]
+
+    def alive(self) -> set[str]:
+        """Addresses of all workers that are there, whether or not they may work for this study."""
+        return set(self._workers())
 
     def heed(self, address: str, failure: FailureKind | None) -> None:
         """Learns how a trial on a worker ended; sets the worker aside after too many failures in a row."""
@@ -117,7 +121,7 @@ class Fleet:
 
     def _workers(self) -> dict[str, Any]:
         if self._client.status == "closed":
-            raise ServiceError("the Dask scheduler is gone; the same command goes on once it is back")
+            raise ClusterLostError("the Dask scheduler is gone; the same command goes on once it is back")
         workers: dict[str, Any] = self._client.scheduler_info(n_workers=-1).get("workers", {})
         return workers
 

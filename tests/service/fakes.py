@@ -159,6 +159,17 @@ class FakeDispatcher:
     def n_slots(self) -> int:
         return self._n_slots
 
+    def n_free(self, n_wanted: int) -> int:
+        return min(n_wanted, self._n_slots - len(self._held))
+
+    def adopt(self, spec: TrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> bool:
+        """Finds what an earlier coordinator submitted and nobody released."""
+        for index, (held, _) in enumerate(self._held):
+            if (held.trial_id, held.attempt) == (spec.trial_id, spec.attempt):
+                self._held[index] = (held, done)
+                return True
+        return False
+
     def inspect(self, task: Task) -> TaskFacts:
         return FACTS
 

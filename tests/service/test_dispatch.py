@@ -214,6 +214,51 @@ def test_a_killed_worker_is_a_lost_trial_and_the_next_attempt_runs(client: Clien
     assert (again.attempt, again.failure) == (2, None)
 
 
+def test_an_attempt_outlives_the_dispatcher_that_began_it_and_is_adopted_by_the_next(client: Client) -> None:
+    address = client.scheduler.address
+    spec = trial_spec("00011", epochs=60)
+    with Client(address, set_as_default=False) as first:
+        dispatcher = DaskDispatcher(first, durable=True)
+        epochs: SimpleQueue[int] = SimpleQueue()
+        dispatcher.submit(spec, lambda _: None, lambda metrics: epochs.put(metrics.epoch))
+        begun = epochs.get(timeout=120)
+    results: SimpleQueue[TrialResult] = SimpleQueue()
+    with Client(address, set_as_default=False) as second:
+        dispatcher = DaskDispatcher(second, durable=True)
+        assert not dispatcher.adopt(trial_spec("00011", attempt=7), results.put)
+        assert dispatcher.adopt(spec, results.put, lambda metrics: epochs.put(metrics.epoch))
+        result = results.get(timeout=120)
+        assert (result.trial_id, result.failure, len(result.training_loss)) == ("00011", None, 60)
+        assert not dispatcher.adopt(spec, results.put)
+    assert epochs.get(timeout=1) > begun
+
+
+def test_an_attempt_that_waits_for_workers_that_are_gone_is_lost_and_not_forgotten() -> None:
+    with (
+        LocalCluster(
+            n_workers=1,
+            processes=False,
+            threads_per_worker=1,
+            resources={"CPU_SLOT": 1},
+            dashboard_address="127.0.0.1:0",
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        dispatcher = DaskDispatcher(client)
+        dispatcher.inspect(Task("digits", "resnet8"))
+        blocker = client.submit(time.sleep, 2, resources={"CPU_SLOT": 1})
+        results: SimpleQueue[TrialResult] = SimpleQueue()
+        dispatcher.submit(trial_spec("00012"), results.put)
+        cluster.scale(0)
+        while results.empty():
+            dispatcher.n_free(1)
+            time.sleep(0.05)
+        result = results.get()
+        del blocker
+    assert result.failure is not None
+    assert result.failure.kind is FailureKind.WORKER_LOST
+
+
 @pytest.mark.parametrize("n_workers", [0, 1])
 def test_a_cluster_that_offers_no_resource_is_refused_in_one_line(n_workers: int) -> None:
     with (
