@@ -30,6 +30,7 @@ ARROWS = {
     "budget": {"ledger", "store"},
     "fleet": set(),
     "dispatch": {"fleet", "worker.entry"},
+    "sharing": {"dispatch"},
     "report": {"ledger", "ranking"},
     "checkpoints": set(),
     "specs": set(),
