@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from service.store.store import Event, Store
+from service.store.log import Event, Request, RequestKind
+from service.store.reader import Page, Reader, Snapshot
+from service.store.store import Store
 
-__all__ = ["Event", "Store"]
+__all__ = ["Event", "Page", "Reader", "Request", "RequestKind", "Snapshot", "Store"]

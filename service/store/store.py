@@ -1,273 +1,237 @@
-"""Recording and reading studies and trials; every change is one event and its projection in one transaction."""
+"""Recording studies and trials: every change is one event and what it means for the rows, in one transaction."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar, get_args
 
-from sqlalchemy import Connection, Row, create_engine, event, insert, select, update
-from sqlalchemy.exc import DatabaseError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, delete, insert, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from service.errors import InputError, ServiceError
 from service.schema import Budget, Study, StudySpec, StudyState, Trial, TrialState
-from service.store.tables import events, metadata, studies, trials
-from worker.schema import TrialResult
+from service.store.log import Request, RequestKind, append, hold
+from service.store.projection import CHANGING, new_study, new_trial, replay, study_changes, trial_changes
+from service.store.reader import Reader, read_events, read_study, read_trial, to_trial
+from service.store.tables import epochs, snapshots, studies, trials
+from worker.schema import EpochMetrics, TrialResult
 
-# Columns of their own; everything else of a trial never changes and lies in one JSON value.
-_CHANGING = {"state", "attempt", "seq", "result"}
-
-
-@dataclass(frozen=True)
-class Event:
-    """One line of the log. `seq` grows by the order of commits."""
-
-    seq: int
-    kind: str
-    trial_id: str | None
-    at: datetime
-    payload: dict[str, Any]
+T = TypeVar("T")
+_ABOUT_TRIALS = ("retry", "cancel")
 
 
-class Store:
-    """Studies and trials in a SQLite file, or in memory. One coordinator writes; any number may read.
-
-    Args:
-        path: the file, created if missing; None keeps everything in memory, for one thread.
-
-    Raises:
-        InputError: the file is something else, or cannot be written.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        if path is None:
-            self._engine = create_engine("sqlite://", poolclass=StaticPool)
-        else:
-            self._engine = create_engine(f"sqlite:///{path}")
-        event.listen(self._engine, "connect", _configure)
-        try:
-            metadata.create_all(self._engine)
-        except DatabaseError as error:
-            raise InputError(f"{path} is no store of studies: {error.orig}") from error
-
-    def close(self) -> None:
-        """Gives back all connections."""
-        self._engine.dispose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self.close()
+class Store(Reader):
+    """Studies and trials in a database. One coordinator runs a study; any process may read it and ask things of it."""
 
     def create_study(self, spec: StudySpec) -> Study:
         """A new study in state WAITING."""
-        study = Study(
-            study_id=uuid.uuid4().hex[:12],
-            spec=spec,
-            state=StudyState.WAITING,
-            created_at=datetime.now(UTC),
-        )
-        document = spec.model_dump(mode="json")
-        with self._engine.begin() as connection:
-            connection.execute(
-                insert(studies).values(
-                    study_id=study.study_id,
-                    name=spec.name,
-                    state=study.state,
-                    created_at=study.created_at.isoformat(),
-                    spec=document,
-                )
-            )
-            _append(connection, study.study_id, "study_created", {"spec": document})
-        return study
+        study_id = uuid.uuid4().hex[:12]
 
-    def studies(self) -> list[Study]:
-        """All studies, oldest first."""
-        with self._engine.connect() as connection:
-            rows = connection.execute(select(studies).order_by(studies.c.created_at))
-            return [_study(row) for row in rows]
+        def create(connection: Connection) -> Study:
+            event = append(connection, study_id, "study_created", {"spec": spec.model_dump(mode="json")})
+            connection.execute(insert(studies).values(new_study(study_id, event)))
+            return Study(study_id=study_id, spec=spec, state=StudyState.WAITING, created_at=event.at)
 
-    def study(self, study_id: str) -> Study:
-        """The study with this id.
-
-        Raises:
-            KeyError: there is none.
-        """
-        with self._engine.connect() as connection:
-            row = connection.execute(select(studies).where(studies.c.study_id == study_id)).one_or_none()
-        if row is None:
-            raise KeyError(f"no study {study_id!r}")
-        return _study(row)
+        return self.database.write(create)
 
     def set_study_state(self, study_id: str, state: StudyState, reason: str = "") -> None:
         """Moves a study to `state`."""
-        with self._engine.begin() as connection:
-            connection.execute(update(studies).where(studies.c.study_id == study_id).values(state=state))
-            _append(connection, study_id, f"study_{state.lower()}", {"reason": reason})
+        self._change_study(study_id, f"study_{state.lower()}", {"reason": reason})
 
     def set_budget(self, study: Study, budget: Budget) -> Study:
         """Gives a study another budget and returns it as it is now."""
-        spec = study.spec.model_copy(update={"budget": budget})
-        with self._engine.begin() as connection:
-            connection.execute(
-                update(studies).where(studies.c.study_id == study.study_id).values(spec=spec.model_dump(mode="json"))
-            )
-            payload = {"budget": budget.model_dump(mode="json")}
-            _append(connection, study.study_id, "budget_changed", payload)
-        return study.model_copy(update={"spec": spec})
+        self._change_study(study.study_id, "budget_changed", {"budget": budget.model_dump(mode="json")})
+        return study.model_copy(update={"spec": study.spec.model_copy(update={"budget": budget})})
 
-    def add_trial(self, trial: Trial) -> None:
-        """Records a new trial, WAITING, in the order in which the optimizer was asked."""
-        document = trial.model_dump(mode="json", exclude=_CHANGING)
-        with self._engine.begin() as connection:
-            seq = _append(connection, trial.study_id, "trial_added", document, trial.trial_id)
-            connection.execute(
-                insert(trials).values(
-                    study_id=trial.study_id,
-                    trial_id=trial.trial_id,
-                    state=trial.state,
-                    attempt=trial.attempt,
-                    added=seq,
-                    seq=seq,
-                    trial=document,
-                )
-            )
+    def add_trial(self, trial: Trial, snapshot: bytes | None = None) -> None:
+        """Records a new trial, WAITING, in the order in which the optimizer was asked.
+
+        Args:
+            trial: of no attempt yet.
+            snapshot: the optimizer's state behind this ask, or None; takes the place of an older one.
+
+        Raises:
+            ServiceError: the study has this trial already.
+        """
+        if trial.state is not TrialState.WAITING or trial.attempt:
+            raise ValueError(f"a new trial must be WAITING at attempt 0, got {trial.state} at {trial.attempt}")
+        document = trial.model_dump(mode="json", exclude=CHANGING)
+
+        def add(connection: Connection) -> None:
+            event = append(connection, trial.study_id, "trial_added", document, trial.trial_id)
+            row = _insert(connection, trials).values(new_trial(trial.study_id, event)).on_conflict_do_nothing()
+            if connection.execute(row.returning(trials.c.added)).one_or_none() is None:
+                raise ServiceError(f"study {trial.study_id} has a trial {trial.trial_id} already")
+            if snapshot is not None:
+                _put_snapshot(connection, trial.study_id, event.seq, snapshot)
+
+        self._write(trial.study_id, add)
 
     def start_attempt(self, trial: Trial) -> Trial:
-        """Records that the next attempt at `trial` goes out, before it does, and returns the RUNNING trial."""
-        attempt = trial.attempt + 1
-        with self._changing(trial, "attempt_started", {"attempt": attempt}) as values:
-            values |= {"state": TrialState.RUNNING, "attempt": attempt}
-        return self.trial(trial.study_id, trial.trial_id)
+        """Records that the next attempt at `trial` goes out, before it does, and returns the RUNNING trial.
+
+        Raises:
+            ServiceError: the trial is not WAITING any more; so do the other changes where the state is another.
+        """
+        return self._change(trial, "attempt_started", {"attempt": trial.attempt + 1}, TrialState.WAITING)
 
     def finish_attempt(self, result: TrialResult, state: TrialState) -> bool:
         """Records the result of an attempt and moves its trial to `state`; True exactly once an attempt.
 
         WAITING gives the trial back for another attempt. A late or repeated result is logged and changes nothing.
         """
-        trial = self.trial(result.study_id, result.trial_id)
+        if state is TrialState.RUNNING:
+            raise ValueError("a finished attempt cannot leave its trial RUNNING")
         document = result.model_dump(mode="json")
-        if trial.state is not TrialState.RUNNING or trial.attempt != result.attempt:
-            with self._engine.begin() as connection:
-                late = {"result": document}
-                _append(connection, trial.study_id, "late_result", late, trial.trial_id)
-            return False
-        payload: dict[str, Any] = {"result": document, "state": state}
-        with self._changing(trial, "attempt_finished", payload) as values:
-            values |= {"state": state, "result": document}
-        return True
+
+        def finish(connection: Connection) -> bool:
+            row = read_trial(connection, result.study_id, result.trial_id)
+            is_awaited = bool(row["state"] == TrialState.RUNNING and row["attempt"] == result.attempt)
+            if is_awaited:
+                _change_trial(connection, row, "attempt_finished", {"result": document, "state": state})
+            else:
+                append(connection, result.study_id, "late_result", {"result": document}, result.trial_id)
+            return is_awaited
+
+        return self._write(result.study_id, finish)
 
     def give_back(self, trial: Trial, reason: str) -> None:
         """Records that an attempt ended with nothing to show; the trial is WAITING again."""
         payload = {"attempt": trial.attempt, "reason": reason}
-        with self._changing(trial, "attempt_abandoned", payload) as values:
-            values |= {"state": TrialState.WAITING}
+        self._change(trial, "attempt_abandoned", payload, TrialState.RUNNING)
+
+    def stop_trial(self, trial: Trial, reason: str) -> Trial:
+        """Records that a trial that waits or runs is given up, and returns the STOPPED trial."""
+        return self._change(trial, "trial_stopped", {"reason": reason}, TrialState.WAITING, TrialState.RUNNING)
+
+    def retry_trial(self, trial: Trial, reason: str) -> Trial:
+        """Records that a FAILED or STOPPED trial is to be tried again, and returns the WAITING trial."""
+        return self._change(trial, "trial_retried", {"reason": reason}, TrialState.FAILED, TrialState.STOPPED)
 
     def record_told(self, study_id: str, trial_id: str) -> None:
         """Records that the optimizer has learned of a trial, so that its state can be replayed in order."""
-        with self._engine.begin() as connection:
-            _append(connection, study_id, "trial_told", {}, trial_id)
+        self._log(study_id, "trial_told", {}, trial_id)
 
     def record_final(self, study_id: str, trial_id: str, seed: int, result: TrialResult) -> None:
         """Records a final training of a trial's config, judged by the test split."""
-        payload = {"seed": seed, "result": result.model_dump(mode="json")}
-        with self._engine.begin() as connection:
-            _append(connection, study_id, "final_result", payload, trial_id)
+        self._log(study_id, "final_result", {"seed": seed, "result": result.model_dump(mode="json")}, trial_id)
 
-    def final_results(self, study_id: str) -> dict[tuple[str, int], TrialResult]:
-        """The final trainings by trial and seed."""
-        query = select(events).where(events.c.study_id == study_id, events.c.kind == "final_result")
-        with self._engine.connect() as connection:
-            return {
-                (row.trial_id, row.payload["seed"]): TrialResult.model_validate(row.payload["result"])
-                for row in connection.execute(query.order_by(events.c.seq))
-            }
-
-    def trial(self, study_id: str, trial_id: str) -> Trial:
-        """One trial.
+    def request(self, study_id: str, kind: RequestKind, trial_id: str | None = None) -> Request:
+        """Asks something of the study's coordinator, which reads it in its own time.
 
         Raises:
-            KeyError: there is none.
+            InputError: no such kind, or a trial that is missing or meant for another kind.
+            KeyError: there is no such study or trial.
         """
-        condition = (trials.c.study_id == study_id) & (trials.c.trial_id == trial_id)
-        with self._engine.connect() as connection:
-            row = connection.execute(select(trials).where(condition)).one_or_none()
-        if row is None:
-            raise KeyError(f"no trial {trial_id!r} in study {study_id!r}")
-        return _trial(row)
+        if kind not in get_args(RequestKind):
+            raise InputError(f"request must be {', '.join(get_args(RequestKind))}, got {kind!r}")
+        if (trial_id is not None) != (kind in _ABOUT_TRIALS):
+            raise InputError(
+                f"trial_id must be given with {' and '.join(_ABOUT_TRIALS)} alone, got {trial_id} of {kind}"
+            )
 
-    def trials(self, study_id: str, state: TrialState | None = None) -> list[Trial]:
-        """Trials of a study in the order in which they were added, all or those in `state`."""
-        query = select(trials).where(trials.c.study_id == study_id)
-        if state is not None:
-            query = query.where(trials.c.state == state)
-        with self._engine.connect() as connection:
-            return [_trial(row) for row in connection.execute(query.order_by(trials.c.added))]
+        def ask(connection: Connection) -> Request:
+            if trial_id is not None:
+                read_trial(connection, study_id, trial_id)
+            event = append(connection, study_id, f"{kind}_requested", {}, trial_id)
+            return Request(study_id, event.seq, kind, trial_id, event.at)
 
-    def events(self, study_id: str, after: int = 0) -> list[Event]:
-        """The log of a study after `seq` number `after`."""
-        query = select(events).where(events.c.study_id == study_id, events.c.seq > after).order_by(events.c.seq)
-        with self._engine.connect() as connection:
-            return [
-                Event(row.seq, row.kind, row.trial_id, datetime.fromisoformat(row.at), row.payload)
-                for row in connection.execute(query)
-            ]
+        return self._write(study_id, ask)
 
-    @contextmanager
-    def _changing(self, trial: Trial, kind: str, payload: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """One event about `trial` and the new column values that the caller fills in, in one transaction."""
-        with self._engine.begin() as connection:
-            values: dict[str, Any] = {"seq": _append(connection, trial.study_id, kind, payload, trial.trial_id)}
-            yield values
-            condition = (trials.c.study_id == trial.study_id) & (trials.c.trial_id == trial.trial_id)
-            if connection.execute(update(trials).where(condition).values(values)).rowcount != 1:
-                raise ServiceError(f"trial {trial.trial_id} vanished from the store")
+    def answer(self, request: Request, outcome: str) -> None:
+        """Records what came of a request; a coordinator that starts again reads only those behind it."""
+        payload = {"request": request.seq, "outcome": outcome}
+        self._log(request.study_id, "request_answered", payload, request.trial_id)
+
+    def record_epochs(self, metrics: Sequence[EpochMetrics]) -> None:
+        """Records what epochs came to, each once however often it is told; they are no events."""
+        rows = [m.model_dump() for m in metrics]
+        if rows:
+            self.database.write(lambda c: c.execute(_insert(c, epochs).on_conflict_do_nothing(), rows))
+
+    def save_snapshot(self, study_id: str, seq: int, data: bytes) -> None:
+        """Keeps the optimizer's state as of event `seq` in place of an older one."""
+        self._write(study_id, lambda connection: _put_snapshot(connection, study_id, seq, data))
+
+    def rebuild(self, study_id: str) -> None:
+        """Makes the rows of a study and its trials anew from the log alone.
+
+        Raises:
+            KeyError: the log knows no such study.
+        """
+
+        def rebuild(connection: Connection) -> None:
+            with suppress(KeyError):  # the study's row may be what was lost
+                hold(connection, study_id)
+            rows = replay(study_id, read_events(connection, study_id))
+            if not rows.study:
+                raise KeyError(f"no study {study_id!r}")
+            connection.execute(_upsert(connection, studies, rows.study, "study_id"))
+            connection.execute(delete(trials).where(trials.c.study_id == study_id))
+            if rows.trials:
+                connection.execute(insert(trials), list(rows.trials.values()))
+
+        self.database.write(rebuild)
+
+    def _write(self, study_id: str, work: Callable[[Connection], T]) -> T:
+        """What `work` returns of a transaction that holds the study; see `hold`."""
+
+        def held(connection: Connection) -> T:
+            hold(connection, study_id)
+            return work(connection)
+
+        return self.database.write(held)
+
+    def _log(self, study_id: str, kind: str, payload: dict[str, Any], trial_id: str | None) -> None:
+        """An event that changes no row."""
+        self._write(study_id, lambda connection: append(connection, study_id, kind, payload, trial_id))
+
+    def _change_study(self, study_id: str, kind: str, payload: dict[str, Any]) -> None:
+        def change(connection: Connection) -> None:
+            row = dict(read_study(connection, study_id))
+            changes = study_changes(append(connection, study_id, kind, payload), row)
+            connection.execute(update(studies).where(studies.c.study_id == study_id).values(changes))
+
+        self._write(study_id, change)
+
+    def _change(self, trial: Trial, kind: str, payload: dict[str, Any], *states: TrialState) -> Trial:
+        """An event about `trial`, which must be in one of `states` and at its attempt, and the trial as it is then."""
+
+        def change(connection: Connection) -> Trial:
+            row = read_trial(connection, trial.study_id, trial.trial_id)
+            if row["state"] not in states or row["attempt"] != trial.attempt:
+                raise ServiceError(
+                    f"trial {trial.trial_id} is {row['state']} at attempt {row['attempt']}, not {' or '.join(states)} "
+                    f"at {trial.attempt}: something else has changed it"
+                )
+            return _change_trial(connection, row, kind, payload)
+
+        return self._write(trial.study_id, change)
 
 
-def _append(
-    connection: Connection,
-    study_id: str,
-    kind: str,
-    payload: dict[str, Any],
-    trial_id: str | None = None,
-) -> int:
-    """Adds one event and returns its `seq`."""
-    row = connection.execute(
-        insert(events).values(
-            study_id=study_id,
-            trial_id=trial_id,
-            kind=kind,
-            at=datetime.now(UTC).isoformat(),
-            payload=payload,
-        )
-    )
-    key = row.inserted_primary_key
-    assert key is not None
-    return int(key[0])
+def _change_trial(connection: Connection, row: RowMapping, kind: str, payload: dict[str, Any]) -> Trial:
+    """Adds an event about the trial of `row`, and returns the trial that it makes of it."""
+    study_id, trial_id = row["study_id"], row["trial_id"]
+    changes = trial_changes(append(connection, study_id, kind, payload, trial_id))
+    key = (trials.c.study_id == study_id) & (trials.c.trial_id == trial_id)
+    connection.execute(update(trials).where(key).values(changes))
+    return to_trial(dict(row) | changes)
 
 
-def _configure(connection: Any, _record: object) -> None:
-    """Readers do not wait for the writer, and a writer waits for another one."""
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA busy_timeout=30000")
+def _put_snapshot(connection: Connection, study_id: str, seq: int, data: bytes) -> None:
+    row = {"study_id": study_id, "seq": seq, "data": data}
+    connection.execute(_upsert(connection, snapshots, row, "study_id", snapshots.c.seq <= seq))
 
 
-def _study(row: Row[Any]) -> Study:
-    return Study(
-        study_id=row.study_id,
-        spec=StudySpec.model_validate(row.spec),
-        state=StudyState(row.state),
-        created_at=datetime.fromisoformat(row.created_at),
-    )
+def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An insert that may say what happens to a row that is there already."""
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
-def _trial(row: Row[Any]) -> Trial:
-    return Trial.model_validate(
-        row.trial | {"state": row.state, "attempt": row.attempt, "seq": row.seq, "result": row.result}
-    )
+def _upsert(
+    connection: Connection, table: Table, row: dict[str, Any], key: str, where: ColumnElement[bool] | None = None
+) -> sqlite.Insert | postgresql.Insert:
+    """Puts `row` in the place of the one with the same key, where `where` holds of that."""
+    return _insert(connection, table).values(row).on_conflict_do_update(index_elements=[key], set_=row, where=where)

@@ -1,38 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from service.schema import Budget, Study, StudyState, Trial, TrialState
+from service.errors import ServiceError
+from service.schema import Budget, Study, StudyState, TrialState
 from service.store import Store
 from tests.service.fakes import completed, failed, study_spec, trial
+from tests.service.store.conftest import AddTrial
 
 SPEC = study_spec()
-
-
-@pytest.fixture(params=["file", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    with Store(tmp_path / "study.sqlite" if request.param == "file" else None) as store:
-        yield store
-
-
-@pytest.fixture
-def study(store: Store) -> Study:
-    return store.create_study(SPEC)
-
-
-@pytest.fixture
-def add(store: Store, study: Study) -> Callable[..., Trial]:
-    def add(trial_id: str = "00001", **changes: object) -> Trial:
-        store.add_trial(trial(trial_id, study_id=study.study_id, **changes))
-        return store.trial(study.study_id, trial_id)
-
-    return add
-
-
-AddTrial = Callable[..., Trial]
 
 
 def test_a_study_is_read_as_it_was_created(store: Store, study: Study) -> None:
@@ -150,6 +128,71 @@ def test_a_trial_given_back_waits_again(store: Store, study: Study, add: AddTria
     assert (event.kind, event.payload) == ("attempt_abandoned", {"attempt": 1, "reason": "stopped"})
 
 
+@pytest.mark.parametrize("is_running", [False, True])
+def test_a_trial_that_waits_or_runs_can_be_stopped(store: Store, study: Study, add: AddTrial, is_running: bool) -> None:
+    trial = store.start_attempt(add()) if is_running else add()
+    stopped = store.stop_trial(trial, "enough")
+    assert stopped == store.trial(study.study_id, "00001")
+    assert (stopped.state, stopped.attempt) == (TrialState.STOPPED, int(is_running))
+    event = store.events(study.study_id)[-1]
+    assert (event.seq, event.kind, event.payload) == (stopped.seq, "trial_stopped", {"reason": "enough"})
+
+
+def test_the_result_of_a_stopped_trial_is_late(store: Store, study: Study, add: AddTrial) -> None:
+    stopped = store.stop_trial(store.start_attempt(add()), "enough")
+    assert store.finish_attempt(completed("00001", study_id=study.study_id), TrialState.COMPLETED) is False
+    assert store.trial(study.study_id, "00001") == stopped
+
+
+@pytest.mark.parametrize("state", [TrialState.FAILED, TrialState.STOPPED])
+def test_a_trial_that_failed_or_was_stopped_can_be_tried_again(
+    store: Store, study: Study, add: AddTrial, state: TrialState
+) -> None:
+    store.start_attempt(add())
+    store.finish_attempt(failed("00001", study_id=study.study_id), state)
+    waiting = store.retry_trial(store.trial(study.study_id, "00001"), "as asked")
+    assert waiting == store.trial(study.study_id, "00001")
+    assert (waiting.state, waiting.attempt) == (TrialState.WAITING, 1)
+    assert store.start_attempt(waiting).attempt == 2
+
+
+def test_a_change_of_a_trial_that_something_else_has_changed_is_refused(
+    store: Store, study: Study, add: AddTrial
+) -> None:
+    waiting = add()
+    running = store.start_attempt(waiting)
+    before = store.events(study.study_id)
+    with pytest.raises(ServiceError, match="trial 00001 is RUNNING at attempt 1, not WAITING at 0: something else"):
+        store.start_attempt(waiting)
+    with pytest.raises(ServiceError, match="is RUNNING at attempt 1, not FAILED or STOPPED at 1"):
+        store.retry_trial(running, "again")
+    store.finish_attempt(completed("00001", study_id=study.study_id), TrialState.COMPLETED)
+    with pytest.raises(ServiceError, match="is COMPLETED at attempt 1, not RUNNING at 1"):
+        store.give_back(running, "lost")
+    with pytest.raises(ServiceError, match="is COMPLETED at attempt 1, not WAITING or RUNNING at 1"):
+        store.stop_trial(running, "enough")
+    assert len(store.events(study.study_id)) == len(before) + 1
+
+
+def test_a_new_trial_must_wait_at_attempt_0(store: Store, study: Study) -> None:
+    with pytest.raises(ValueError, match="must be WAITING at attempt 0, got RUNNING at 1"):
+        store.add_trial(trial(study_id=study.study_id, state=TrialState.RUNNING, attempt=1))
+
+
+def test_a_finished_attempt_leaves_no_running_trial(store: Store, study: Study, add: AddTrial) -> None:
+    store.start_attempt(add())
+    with pytest.raises(ValueError, match="cannot leave its trial RUNNING"):
+        store.finish_attempt(completed("00001", study_id=study.study_id), TrialState.RUNNING)
+
+
+def test_final_results_are_read_by_trial_and_seed(store: Store, study: Study, add: AddTrial) -> None:
+    add()
+    results = {("00001", seed): completed("00001", study_id=study.study_id, error=seed / 10) for seed in (3, 4)}
+    for (trial_id, seed), result in results.items():
+        store.record_final(study.study_id, trial_id, seed, result)
+    assert store.final_results(study.study_id) == results
+
+
 def test_the_log_only_grows(store: Store, study: Study, add: AddTrial) -> None:
     logs = [store.events(study.study_id)]
     running = store.start_attempt(add())
@@ -187,6 +230,11 @@ def test_a_trial_carries_the_number_of_its_last_event(store: Store, study: Study
 def test_an_unknown_study_is_a_key_error(store: Store) -> None:
     with pytest.raises(KeyError, match="no study 'x'"):
         store.study("x")
+    with pytest.raises(KeyError, match="no study 'x'"):
+        store.set_study_state("x", StudyState.RUNNING)
+    with pytest.raises(KeyError, match="no study 'x'"):
+        store.add_trial(trial(study_id="x"))
+    assert store.events("x") == []
 
 
 def test_an_unknown_trial_is_a_key_error(store: Store, study: Study) -> None:
@@ -199,7 +247,7 @@ def test_an_unknown_trial_is_a_key_error(store: Store, study: Study) -> None:
 def test_an_event_and_its_projection_come_together_or_not_at_all(store: Store, study: Study, add: AddTrial) -> None:
     add("00001")
     before = store.events(study.study_id)
-    with pytest.raises(Exception, match="UNIQUE"):
+    with pytest.raises(ServiceError, match="has a trial 00001 already"):
         add("00001")
     assert store.events(study.study_id) == before
 
