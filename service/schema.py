@@ -118,6 +118,7 @@ class StudySpec(Frozen):
         site: what energy means there in carbon and water.
         trial_time_limit_seconds: a trial that runs longer fails; None is no limit.
         trial_memory_limit_bytes: a trial whose process is resident with more fails; None is no limit.
+        weights: file that every network starts from (finetuning), as the workers see it; None starts from scratch.
     """
 
     name: str = Field(pattern=r"^\w[\w .-]{0,99}$")
@@ -133,6 +134,7 @@ class StudySpec(Frozen):
     data_dir: str | None = None
     continue_promoted: bool = False
     site: SiteSpec = SiteSpec()
+    weights: str | None = None
     trial_time_limit_seconds: float | None = Field(None, gt=0)
     trial_memory_limit_bytes: int | None = Field(None, ge=1)
 

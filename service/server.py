@@ -79,7 +79,7 @@ def run_study(
         if study.state is not StudyState.COMPLETED:
             with _cluster(n_workers, scheduler) as client:
                 dispatcher = DaskDispatcher(client)
-                facts = dispatcher.inspect(Task(spec.dataset, spec.network, spec.data_dir, download))
+                facts = dispatcher.inspect(Task(spec.dataset, spec.network, spec.data_dir, download, spec.weights))
                 pin(study, store, dispatcher, facts)
                 coordinator = make_coordinator(
                     study,
@@ -127,7 +127,8 @@ def finalize_study(
         study = store.studies()[0]
         with _cluster(n_workers, scheduler) as client:
             dispatcher = DaskDispatcher(client)
-            facts = dispatcher.inspect(Task(study.spec.dataset, study.spec.network, study.spec.data_dir))
+            spec = study.spec
+            facts = dispatcher.inspect(Task(spec.dataset, spec.network, spec.data_dir, weights=spec.weights))
             pin(study, store, dispatcher, facts)
             on_start(stopping.set)
             scores = finalize(study, store, dispatcher, on_result=on_result, should_stop=stopping.is_set)

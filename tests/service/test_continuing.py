@@ -162,11 +162,11 @@ def test_removing_checkpoints_leaves_those_of_other_studies(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["two"]
 
 
-def test_the_site_of_a_study_is_that_of_its_trials(tmp_path):
-    spec = StudySpec.load({**STUDY, "site": {"pue": 1.4, "country": "SWE"}})
+def test_site_and_weights_of_a_study_are_those_of_its_trials(tmp_path):
+    spec = StudySpec.load({**STUDY, "site": {"pue": 1.4, "country": "SWE"}, "weights": "/models/resnet8.pt"})
     with Store(tmp_path / "study.sqlite") as store:
         coordinator: Coordinator = make_coordinator(store.create_study(spec), store, Recording(), FACTS)
 
         sent = coordinator._spec(coordinator._default_trial().model_copy(update={"attempt": 1}))
 
-    assert (sent.site.pue, sent.site.country) == (1.4, "SWE")
+    assert (sent.site.pue, sent.site.country, sent.weights_path) == (1.4, "SWE", "/models/resnet8.pt")

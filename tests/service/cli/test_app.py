@@ -98,6 +98,14 @@ def test_a_fidelity_deeper_than_the_network_is_refused_before_any_trial(call: Ca
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
+def test_weights_that_no_worker_sees_are_refused_before_any_trial(call: Call, tmp_path: Path) -> None:
+    done = call("run", study_file(tmp_path, "weights: /nowhere/resnet8.pt"), "--workers", "1", "--out", "out")
+    assert_refused(done, "weights must be a file that the worker sees, got /nowhere/resnet8.pt")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_out_that_is_a_file_is_refused(call: Call, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     assert_refused(call("run", "digits", "--out", "out"), "out")
