@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
+from service.artifacts import model_path, prune_models
 from service.budget import Spent
 from service.checkpoints import checkpoint_url, remove_checkpoints
 from service.dispatch import Dispatcher
@@ -114,6 +115,8 @@ class Coordinator:
         state = self._end(*self._verdict())
         if state is StudyState.COMPLETED and self._checkpoints is not None:
             remove_checkpoints(self._checkpoints, self._study.study_id)
+        if self._models_dir is not None:
+            prune_models(self._models_dir, self._store.trials(self._study.study_id), self._study.spec)
         self._on_change()
         return state
 
@@ -303,13 +306,12 @@ class Coordinator:
         return state
 
     def _spec(self, trial: Trial) -> TrialSpec:
-        keep = self._models_dir is not None and trial.is_full
         return trial_spec(
             self._study.spec,
             trial,
             resume_from=self._checkpoint(trial.promoted_from),
             checkpoint_to=None if trial.is_full else self._checkpoint(trial.trial_id),
-            model_path=f"{self._models_dir}/{trial.trial_id}.safetensors" if keep else None,
+            model_path=model_path(self._models_dir, trial, self._study.spec) if self._models_dir is not None else None,
         )
 
     def _checkpoint(self, trial_id: str | None) -> str | None:

@@ -27,6 +27,7 @@ ObjectiveName = Literal[
 ]
 Direction = Literal["minimize", "maximize"]
 FidelityName = Literal["shift_depth", "epochs", "data_fraction"]
+KeepModels = Literal["all", "front", "none"]
 OptimizerKind = Literal["greenshift", "smac-default", "random"]
 # Everything else differs from one model of device to another.
 _OF_ANY_DEVICE = frozenset({"error", "deployment_energy", "model_bytes"})
@@ -118,6 +119,8 @@ class StudySpec(Frozen):
         site: what energy means there in carbon and water.
         trial_time_limit_seconds: a trial that runs longer fails; None is no limit.
         trial_memory_limit_bytes: a trial whose process is resident with more fails; None is no limit.
+        keep_models: whose weights stay when a run ends: of all networks trained at full fidelity, of the front and the
+            default alone, or of none.
         weights: file that every network starts from (finetuning), as the workers see it; None starts from scratch.
     """
 
@@ -135,6 +138,7 @@ class StudySpec(Frozen):
     continue_promoted: bool = False
     site: SiteSpec = SiteSpec()
     weights: str | None = None
+    keep_models: KeepModels = "all"
     trial_time_limit_seconds: float | None = Field(None, gt=0)
     trial_memory_limit_bytes: int | None = Field(None, ge=1)
 

@@ -35,9 +35,21 @@ ARROWS = {
     "checkpoints": set(),
     "specs": set(),
     "proposals": {"optimizer"},
-    "coordinator": {"budget", "checkpoints", "dispatch", "optimizer", "proposals", "specs", "store"},
+    "artifacts": {"ranking"},
+    "coordinator": {"artifacts", "budget", "checkpoints", "dispatch", "optimizer", "proposals", "specs", "store"},
     "finalize": {"dispatch", "ranking", "specs", "store"},
-    "server": {"cluster", "coordinator", "dispatch", "finalize", "ledger", "optimizer", "ranking", "space", "store"},
+    "server": {
+        "artifacts",
+        "cluster",
+        "coordinator",
+        "dispatch",
+        "finalize",
+        "ledger",
+        "optimizer",
+        "ranking",
+        "space",
+        "store",
+    },
     "cli": {"coordinator", "finalize", "ranking", "report", "server", "worker.entry"},
 }
 DEFERRED = {

@@ -16,6 +16,7 @@ from service.coordinator import DEFAULT_TRIAL_ID, MAX_LOST_WORKERS, Coordinator
 from service.dispatch import Done, lost
 from service.errors import ServiceError
 from service.optimizer import Optimizer, Suggestion
+from service.ranking import front
 from service.schema import Study, StudyState, Trial, TrialState
 from service.server import make_coordinator
 from service.store import Store
@@ -496,6 +497,36 @@ def test_spent_time_ends_a_study(store: Store) -> None:
     study = new_study(store, budget={"wall_seconds": 1e-6})
     assert coordinator_of(study, store).run() is StudyState.COMPLETED
     assert list(by_id(store, study)) == [DEFAULT_TRIAL_ID]
+
+
+def writing(spec: TrialSpec) -> TrialResult:
+    """Trains nothing, but leaves weights where a worker would."""
+    if spec.model_path is not None:
+        Path(spec.model_path).parent.mkdir(exist_ok=True)
+        Path(spec.model_path).touch()
+    return evaluate(spec)
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_run_that_ends_keeps_the_weights_of_the_front_and_the_default(
+    store: Store, tmp_path: Path, stops: bool
+) -> None:
+    study = new_study(store, budget={"n_trials": 20}, keep_models="front")
+    models = tmp_path / "models"
+
+    def after_nine(spec: TrialSpec) -> TrialResult:
+        if stops and spec.trial_id == "00009":
+            coordinator.stop()
+        return writing(spec)
+
+    coordinator = coordinator_of(study, store, FakeDispatcher(1, after_nine), models_dir=str(models))
+    state = coordinator.run()
+
+    trials = store.trials(study.study_id)
+    kept = {t.trial_id for t in front(study.spec, trials)} | {DEFAULT_TRIAL_ID}
+    assert state is (StudyState.STOPPED if stops else StudyState.COMPLETED)
+    assert {path.stem for path in models.iterdir()} == kept
+    assert len(kept) < sum(t.state is TrialState.COMPLETED and t.is_full for t in trials)
 
 
 def test_a_raised_budget_continues_a_completed_study(store: Store) -> None:
