@@ -27,6 +27,7 @@ ObjectiveName = Literal[
 ]
 Direction = Literal["minimize", "maximize"]
 FidelityName = Literal["shift_depth", "epochs", "data_fraction"]
+BaselineName = Literal["deepshift-recommended"]
 KeepModels = Literal["all", "front", "none"]
 OptimizerKind = Literal["greenshift", "smac-default", "random"]
 # Everything else differs from one model of device to another.
@@ -119,6 +120,8 @@ class StudySpec(Frozen):
         site: what energy means there in carbon and water.
         trial_time_limit_seconds: a trial that runs longer fails; None is no limit.
         trial_memory_limit_bytes: a trial whose process is resident with more fails; None is no limit.
+        baselines: what is trained beside the paper's default to compare the search with: `deepshift-recommended` is the
+            same network trained as DeepShift's authors advise.
         keep_models: whose weights stay when a run ends: of all networks trained at full fidelity, of the front and the
             default alone, or of none.
         weights: file that every network starts from (finetuning), as the workers see it; None starts from scratch.
@@ -138,6 +141,7 @@ class StudySpec(Frozen):
     continue_promoted: bool = False
     site: SiteSpec = SiteSpec()
     weights: str | None = None
+    baselines: tuple[BaselineName, ...] = ()
     keep_models: KeepModels = "all"
     trial_time_limit_seconds: float | None = Field(None, gt=0)
     trial_memory_limit_bytes: int | None = Field(None, ge=1)
@@ -215,7 +219,8 @@ class Trial(Frozen):
     Attributes:
         fidelity: exact as the optimizer gave it; None without a fidelity.
         promoted_from: the trial of the same config at the fidelity below.
-        is_default: the paper's default configuration, never counted in the front.
+        is_default: the paper's default network, never counted in the front: `default`, and as baselines of the study
+            trained by other recipes (`default-recommended`).
         is_full: the trial ran at the maximum fidelity.
         seq: of the last event about this trial.
     """

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from service.artifacts import prune_models
+from service.baselines import baselines
 from service.cluster import default_n_workers, local_cluster, remote_cluster
 from service.coordinator import Coordinator
 from service.dispatch import DaskDispatcher, Dispatcher, Task
@@ -178,8 +179,8 @@ def make_coordinator(
         objectives={str(name): direction for name, direction in spec.objectives.items()},
         fidelity=(spec.fidelity.min_fidelity, spec.fidelity.max_fidelity) if spec.fidelity else None,
         eta=spec.fidelity.eta if spec.fidelity else 3,
-        # The default configuration is one of the study's evaluations.
-        n_trials=max(1, n_trials - 1),
+        # What the search is compared with counts as well.
+        n_trials=max(1, n_trials - len(baselines(study, facts.n_layers))),
         n_workers=dispatcher.n_slots(),
         seed=spec.seed,
         optimizer=spec.optimizer,

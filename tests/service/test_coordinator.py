@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.baselines import DEFAULT_TRIAL_ID, RECOMMENDED_TRIAL_ID
 from service.budget import Spent
-from service.coordinator import DEFAULT_TRIAL_ID, MAX_LOST_WORKERS, Coordinator
+from service.coordinator import MAX_LOST_WORKERS, Coordinator
 from service.dispatch import Done, lost
 from service.errors import ServiceError
 from service.optimizer import Optimizer, Suggestion
@@ -101,6 +102,34 @@ def test_the_default_is_the_papers_at_full_depth_and_fidelity(store: Store) -> N
     default = defaults[0]
     assert (default.shift_depth, default.epochs, default.fidelity, default.is_full) == (N_LAYERS, 7, 9.0, True)
     assert default.config == Recipe().model_dump()
+
+
+def test_a_recommended_baseline_is_the_same_network_with_another_recipe_and_counts_as_an_evaluation(
+    store: Store,
+) -> None:
+    study = new_study(store, optimizer="greenshift", baselines=["deepshift-recommended"], budget={"n_trials": 12})
+    coordinator_of(study, store).run()
+    trials = by_id(store, study)
+    default, recommended = trials[DEFAULT_TRIAL_ID], trials[RECOMMENDED_TRIAL_ID]
+    changed = {key for key, value in recommended.config.items() if value != default.config[key]}
+    assert len(trials) == 12
+    assert changed == {"optimizer", "learning_rate", "schedule"}
+    assert recommended.model_dump(include={"shift_depth", "epochs", "fidelity", "is_default", "is_full", "seed"}) == (
+        default.model_dump(include={"shift_depth", "epochs", "fidelity", "is_default", "is_full", "seed"})
+    )
+    assert not {t.trial_id for t in front(study.spec, trials.values())} & {DEFAULT_TRIAL_ID, RECOMMENDED_TRIAL_ID}
+
+
+def test_a_study_goes_on_with_its_recommended_baseline(store: Store) -> None:
+    baseline = ["deepshift-recommended"]
+    study = new_study(store, optimizer="greenshift", baselines=baseline, budget={"n_trials": 1})
+    coordinator_of(study, store).run()
+    assert list(by_id(store, study)) == [DEFAULT_TRIAL_ID]
+    for n_trials in (6, 12):
+        store.set_budget(study, study_spec(budget={"n_trials": n_trials}).budget)
+        assert coordinator_of(study, store).run() is StudyState.COMPLETED
+        assert len(by_id(store, study)) == n_trials
+    assert Counter(t.is_default for t in store.trials(study.study_id)) == {True: 2, False: 10}
 
 
 def test_the_default_is_never_told_to_the_optimizer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
