@@ -34,14 +34,14 @@ def baselines(study: Study, n_layers: int) -> list[Trial]:
 
 
 def _trial(study: Study, n_layers: int, trial_id: str, recipe: dict[str, Any]) -> Trial:
-    """The paper's default network at full depth and full fidelity, trained by `recipe` where that differs."""
+    """The paper's default network at full depth and full fidelity, by the study's `fixed` and then by `recipe`."""
     fidelity = study.spec.fidelity
     knobs = fidelity.values(fidelity.max_fidelity) if fidelity else {}
     return Trial(
         study_id=study.study_id,
         trial_id=trial_id,
         state=TrialState.WAITING,
-        config=Recipe(**recipe).model_dump(),
+        config=Recipe(**study.spec.fixed | recipe).model_dump(),
         fidelity=fidelity.max_fidelity if fidelity else None,
         shift_depth=n_layers,
         epochs=int(knobs.get("epochs", DEFAULT_EPOCHS)),

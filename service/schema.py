@@ -12,12 +12,13 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from service.errors import InputError
-from worker.schema import Family, Frozen, Measurement, SiteSpec, TrialResult
+from worker.schema import Family, Frozen, Measurement, Recipe, SiteSpec, TrialResult
 
 ObjectiveName = Literal[
     "error",
     "energy",
     "emissions",
+    "inference_energy",
     "deployment_energy",
     "latency",
     "model_bytes",
@@ -117,6 +118,9 @@ class StudySpec(Frozen):
         family: of all networks, or `search` to let each config choose among shift, int8 and float.
         continue_promoted: a promoted trial goes on from the checkpoint of the trial below, further layers converted,
             in place of starting afresh.
+        ranges: (lowest, highest) of numbers of a named space, where they differ from its own.
+        fixed: hyperparameters that are the same for every network, the default included; no part of the search.
+        initial_configs: evaluated before what the optimizer proposes; what one leaves out is the space's default.
         site: what energy means there in carbon and water.
         trial_time_limit_seconds: a trial that runs longer fails; None is no limit.
         trial_memory_limit_bytes: a trial whose process is resident with more fails; None is no limit.
@@ -139,6 +143,9 @@ class StudySpec(Frozen):
     seed: int = Field(0, ge=0, lt=2**31)
     data_dir: str | None = None
     continue_promoted: bool = False
+    ranges: dict[str, tuple[int | float, int | float]] = Field(default_factory=dict)
+    fixed: dict[str, Any] = Field(default_factory=dict)
+    initial_configs: tuple[dict[str, Any], ...] = ()
     site: SiteSpec = SiteSpec()
     weights: str | None = None
     baselines: tuple[BaselineName, ...] = ()
@@ -163,6 +170,21 @@ class StudySpec(Frozen):
         if not isinstance(space, dict) and space not in ("dsnn", "paper"):
             raise ValueError(f"must be dsnn, paper or a ConfigSpace JSON object, got {space!r}")
         return space
+
+    @field_validator("fixed")
+    @classmethod
+    def _is_part_of_a_recipe(cls, fixed: dict[str, Any]) -> dict[str, Any]:
+        for name, value in fixed.items():
+            if name not in Recipe.model_fields:
+                allowed = ", ".join(sorted(Recipe.model_fields))
+                raise ValueError(f"hyperparameter {name!r} is unknown; allowed are {allowed}")
+            if not isinstance(value, str | int | float):
+                raise ValueError(f"{name} must be a word or a number, got {value!r}")
+            try:
+                Recipe.model_validate({name: value})
+            except ValidationError as error:
+                raise ValueError(f"{name}: {error.errors()[0]['msg']}, got {value!r}") from error
+        return fixed
 
     @classmethod
     def load(cls, source: str | Path | dict[str, Any]) -> StudySpec:

@@ -25,7 +25,7 @@ from service.ledger import Ledger
 from service.optimizer import Optimizer
 from service.ranking import front
 from service.schema import Study, StudySpec, StudyState, Trial
-from service.space import build_space
+from service.space import build_space, initial_configs
 from service.store import Store
 from worker.schema import TaskFacts, TrialResult
 
@@ -174,8 +174,9 @@ def make_coordinator(
     """
     spec = study.spec
     n_trials = spec.budget.n_trials or _UNLIMITED
+    space = build_space(spec, facts.n_layers)
     optimizer = Optimizer(
-        build_space(spec, facts.n_layers),
+        space,
         objectives={str(name): direction for name, direction in spec.objectives.items()},
         fidelity=(spec.fidelity.min_fidelity, spec.fidelity.max_fidelity) if spec.fidelity else None,
         eta=spec.fidelity.eta if spec.fidelity else 3,
@@ -183,6 +184,7 @@ def make_coordinator(
         n_trials=max(1, n_trials - len(baselines(study, facts.n_layers))),
         n_workers=dispatcher.n_slots(),
         seed=spec.seed,
+        initial=initial_configs(spec, space),
         optimizer=spec.optimizer,
     )
     return Coordinator(study, store, optimizer, dispatcher, facts, **options)

@@ -120,6 +120,21 @@ def test_a_recommended_baseline_is_the_same_network_with_another_recipe_and_coun
     assert not {t.trial_id for t in front(study.spec, trials.values())} & {DEFAULT_TRIAL_ID, RECOMMENDED_TRIAL_ID}
 
 
+def test_what_a_study_fixes_holds_for_the_default_and_the_search_and_a_baselines_recipe_outranks_it(
+    store: Store,
+) -> None:
+    fixed = {"schedule": "constant", "augmentation": "none", "batch_size": 16, "test_batch_size": 50}
+    study = new_study(store, fixed=fixed, baselines=["deepshift-recommended"], initial_configs=[{"weight_bits": 3}])
+    dispatcher = FakeDispatcher(1)
+    coordinator_of(study, store, dispatcher).run()
+    recipes = {spec.trial_id: spec.recipe.model_dump() for spec in dispatcher.submitted}
+    recommended = recipes.pop(RECOMMENDED_TRIAL_ID)
+    assert [recommended[name] for name in fixed] == ["step", None, 128, 50]
+    assert {tuple(recipe[name] for name in fixed) for recipe in recipes.values()} == {("constant", (), 16, 50)}
+    assert recipes[DEFAULT_TRIAL_ID] == Recipe(**fixed).model_dump()
+    assert by_id(store, study)["00001"].config["weight_bits"] == 3
+
+
 def test_a_study_goes_on_with_its_recommended_baseline(store: Store) -> None:
     baseline = ["deepshift-recommended"]
     study = new_study(store, optimizer="greenshift", baselines=baseline, budget={"n_trials": 1})

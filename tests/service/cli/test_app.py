@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from service.schema import preset_names
 from tests.service.cli.commands import Call, Done, assert_refused
 from tests.service.processes import greenshift
 
@@ -28,10 +29,11 @@ def run_for_real(*arguments: str, cwd: Path) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def test_presets_lists_three_studies(tmp_path: Path) -> None:
+def test_presets_lists_every_study_in_a_line(tmp_path: Path) -> None:
     done = run_for_real("presets", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["cifar10-resnet20", "digits", "fashion-mnist"]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == preset_names()
+    assert all(line[23] == " " for line in done.stdout.splitlines())
 
 
 def test_the_console_script_stands_beside_the_interpreter() -> None:
