@@ -11,19 +11,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
+from service.artifacts import model_path, prune_models
+from service.baselines import baselines
 from service.budget import Spent
 from service.checkpoints import checkpoint_url, remove_checkpoints
 from service.dispatch import Dispatcher
 from service.errors import ServiceError
 from service.optimizer import Optimizer, Suggestion, Told
 from service.proposals import suggestion_of, told_of, trial_of
-from service.schema import DEFAULT_EPOCHS, Study, StudyState, Trial, TrialState
+from service.schema import Study, StudyState, Trial, TrialState
 from service.specs import trial_spec
 from service.store import Store
-from worker.schema import FailureKind, Recipe, TaskFacts, TrialResult, TrialSpec
+from worker.schema import FailureKind, TaskFacts, TrialResult, TrialSpec
 
 logger = logging.getLogger(__name__)
-DEFAULT_TRIAL_ID = "default"
 MAX_LOST_WORKERS = 2
 # How often to look whether workers have come: nothing else tells.
 _WAKE_SECONDS = 1.0
@@ -114,6 +115,8 @@ class Coordinator:
         state = self._end(*self._verdict())
         if state is StudyState.COMPLETED and self._checkpoints is not None:
             remove_checkpoints(self._checkpoints, self._study.study_id)
+        if self._models_dir is not None:
+            prune_models(self._models_dir, self._store.trials(self._study.study_id), self._study.spec)
         self._on_change()
         return state
 
@@ -137,12 +140,11 @@ class Coordinator:
         trials = {t.trial_id: t for t in self._store.trials(self._study.study_id)}
         events = self._store.events(self._study.study_id)
         self._spent = Spent.from_events(events)
-        if DEFAULT_TRIAL_ID not in trials:
-            self._add(self._default_trial())
+        self._add_baselines(set(trials))
         told: set[str] = set()
         log: list[Suggestion | Told] = []
         for event in events:
-            if event.trial_id is None or event.trial_id == DEFAULT_TRIAL_ID:
+            if event.trial_id is None or trials[event.trial_id].is_default:
                 continue
             if event.kind == "trial_added":
                 log.append(suggestion_of(trials[event.trial_id]))
@@ -158,23 +160,10 @@ class Coordinator:
             elif trial.trial_id not in told and not trial.is_default and trial.result:
                 self._untold.append(trial.result)
 
-    def _default_trial(self) -> Trial:
-        """The paper's default at full depth and full fidelity."""
-        fidelity = self._study.spec.fidelity
-        knobs = fidelity.values(fidelity.max_fidelity) if fidelity else {}
-        return Trial(
-            study_id=self._study.study_id,
-            trial_id=DEFAULT_TRIAL_ID,
-            state=TrialState.WAITING,
-            config=Recipe().model_dump(),
-            fidelity=fidelity.max_fidelity if fidelity else None,
-            shift_depth=self._facts.n_layers,
-            epochs=int(knobs.get("epochs", DEFAULT_EPOCHS)),
-            data_fraction=knobs.get("data_fraction", 1.0),
-            seed=self._study.spec.seed,
-            is_default=True,
-            is_full=True,
-        )
+    def _add_baselines(self, known: set[str]) -> None:
+        for baseline in baselines(self._study, self._facts.n_layers):
+            if baseline.trial_id not in known and not self._spent.reaches(self._study.spec.budget):
+                self._add(baseline)
 
     def _add(self, trial: Trial) -> None:
         self._store.add_trial(trial)
@@ -303,13 +292,12 @@ class Coordinator:
         return state
 
     def _spec(self, trial: Trial) -> TrialSpec:
-        keep = self._models_dir is not None and trial.is_full
         return trial_spec(
             self._study.spec,
             trial,
             resume_from=self._checkpoint(trial.promoted_from),
             checkpoint_to=None if trial.is_full else self._checkpoint(trial.trial_id),
-            model_path=f"{self._models_dir}/{trial.trial_id}.safetensors" if keep else None,
+            model_path=model_path(self._models_dir, trial, self._study.spec) if self._models_dir is not None else None,
         )
 
     def _checkpoint(self, trial_id: str | None) -> str | None:

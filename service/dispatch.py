@@ -30,12 +30,14 @@ class Task:
     Attributes:
         data_dir: folder of the data sets on the workers; None is their own GREENSHIFT_DATA_DIR.
         download: a missing data set may be fetched.
+        weights: file on the workers that every trial starts from, or None.
     """
 
     dataset: str
     network: str
     data_dir: str | None = None
     download: bool = False
+    weights: str | None = None
 
 
 class Dispatcher(Protocol):
@@ -59,7 +61,7 @@ class Dispatcher(Protocol):
         """What a worker knows of a data set and a network.
 
         Raises:
-            InputError: the worker does not have them.
+            InputError: the worker does not have them, or not the weights to start from.
         """
 
     def pin(self, device: str) -> None:
@@ -303,7 +305,14 @@ def _inspect(task: Task, isolated: bool = True) -> TaskFacts:
     """Runs on the worker; only there is its code needed."""
     from worker.entry import inspect_task
 
-    return inspect_task(task.dataset, task.network, task.data_dir, download=task.download, isolated=isolated)
+    return inspect_task(
+        task.dataset,
+        task.network,
+        task.data_dir,
+        download=task.download,
+        weights_path=task.weights,
+        isolated=isolated,
+    )
 
 
 def _result_of(future: Future[_Ran], spec: TrialSpec) -> _Ran:

@@ -57,7 +57,7 @@ def finalize(
     on_result: Callable[[TrialResult, int, int], None] = lambda _result, _n_done, _n_all: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[FinalScore]:
-    """Trains the front, and the default beside it, on training and validation data over three seeds.
+    """Trains the front, and beside it what it is compared with, on training and validation data over three seeds.
 
     Each network is evaluated once on the test split. What was recorded before is not done again, so that no network
     is judged twice, and a run that was broken off goes on.
@@ -110,7 +110,7 @@ def write_final(path: Path, study: Study, store: Store) -> None:
 
 
 def _chosen(study: Study, store: Store) -> list[Trial]:
-    """The front, and the default where it completed."""
+    """The front, and what it is compared with as far as that completed."""
     trials = store.trials(study.study_id)
     found = front(study.spec, trials)
     if not found:

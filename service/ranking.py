@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from service import pareto
+from service.baselines import DEFAULT_TRIAL_ID
 from service.schema import StudySpec, Trial, TrialState
 
 _BY_TRUST = ("measured", "integrated", "estimated", "none")
@@ -49,13 +50,15 @@ def front(spec: StudySpec, trials: Iterable[Trial]) -> list[Trial]:
     return sorted(chosen, key=lambda t: tuple(costs(spec, [t])[0]))
 
 
-def dominators(spec: StudySpec, trials: Iterable[Trial], objectives: list[str]) -> list[Trial]:
-    """Front trials that dominate the default configuration in all of `objectives`, each to be minimised."""
+def dominators(
+    spec: StudySpec, trials: Iterable[Trial], objectives: list[str], baseline: str = DEFAULT_TRIAL_ID
+) -> list[Trial]:
+    """Front trials that dominate the trial `baseline` in all of `objectives`, each to be minimised."""
     everything = list(trials)
-    default = next((t for t in everything if t.is_default), None)
-    if default is None or any(default.value(name) is None for name in objectives):
+    other = next((t for t in everything if t.trial_id == baseline), None)
+    if other is None or any(other.value(name) is None for name in objectives):
         return []
-    target = _values(default, objectives)
+    target = _values(other, objectives)
     return [
         t
         for t in front(spec, everything)

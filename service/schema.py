@@ -12,12 +12,13 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from service.errors import InputError
-from worker.schema import Family, Frozen, Measurement, SiteSpec, TrialResult
+from worker.schema import Family, Frozen, Measurement, Recipe, SiteSpec, TrialResult
 
 ObjectiveName = Literal[
     "error",
     "energy",
     "emissions",
+    "inference_energy",
     "deployment_energy",
     "latency",
     "model_bytes",
@@ -27,6 +28,8 @@ ObjectiveName = Literal[
 ]
 Direction = Literal["minimize", "maximize"]
 FidelityName = Literal["shift_depth", "epochs", "data_fraction"]
+BaselineName = Literal["deepshift-recommended"]
+KeepModels = Literal["all", "front", "none"]
 OptimizerKind = Literal["greenshift", "smac-default", "random"]
 # Everything else differs from one model of device to another.
 _OF_ANY_DEVICE = frozenset({"error", "deployment_energy", "model_bytes"})
@@ -115,9 +118,17 @@ class StudySpec(Frozen):
         family: of all networks, or `search` to let each config choose among shift, int8 and float.
         continue_promoted: a promoted trial goes on from the checkpoint of the trial below, further layers converted,
             in place of starting afresh.
+        ranges: (lowest, highest) of numbers of a named space, where they differ from its own.
+        fixed: hyperparameters that are the same for every network, the default included; no part of the search.
+        initial_configs: evaluated before what the optimizer proposes; what one leaves out is the space's default.
         site: what energy means there in carbon and water.
         trial_time_limit_seconds: a trial that runs longer fails; None is no limit.
         trial_memory_limit_bytes: a trial whose process is resident with more fails; None is no limit.
+        baselines: what is trained beside the paper's default to compare the search with: `deepshift-recommended` is the
+            same network trained as DeepShift's authors advise.
+        keep_models: whose weights stay when a run ends: of all networks trained at full fidelity, of the front and the
+            default alone, or of none.
+        weights: file that every network starts from (finetuning), as the workers see it; None starts from scratch.
     """
 
     name: str = Field(pattern=r"^\w[\w .-]{0,99}$")
@@ -132,7 +143,13 @@ class StudySpec(Frozen):
     seed: int = Field(0, ge=0, lt=2**31)
     data_dir: str | None = None
     continue_promoted: bool = False
+    ranges: dict[str, tuple[int | float, int | float]] = Field(default_factory=dict)
+    fixed: dict[str, Any] = Field(default_factory=dict)
+    initial_configs: tuple[dict[str, Any], ...] = ()
     site: SiteSpec = SiteSpec()
+    weights: str | None = None
+    baselines: tuple[BaselineName, ...] = ()
+    keep_models: KeepModels = "all"
     trial_time_limit_seconds: float | None = Field(None, gt=0)
     trial_memory_limit_bytes: int | None = Field(None, ge=1)
 
@@ -153,6 +170,21 @@ class StudySpec(Frozen):
         if not isinstance(space, dict) and space not in ("dsnn", "paper"):
             raise ValueError(f"must be dsnn, paper or a ConfigSpace JSON object, got {space!r}")
         return space
+
+    @field_validator("fixed")
+    @classmethod
+    def _is_part_of_a_recipe(cls, fixed: dict[str, Any]) -> dict[str, Any]:
+        for name, value in fixed.items():
+            if name not in Recipe.model_fields:
+                allowed = ", ".join(sorted(Recipe.model_fields))
+                raise ValueError(f"hyperparameter {name!r} is unknown; allowed are {allowed}")
+            if not isinstance(value, str | int | float):
+                raise ValueError(f"{name} must be a word or a number, got {value!r}")
+            try:
+                Recipe.model_validate({name: value})
+            except ValidationError as error:
+                raise ValueError(f"{name}: {error.errors()[0]['msg']}, got {value!r}") from error
+        return fixed
 
     @classmethod
     def load(cls, source: str | Path | dict[str, Any]) -> StudySpec:
@@ -209,7 +241,8 @@ class Trial(Frozen):
     Attributes:
         fidelity: exact as the optimizer gave it; None without a fidelity.
         promoted_from: the trial of the same config at the fidelity below.
-        is_default: the paper's default configuration, never counted in the front.
+        is_default: the paper's default network, never counted in the front: `default`, and as baselines of the study
+            trained by other recipes (`default-recommended`).
         is_full: the trial ran at the maximum fidelity.
         seq: of the last event about this trial.
     """

@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from service.artifacts import prune_models
+from service.baselines import baselines
 from service.cluster import default_n_workers, local_cluster, remote_cluster
 from service.coordinator import Coordinator
 from service.dispatch import DaskDispatcher, Dispatcher, Task
@@ -23,11 +25,13 @@ from service.ledger import Ledger
 from service.optimizer import Optimizer
 from service.ranking import front
 from service.schema import Study, StudySpec, StudyState, Trial
-from service.space import build_space
+from service.space import build_space, initial_configs
 from service.store import Store
 from worker.schema import TaskFacts, TrialResult
 
 logger = logging.getLogger(__name__)
+# What a study may be given anew when it goes on.
+_CHANGEABLE = {"budget", "keep_models"}
 # Asks of a study that has no limit of trials; its other limits end it.
 _UNLIMITED = 100_000
 
@@ -63,7 +67,7 @@ def run_study(
     """Runs a study to its end in the folder `out`, or goes on with the one that `out` holds.
 
     Args:
-        spec: the study; on going on, only its budget may differ.
+        spec: the study; on going on, its budget and `keep_models` may differ.
         out: created if missing; holds `study.sqlite`, `study.yaml` and `models/`.
         n_workers: processes on this machine; None is one per GPU, or one per core without GPUs.
         scheduler: address of a running Dask scheduler, used instead of processes of our own.
@@ -75,24 +79,28 @@ def run_study(
         InputError: a study that cannot be; no trial has been started then.
         ServiceError: the optimizer or the cluster failed; what finished is kept, and running again goes on.
     """
+    models_dir = str((out / "models").resolve())
     with open_study(spec, out) as (study, store):
         if study.state is not StudyState.COMPLETED:
             with _cluster(n_workers, scheduler) as client:
                 dispatcher = DaskDispatcher(client)
-                facts = dispatcher.inspect(Task(spec.dataset, spec.network, spec.data_dir, download))
+                facts = dispatcher.inspect(Task(spec.dataset, spec.network, spec.data_dir, download, spec.weights))
                 pin(study, store, dispatcher, facts)
                 coordinator = make_coordinator(
                     study,
                     store,
                     dispatcher,
                     facts,
-                    models_dir=str((out / "models").resolve()),
+                    models_dir=models_dir,
                     checkpoints=os.environ.get("GREENSHIFT_CHECKPOINT_URL") or str((out / "checkpoints").resolve()),
                     on_change=lambda: on_change(_snapshot(study, store)),
                 )
                 _write_spec(study.spec, out)
                 on_start(coordinator.stop)
                 coordinator.run()
+        else:
+            _write_spec(study.spec, out)
+            prune_models(models_dir, store.trials(study.study_id), study.spec)
         return replace(_snapshot(study, store), ledger=Ledger.from_events(store.events(study.study_id)))
 
 
@@ -127,7 +135,8 @@ def finalize_study(
         study = store.studies()[0]
         with _cluster(n_workers, scheduler) as client:
             dispatcher = DaskDispatcher(client)
-            facts = dispatcher.inspect(Task(study.spec.dataset, study.spec.network, study.spec.data_dir))
+            spec = study.spec
+            facts = dispatcher.inspect(Task(spec.dataset, spec.network, spec.data_dir, weights=spec.weights))
             pin(study, store, dispatcher, facts)
             on_start(stopping.set)
             scores = finalize(study, store, dispatcher, on_result=on_result, should_stop=stopping.is_set)
@@ -165,15 +174,17 @@ def make_coordinator(
     """
     spec = study.spec
     n_trials = spec.budget.n_trials or _UNLIMITED
+    space = build_space(spec, facts.n_layers)
     optimizer = Optimizer(
-        build_space(spec, facts.n_layers),
+        space,
         objectives={str(name): direction for name, direction in spec.objectives.items()},
         fidelity=(spec.fidelity.min_fidelity, spec.fidelity.max_fidelity) if spec.fidelity else None,
         eta=spec.fidelity.eta if spec.fidelity else 3,
-        # The default configuration is one of the study's evaluations.
-        n_trials=max(1, n_trials - 1),
+        # What the search is compared with counts as well.
+        n_trials=max(1, n_trials - len(baselines(study, facts.n_layers))),
         n_workers=dispatcher.n_slots(),
         seed=spec.seed,
+        initial=initial_configs(spec, space),
         optimizer=spec.optimizer,
     )
     return Coordinator(study, store, optimizer, dispatcher, facts, **options)
@@ -225,15 +236,16 @@ def _locked(out: Path) -> Iterator[None]:
 
 
 def _adopt(study: Study, spec: StudySpec, out: Path, store: Store) -> Study:
-    """`study` with the budget of `spec`, if they are otherwise the same."""
+    """`study` with what `spec` may change of it, if they are otherwise the same."""
     ours, theirs = study.spec.model_dump(), spec.model_dump()
-    different = [key for key in ours if ours[key] != theirs[key] and key != "budget"]
+    different = {key for key in ours if ours[key] != theirs[key]}
+    if beyond := [key for key in ours if key in different - _CHANGEABLE]:
+        raise ConflictError(f"out: {out} holds another study (its {', '.join(beyond)} differ); name another folder")
     if different:
-        raise ConflictError(f"out: {out} holds another study (its {', '.join(different)} differ); name another folder")
-    if study.spec.budget == spec.budget:
-        return study
-    study = store.set_budget(study, spec.budget)
-    store.set_study_state(study.study_id, StudyState.WAITING, "the budget changed")
+        # Writes the whole spec.
+        store.set_budget(study.model_copy(update={"spec": spec}), spec.budget)
+    if "budget" in different:
+        store.set_study_state(study.study_id, StudyState.WAITING, "the budget changed")
     return store.study(study.study_id)
 
 

@@ -8,12 +8,14 @@ from typing import Any, get_args
 from ConfigSpace import (
     Categorical,
     ConfigurationSpace,
+    Constant,
     EqualsCondition,
     Float,
     InCondition,
     Integer,
 )
-from ConfigSpace.hyperparameters import Hyperparameter, UniformFloatHyperparameter
+from ConfigSpace.hyperparameters import Hyperparameter, UniformFloatHyperparameter, UniformIntegerHyperparameter
+from ConfigSpace.util import deactivate_inactive_hyperparameters
 from pydantic import ValidationError
 
 from service.errors import InputError
@@ -31,29 +33,39 @@ _OF_SHIFT = ("quantizer", "weight_bits", "activation_integer_bits", "activation_
 def build_space(spec: StudySpec, n_layers: int) -> ConfigurationSpace:
     """The space that `spec` names, for a network of `n_layers` layers, seeded with the study's seed.
 
-    Depth and epochs are hyperparameters unless they are the fidelity.
+    Depth and epochs are hyperparameters unless they are the fidelity; what the study fixes has one value.
 
     Raises:
-        InputError: a fidelity outside the network's layers, or a space of the user's own that is no space.
+        InputError: a fidelity outside the network's layers, a range that cannot be, or a space of the user's own that
+            is no space.
     """
     if spec.fidelity is not None:
         check_fidelity(spec.fidelity, spec.network, n_layers)
     if isinstance(spec.space, dict):
         return _custom_space(spec, spec.space, n_layers)
     knobs = spec.fidelity.knobs if spec.fidelity else ()
-    free = [hp for hp in _knobs(n_layers) if hp.name not in knobs]
-    if spec.family == "search":
-        free.append(Categorical("family", list(get_args(Family)), default="shift"))
+    unused = [*knobs, *(_OF_SHIFT if spec.family in ("int8", "float") else ())]
+    if spec.space == "dsnn" and spec.fixed.get("optimizer", "sgd") not in _WITH_MOMENTUM:
+        unused.append("momentum")
+    named = [*(_paper() if spec.space == "paper" else _dsnn()), *_knobs(n_layers)]
     space = ConfigurationSpace(name=spec.space, seed=spec.seed)
-    hyperparameters = _paper() if spec.space == "paper" else _dsnn()
-    if spec.family in ("int8", "float"):
-        hyperparameters = [hp for hp in hyperparameters if hp.name not in _OF_SHIFT]
-    space.add(hyperparameters, free)
-    if spec.space == "dsnn":
+    space.add(_adjusted([hp for hp in named if hp.name not in unused], spec, n_layers))
+    if spec.family == "search":
+        space.add(Categorical("family", list(get_args(Family)), default="shift"))
+    if spec.space == "dsnn" and "optimizer" not in spec.fixed:
         space.add(InCondition(space["momentum"], space["optimizer"], _WITH_MOMENTUM))
     if spec.family == "search":
         space.add([EqualsCondition(space[name], space["family"], "shift") for name in _OF_SHIFT])
     return space
+
+
+def initial_configs(spec: StudySpec, space: ConfigurationSpace) -> list[dict[str, Any]]:
+    """The configs that the study wants evaluated first, complete.
+
+    Raises:
+        InputError: a hyperparameter or value that the space does not have.
+    """
+    return [_complete(config, space, number) for number, config in enumerate(spec.initial_configs)]
 
 
 def check_fidelity(fidelity: Fidelity, network: str, n_layers: int) -> None:
@@ -112,6 +124,54 @@ def _knobs(n_layers: int) -> list[Hyperparameter[Any, Any]]:
     ]
 
 
+def _adjusted(
+    hyperparameters: list[Hyperparameter[Any, Any]], spec: StudySpec, n_layers: int
+) -> list[Hyperparameter[Any, Any]]:
+    """As the study's `ranges` and `fixed` say."""
+    free = {hp.name: hp for hp in hyperparameters if hp.name not in spec.fixed}
+    for name, (low, high) in spec.ranges.items():
+        hp = free.get(name)
+        if not isinstance(hp, UniformFloatHyperparameter | UniformIntegerHyperparameter):
+            numbers = ", ".join(sorted(n for n, other in free.items() if hasattr(other, "lower")))
+            raise InputError(f"ranges: {name!r} is no number that is searched; allowed are {numbers}")
+        free[name] = _ranged(hp, low, high, n_layers)
+    return [*free.values(), *_constants(spec)]
+
+
+def _ranged(
+    hp: UniformFloatHyperparameter | UniformIntegerHyperparameter, low: float, high: float, n_layers: int
+) -> Hyperparameter[Any, Any]:
+    """A number of another range, its default moved into it."""
+    is_whole = isinstance(hp, UniformIntegerHyperparameter)
+    if low >= high or (is_whole and not (float(low).is_integer() and float(high).is_integer())):
+        kind = "whole numbers" if is_whole else "numbers"
+        raise InputError(f"ranges: {hp.name} must be two {kind}, the lower one first, got {low:g}..{high:g}")
+    default = min(max(hp.default_value, low), high)
+    make: Any = Integer if is_whole else Float
+    if low <= 0 and hp.log:
+        raise InputError(f"ranges: {hp.name} must be above 0, got {low:g}..{high:g}")
+    ranged: Hyperparameter[Any, Any] = make(hp.name, (low, high), default=default, log=hp.log)
+    if hp.name in Recipe.model_fields:
+        _check_values(ranged, "ranges")
+    else:
+        _check_bounds(ranged, n_layers if hp.name == "shift_depth" else None, "ranges")
+    return ranged
+
+
+def _constants(spec: StudySpec) -> list[Hyperparameter[Any, Any]]:
+    return [Constant(name, value) for name, value in spec.fixed.items()]
+
+
+def _complete(config: dict[str, Any], space: ConfigurationSpace, number: int) -> dict[str, Any]:
+    """`config` with the space's defaults, and without what is inactive then."""
+    values = {hp.name: hp.default_value for hp in space.values()} | config
+    try:
+        return dict(deactivate_inactive_hyperparameters(values, space))
+    except Exception as error:
+        reason = " ".join(f"{error}".split())
+        raise InputError(f"initial_configs.{number}: {reason}; the space has {', '.join(sorted(space))}") from error
+
+
 def _custom_space(spec: StudySpec, serialized: dict[str, Any], n_layers: int) -> ConfigurationSpace:
     """A space written as ConfigSpace's own JSON; every hyperparameter must be one that a worker knows."""
     try:
@@ -135,6 +195,9 @@ def _custom_space(spec: StudySpec, serialized: dict[str, Any], n_layers: int) ->
             searched = ["family"] if spec.family == "search" else []
             allowed = ", ".join(sorted({*Recipe.model_fields, *knobs, *searched}))
             raise InputError(f"space: hyperparameter {hp.name!r} is unknown; allowed are {allowed}")
+    if spec.ranges or spec.fixed.keys() & set(space):
+        raise InputError("space: a ConfigSpace JSON object holds its ranges itself, and nothing that is fixed besides")
+    space.add(_constants(spec))
     space.seed(spec.seed)
     return space
 
@@ -146,21 +209,21 @@ def _extremes(hp: Hyperparameter[Any, Any]) -> list[Any]:
     return list(getattr(hp, "choices", getattr(hp, "sequence", [getattr(hp, "value", None)])))
 
 
-def _check_bounds(hp: Hyperparameter[Any, Any], most: int | None) -> None:
+def _check_bounds(hp: Hyperparameter[Any, Any], most: int | None, key: str = "space") -> None:
     """Refuses a knob that is not a whole number from 1 to `most`."""
     values = _extremes(hp)
     is_whole = not isinstance(hp, UniformFloatHyperparameter) and all(isinstance(v, int) for v in values)
     if not is_whole or min(values) < 1 or (most is not None and max(values) > most):
         allowed = "1 or more" if most is None else f"1..{most}"
-        raise InputError(f"space: {hp.name} must be whole numbers, {allowed}, got {values[0]}..{values[-1]}")
+        raise InputError(f"{key}: {hp.name} must be whole numbers, {allowed}, got {values[0]}..{values[-1]}")
 
 
-def _check_values(hp: Hyperparameter[Any, Any]) -> None:
+def _check_values(hp: Hyperparameter[Any, Any], key: str = "space") -> None:
     """Refuses a hyperparameter with values that no training run has."""
     if isinstance(hp, UniformFloatHyperparameter) and Recipe.model_fields[hp.name].annotation is int:
-        raise InputError(f"space: {hp.name} must be whole numbers, got a float range")
+        raise InputError(f"{key}: {hp.name} must be whole numbers, got a float range")
     for value in _extremes(hp):
         try:
             Recipe.model_validate({hp.name: value})
         except ValidationError as error:
-            raise InputError(f"space: {hp.name}: {error.errors()[0]['msg']}, got {value!r}") from error
+            raise InputError(f"{key}: {hp.name}: {error.errors()[0]['msg']}, got {value!r}") from error

@@ -34,5 +34,6 @@ def trial_spec(spec: StudySpec, trial: Trial, **more: Any) -> TrialSpec:
         "site": spec.site,
         "time_limit_seconds": spec.trial_time_limit_seconds,
         "memory_limit_bytes": spec.trial_memory_limit_bytes,
+        "weights_path": spec.weights,
     }
     return TrialSpec(**fields | more)

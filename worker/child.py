@@ -140,7 +140,13 @@ def _unmeasured(site: SiteSpec) -> EnergyReport:
 
 def _inspect(message: Inspect) -> Inspected:
     try:
-        facts = inspect_task(message.dataset, message.network, message.data_dir, download=message.download)
+        facts = inspect_task(
+            message.dataset,
+            message.network,
+            message.data_dir,
+            download=message.download,
+            weights_path=message.weights_path,
+        )
     except ConfigurationError as error:
         return Inspected(failure=as_failure(error))
     return Inspected(facts=facts)

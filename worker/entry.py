@@ -74,19 +74,29 @@ def run_trial(
 
 
 def inspect_task(
-    dataset: str, network: str, data_dir: str | None = None, *, download: bool = False, isolated: bool = False
+    dataset: str,
+    network: str,
+    data_dir: str | None = None,
+    *,
+    download: bool = False,
+    weights_path: str | None = None,
+    isolated: bool = False,
 ) -> TaskFacts:
     """Resolves the names of a study on this worker; fetches a missing data set only if `download` says so.
 
     Raises:
-        ConfigurationError: a data set, its folder or a network that this worker does not have.
+        ConfigurationError: a data set, its folder or a network that this worker does not have, or weights to start
+            from that it cannot read or that do not fit.
         ChildError: the process that was asked died; only if `isolated`.
     """
     if isolated:
-        return inspect_isolated(Inspect(dataset=dataset, network=network, data_dir=data_dir, download=download))
+        question = Inspect(
+            dataset=dataset, network=network, data_dir=data_dir, download=download, weights_path=weights_path
+        )
+        return inspect_isolated(question)
     from worker.trial import inspect  # torch is loaded here, on the worker only
 
-    return inspect(dataset, network, data_dir, download=download)
+    return inspect(dataset, network, data_dir, download=download, weights_path=weights_path)
 
 
 def self_test() -> SelfTestReport:

@@ -27,6 +27,7 @@ class Inspect(Frozen):
     network: str
     data_dir: str | None
     download: bool
+    weights_path: str | None = None
 
 
 class Stop(Frozen):

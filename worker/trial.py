@@ -20,7 +20,7 @@ from worker.energy.devices import describe, gpu_uuid, pick_device, synchronize
 from worker.energy.meter import EnergyMeter
 from worker.energy.sources import open_source
 from worker.families import build_model, convert, deployment_cost
-from worker.models import build_network, example_input
+from worker.models import build_network, example_input, load_weights
 from worker.objectives import Trained, analytic, measure_objectives, reset_peak_memory
 from worker.optimizers import make_optimizer
 from worker.schema import EnergyReport, EpochMetrics, Leg, SiteSpec, TaskFacts, TrialResult, TrialSpec
@@ -188,16 +188,20 @@ class _EpochStream:
         self._started = now
 
 
-def inspect(dataset: str, network: str, data_dir: str | None, *, download: bool = False) -> TaskFacts:
+def inspect(
+    dataset: str, network: str, data_dir: str | None, *, download: bool = False, weights_path: str | None = None
+) -> TaskFacts:
     """What this worker knows of a data set and a network, without training.
 
     Raises:
-        ConfigurationError: one of them does not exist here.
+        ConfigurationError: one of them, or the weights to start from, does not exist here, or they do not fit.
     """
     if download:
         fetch_dataset(dataset, data_dir)
     data = load_dataset(dataset, data_dir)
     model = build_network(network, data.image_shape, data.n_classes)
+    if weights_path is not None:
+        load_weights(model, Path(weights_path), example_input(data.image_shape))
     return TaskFacts(
         n_layers=len(shiftable_layers(model, example_input(data.image_shape))),
         image_shape=data.image_shape,

@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from service.finalize import FinalScore
-from service.ranking import dominators, volume
+from service.ranking import volume
 from service.report.tables import shown_objectives
-from service.report.words import amount, caveat, int8_baseline, provenance, recipe, title
+from service.report.words import amount, beaten, caveat, int8_baseline, provenance, recipe, title
 from service.schema import StudySpec, Trial, TrialState
 from service.server import StudyRun
 
@@ -66,11 +66,9 @@ class LiveView:
         console = self._console
         console.print(front_table(run, None))
         console.print(caveat(run.trials), highlight=False)
-        beaten = dominators(self._spec, run.trials, ["error", "deployment_energy"])
         console.print(
-            f"On the front: {len(run.front)} networks; {len(beaten)} of them dominate the default configuration in "
-            f"validation error and deployment energy. With 8-bit multiplications in place of shifts the network is "
-            f"estimated at {amount(int8_baseline(run.trials))}.",
+            f"On the front: {len(run.front)} networks; {beaten(self._spec, run.trials)}. With 8-bit multiplications in "
+            f"place of shifts the network is estimated at {amount(int8_baseline(run.trials))}.",
             highlight=False,
         )
         console.print(self._status(run))
@@ -101,7 +99,7 @@ class LiveView:
 
 
 def front_table(run: StudyRun, n_rows: int | None) -> Table:
-    """The front and, as the last row, the default configuration; each column says how its figures came about."""
+    """The front and, as the last rows, what it is compared with; each column says how its figures came about."""
     names = [name for name in shown_objectives(run.study.spec) if name in (*run.study.spec.objectives, *_BESIDE)]
     table = Table(title="Pareto front", title_justify="left")
     table.add_column("trial")
@@ -111,10 +109,10 @@ def front_table(run: StudyRun, n_rows: int | None) -> Table:
     table.add_column("config", overflow="fold")
     for trial in run.front[:n_rows]:
         table.add_row(trial.trial_id, *_amounts(trial, names), recipe(trial))
+    table.add_section()
     for trial in run.trials:
         if trial.is_default and trial.state is TrialState.COMPLETED:
-            table.add_section()
-            table.add_row("default", *_amounts(trial, names), recipe(trial), style="red")
+            table.add_row(trial.trial_id, *_amounts(trial, names), recipe(trial), style="red")
     return table
 
 

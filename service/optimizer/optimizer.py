@@ -55,6 +55,7 @@ class Optimizer:
         n_trials: most asks.
         n_workers: how many trials may be outstanding at once; a hint.
         seed: of everything random; with the same order of asks and tells, the same suggestions.
+        initial: configs, complete, that are asked for first.
         known: objectives that are functions of (config, fidelity); they need not be told.
         optimizer: `greenshift` (SMAC3's Hyperband and ParEGO, repaired), `smac-default` (as SMAC comes), or
             `random` (full fidelity only).
@@ -74,6 +75,7 @@ class Optimizer:
         n_trials: int,
         n_workers: int,
         seed: int,
+        initial: Iterable[Config] = (),
         known: Mapping[str, Callable[[Config, float], float]] | None = None,
         optimizer: str = "greenshift",
     ) -> None:
@@ -84,6 +86,9 @@ class Optimizer:
         self._n_trials = n_trials
         self._known = dict(known or {})
         self._engine: Engine = self._make_engine(optimizer, eta, seed)
+        first = {config_key(c): c for c in map(self._canonical, initial)}
+        self._engine.replay(list(first.values()))
+        self._n_initial = len(first)
         self._open: dict[str, Proposal] = {}
         self._suggestions: dict[str, Suggestion] = {}
         self._results: list[tuple[Suggestion, dict[str, float]]] = []
@@ -160,9 +165,9 @@ class Optimizer:
             ValueError: the log is not one of an optimizer with these arguments.
         """
         events = list(log)
-        self._engine.replay(
-            [self._canonical(e.config) for e in events if isinstance(e, Suggestion) and e.promoted_from is None]
-        )
+        new = [e.config for e in events if isinstance(e, Suggestion) and e.promoted_from is None]
+        # The engine knows already what comes first.
+        self._engine.replay([self._canonical(config) for config in new[self._n_initial :]])
         for event in events:
             if isinstance(event, Told):
                 self.tell(event.trial_id, event.objectives, failure=event.failure)

@@ -12,9 +12,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from service.ledger import CAUSES, Ledger
-from service.ranking import dominators, front, volume
+from service.ranking import front, volume
 from service.report.tables import shown_objectives
-from service.report.words import amount, caveat, int8_baseline, provenance, recipe, title
+from service.report.words import amount, baseline, beaten, caveat, int8_baseline, provenance, recipe, title
 from service.schema import Study, Trial, TrialState
 
 _PACKAGES = ("greenshift", "torch", "smac", "distributed", "codecarbon")
@@ -50,7 +50,8 @@ def write_page(path: Path, study: Study, trials: list[Trial], ledger: Ledger, pi
         front=[_row(trial, objectives) for trial in best],
         defaults=[_row(trial, objectives) for trial in trials if trial.is_default],
         trials=[_row(trial, objectives) for trial in trials],
-        n_dominating=len(dominators(spec, trials, ["error", "deployment_energy"])),
+        baselines=[(trial.trial_id, baseline(trial)) for trial in trials if trial.is_default],
+        beaten=beaten(spec, trials),
         volume=volume(spec, trials),
         caveat=caveat(trials),
         int8=amount(int8_baseline(trials)),

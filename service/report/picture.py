@@ -8,11 +8,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from service.baselines import DEFAULT_TRIAL_ID, RECOMMENDED_TRIAL_ID
 from service.ranking import comparable, front
-from service.report.words import provenance, title
+from service.report.words import baseline, provenance, title
 from service.schema import StudySpec, Trial
 
 _UNITS = {"energy": "J", "emissions": "gCO2eq", "deployment_energy": "J"}
+
+# What the search is compared with; no colour tells these apart alone.
+_MARKS: dict[str, dict[str, object]] = {
+    DEFAULT_TRIAL_ID: {"marker": "*", "color": "#d1495b", "s": 220},
+    RECOMMENDED_TRIAL_ID: {"marker": "P", "color": "#b5651d", "s": 120},
+}
 
 
 def write_picture(path: Path, spec: StudySpec, trials: list[Trial]) -> None:
@@ -29,11 +36,10 @@ def write_picture(path: Path, spec: StudySpec, trials: list[Trial]) -> None:
         [t.value(x) for t in best], [t.value(y) for t in best],  # type: ignore[arg-type]
         "o-" if joins else "o", drawstyle="steps-post", color="#12805c", markersize=8, label="Pareto front",
     )  # fmt: skip
-    default = [t for t in trials if t.is_default and t.value(x) is not None]
-    _scatter(
-        axes, default, x, y, marker="*", color="#d1495b", s=220, zorder=3,
-        label="default (DeepShift-PS, 5 bits, 16+16)",
-    )  # fmt: skip
+    for trial in trials:
+        if trial.is_default and trial.value(x) is not None:
+            style = _MARKS.get(trial.trial_id, _MARKS[DEFAULT_TRIAL_ID])
+            _scatter(axes, [trial], x, y, zorder=3, label=baseline(trial).removeprefix("the "), **style)
     axes.set_xlabel(_label(x, trials))
     axes.set_ylabel(_label(y, trials))
     for axis, name in ((axes.xaxis, x), (axes.yaxis, y)):

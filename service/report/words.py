@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from service.schema import Trial
+from service.baselines import DEFAULT_TRIAL_ID, RECOMMENDED_TRIAL_ID
+from service.ranking import dominators
+from service.schema import StudySpec, Trial
 from worker.schema import Measurement, Recipe
 
 _TITLES = {
@@ -14,6 +16,10 @@ _TITLES = {
     "deployment_energy": "deployment energy",
     "model_bytes": "model size",
     "peak_memory_bytes": "peak memory",
+}
+_BASELINES = {
+    DEFAULT_TRIAL_ID: "the default (DeepShift-PS, 5 bits, 16+16)",
+    RECOMMENDED_TRIAL_ID: "the default trained as DeepShift advises (RAdam, 0.01)",
 }
 _SCALES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 
@@ -34,6 +40,21 @@ def amount(measurement: Measurement | None) -> str:
     scale, prefix = next((pair for pair in _SCALES if abs(value) >= pair[0]), _SCALES[-1])
     digits = f"{value / scale:.3g}"
     return f"{digits if 'e' not in digits else f'{value / scale:,.0f}'} {prefix}{measurement.unit}"
+
+
+def baseline(trial: Trial) -> str:
+    """What a trial is that the search is compared with."""
+    return _BASELINES.get(trial.trial_id, trial.trial_id)
+
+
+def beaten(spec: StudySpec, trials: list[Trial]) -> str:
+    """How many networks of the front are better than each trial that the search is compared with."""
+    counts = [
+        f"{len(dominators(spec, trials, ['error', 'deployment_energy'], t.trial_id))} of them dominate {baseline(t)}"
+        for t in trials
+        if t.is_default
+    ]
+    return f"{', '.join(counts)} in validation error and deployment energy" if counts else "there is no default yet"
 
 
 def provenance(objective: str, trials: Iterable[Trial]) -> str:

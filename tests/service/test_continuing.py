@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from service.baselines import baselines
 from service.checkpoints import checkpoint_url, remove_checkpoints
 from service.coordinator import Coordinator
 from service.dispatch import InlineDispatcher, Task
@@ -115,9 +116,8 @@ def test_a_study_that_does_not_ask_for_it_leaves_no_checkpoints(tmp_path):
     with Store(tmp_path / "study.sqlite") as store:
         study = store.create_study(spec)
         coordinator: Coordinator = make_coordinator(study, store, Recording(), FACTS, checkpoints=str(tmp_path))
-        trial = coordinator._default_trial().model_copy(
-            update={"is_full": False, "promoted_from": "00001", "attempt": 1}
-        )
+        (default,) = baselines(study, FACTS.n_layers)
+        trial = default.model_copy(update={"is_full": False, "promoted_from": "00001", "attempt": 1})
 
         sent = coordinator._spec(trial)
 
@@ -162,11 +162,12 @@ def test_removing_checkpoints_leaves_those_of_other_studies(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["two"]
 
 
-def test_the_site_of_a_study_is_that_of_its_trials(tmp_path):
-    spec = StudySpec.load({**STUDY, "site": {"pue": 1.4, "country": "SWE"}})
+def test_site_and_weights_of_a_study_are_those_of_its_trials(tmp_path):
+    spec = StudySpec.load({**STUDY, "site": {"pue": 1.4, "country": "SWE"}, "weights": "/models/resnet8.pt"})
     with Store(tmp_path / "study.sqlite") as store:
-        coordinator: Coordinator = make_coordinator(store.create_study(spec), store, Recording(), FACTS)
+        study = store.create_study(spec)
+        coordinator: Coordinator = make_coordinator(study, store, Recording(), FACTS)
 
-        sent = coordinator._spec(coordinator._default_trial().model_copy(update={"attempt": 1}))
+        sent = coordinator._spec(baselines(study, FACTS.n_layers)[0].model_copy(update={"attempt": 1}))
 
-    assert (sent.site.pue, sent.site.country) == (1.4, "SWE")
+    assert (sent.site.pue, sent.site.country, sent.weights_path) == (1.4, "SWE", "/models/resnet8.pt")

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.baselines import DEFAULT_TRIAL_ID, RECOMMENDED_TRIAL_ID
 from service.budget import Spent
-from service.coordinator import DEFAULT_TRIAL_ID, MAX_LOST_WORKERS, Coordinator
+from service.coordinator import MAX_LOST_WORKERS, Coordinator
 from service.dispatch import Done, lost
 from service.errors import ServiceError
 from service.optimizer import Optimizer, Suggestion
+from service.ranking import front
 from service.schema import Study, StudyState, Trial, TrialState
 from service.server import make_coordinator
 from service.store import Store
@@ -100,6 +102,49 @@ def test_the_default_is_the_papers_at_full_depth_and_fidelity(store: Store) -> N
     default = defaults[0]
     assert (default.shift_depth, default.epochs, default.fidelity, default.is_full) == (N_LAYERS, 7, 9.0, True)
     assert default.config == Recipe().model_dump()
+
+
+def test_a_recommended_baseline_is_the_same_network_with_another_recipe_and_counts_as_an_evaluation(
+    store: Store,
+) -> None:
+    study = new_study(store, optimizer="greenshift", baselines=["deepshift-recommended"], budget={"n_trials": 12})
+    coordinator_of(study, store).run()
+    trials = by_id(store, study)
+    default, recommended = trials[DEFAULT_TRIAL_ID], trials[RECOMMENDED_TRIAL_ID]
+    changed = {key for key, value in recommended.config.items() if value != default.config[key]}
+    assert len(trials) == 12
+    assert changed == {"optimizer", "learning_rate", "schedule"}
+    assert recommended.model_dump(include={"shift_depth", "epochs", "fidelity", "is_default", "is_full", "seed"}) == (
+        default.model_dump(include={"shift_depth", "epochs", "fidelity", "is_default", "is_full", "seed"})
+    )
+    assert not {t.trial_id for t in front(study.spec, trials.values())} & {DEFAULT_TRIAL_ID, RECOMMENDED_TRIAL_ID}
+
+
+def test_what_a_study_fixes_holds_for_the_default_and_the_search_and_a_baselines_recipe_outranks_it(
+    store: Store,
+) -> None:
+    fixed = {"schedule": "constant", "augmentation": "none", "batch_size": 16, "test_batch_size": 50}
+    study = new_study(store, fixed=fixed, baselines=["deepshift-recommended"], initial_configs=[{"weight_bits": 3}])
+    dispatcher = FakeDispatcher(1)
+    coordinator_of(study, store, dispatcher).run()
+    recipes = {spec.trial_id: spec.recipe.model_dump() for spec in dispatcher.submitted}
+    recommended = recipes.pop(RECOMMENDED_TRIAL_ID)
+    assert [recommended[name] for name in fixed] == ["step", None, 128, 50]
+    assert {tuple(recipe[name] for name in fixed) for recipe in recipes.values()} == {("constant", (), 16, 50)}
+    assert recipes[DEFAULT_TRIAL_ID] == Recipe(**fixed).model_dump()
+    assert by_id(store, study)["00001"].config["weight_bits"] == 3
+
+
+def test_a_study_goes_on_with_its_recommended_baseline(store: Store) -> None:
+    baseline = ["deepshift-recommended"]
+    study = new_study(store, optimizer="greenshift", baselines=baseline, budget={"n_trials": 1})
+    coordinator_of(study, store).run()
+    assert list(by_id(store, study)) == [DEFAULT_TRIAL_ID]
+    for n_trials in (6, 12):
+        store.set_budget(study, study_spec(budget={"n_trials": n_trials}).budget)
+        assert coordinator_of(study, store).run() is StudyState.COMPLETED
+        assert len(by_id(store, study)) == n_trials
+    assert Counter(t.is_default for t in store.trials(study.study_id)) == {True: 2, False: 10}
 
 
 def test_the_default_is_never_told_to_the_optimizer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -496,6 +541,36 @@ def test_spent_time_ends_a_study(store: Store) -> None:
     study = new_study(store, budget={"wall_seconds": 1e-6})
     assert coordinator_of(study, store).run() is StudyState.COMPLETED
     assert list(by_id(store, study)) == [DEFAULT_TRIAL_ID]
+
+
+def writing(spec: TrialSpec) -> TrialResult:
+    """Trains nothing, but leaves weights where a worker would."""
+    if spec.model_path is not None:
+        Path(spec.model_path).parent.mkdir(exist_ok=True)
+        Path(spec.model_path).touch()
+    return evaluate(spec)
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_run_that_ends_keeps_the_weights_of_the_front_and_the_default(
+    store: Store, tmp_path: Path, stops: bool
+) -> None:
+    study = new_study(store, budget={"n_trials": 20}, keep_models="front")
+    models = tmp_path / "models"
+
+    def after_nine(spec: TrialSpec) -> TrialResult:
+        if stops and spec.trial_id == "00009":
+            coordinator.stop()
+        return writing(spec)
+
+    coordinator = coordinator_of(study, store, FakeDispatcher(1, after_nine), models_dir=str(models))
+    state = coordinator.run()
+
+    trials = store.trials(study.study_id)
+    kept = {t.trial_id for t in front(study.spec, trials)} | {DEFAULT_TRIAL_ID}
+    assert state is (StudyState.STOPPED if stops else StudyState.COMPLETED)
+    assert {path.stem for path in models.iterdir()} == kept
+    assert len(kept) < sum(t.state is TrialState.COMPLETED and t.is_full for t in trials)
 
 
 def test_a_raised_budget_continues_a_completed_study(store: Store) -> None:

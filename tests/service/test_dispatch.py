@@ -85,6 +85,7 @@ class TestContract:
             (Task("digits", "resnet7"), "network must be one of resnet8.*'resnet7'"),
             (Task("letters", "resnet8"), "dataset must be one of digits.*'letters'"),
             (Task("fashion-mnist", "resnet8", "/nowhere"), "data_dir must be an existing folder, got /nowhere"),
+            (Task("digits", "resnet8", weights="/nowhere.pt"), "weights must be a file .* got /nowhere.pt"),
         ],
     )
     def test_a_name_that_no_worker_knows_is_an_input_error(self, dispatcher: Dispatcher, task: Task, said: str) -> None:

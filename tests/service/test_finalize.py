@@ -20,13 +20,20 @@ def store():
         yield store
 
 
-def searched(store: Store) -> Study:
-    """A study of two networks on the front, one that is dominated, and the default."""
+def searched(store: Store, *, recommended: bool = False) -> Study:
+    """A study of two networks on the front, one that is dominated, and the default, once or twice."""
     study = store.create_study(study_spec())
     points = {"a": (0.1, 3.0), "b": (0.2, 2.0), "c": (0.3, 2.5), "default": (0.4, 9.0)}
+    if recommended:
+        points["default-recommended"] = (0.05, 9.0)
     for trial_id, values in points.items():
         trial = full_trial(trial_id, *values).model_copy(
-            update={"study_id": study.study_id, "is_default": trial_id == "default", "result": None, "attempt": 0}
+            update={
+                "study_id": study.study_id,
+                "is_default": trial_id.startswith("default"),
+                "result": None,
+                "attempt": 0,
+            }
         )
         store.add_trial(trial.model_copy(update={"state": TrialState.WAITING}))
         running = store.start_attempt(trial)
@@ -47,6 +54,18 @@ def test_the_front_and_the_default_are_trained_over_three_seeds(store):
     assert len(dispatcher.submitted) == 3 * N_SEEDS
     assert all(spec.is_final for spec in dispatcher.submitted)
     assert len({(spec.trial_id, spec.seed) for spec in dispatcher.submitted}) == 3 * N_SEEDS
+
+
+def test_a_recommended_baseline_is_judged_as_well_and_told_apart(store, tmp_path: Path):
+    study = searched(store, recommended=True)
+
+    scores = finalize(study, store, FakeDispatcher())
+    write_final(tmp_path / "final.csv", study, store)
+
+    assert [score.trial.trial_id for score in scores] == ["a", "b", "default", "default-recommended"]
+    with (tmp_path / "final.csv").open() as file:
+        rows = {(row["trial_id"], row["is_default"]) for row in csv.DictReader(file)}
+    assert rows == {("a", "False"), ("b", "False"), ("default", "True"), ("default-recommended", "True")}
 
 
 def test_no_network_is_judged_twice(store):

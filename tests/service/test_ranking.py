@@ -7,6 +7,7 @@ from service.schema import Trial
 from tests.service.fakes import completed, failed, full_trial, measurement, study_spec, trial
 
 SPEC = study_spec()
+BASELINES = ("default", "default-recommended")
 
 
 def ids(trials: list[Trial]) -> list[str]:
@@ -78,6 +79,18 @@ def test_dominators_are_front_trials_better_than_the_default() -> None:
         full_trial("dominated", 0.15, 1.6),
     ]
     assert ids(ranking.dominators(SPEC, trials, ["error", "deployment_energy"])) == ["better", "also"]
+
+
+def test_dominators_of_another_baseline_are_better_than_that() -> None:
+    trials = [
+        full_trial("default-recommended", 0.1, 2.0, is_default=True),
+        full_trial("default", 0.3, 2.0, is_default=True),
+        full_trial("a", 0.2, 1.0),
+        full_trial("b", 0.05, 1.5),
+    ]
+    found = {name: ids(ranking.dominators(SPEC, trials, ["error", "deployment_energy"], name)) for name in BASELINES}
+    assert found == {"default": ["b", "a"], "default-recommended": ["b"]}
+    assert ids(ranking.dominators(SPEC, trials, ["error", "deployment_energy"])) == ["b", "a"]
 
 
 def test_nothing_dominates_a_default_that_is_missing_or_unknown() -> None:

@@ -19,8 +19,9 @@ def test_a_preset_loads_under_its_own_name(name: str) -> None:
     assert StudySpec.load(name).name == name
 
 
-def test_three_presets_come_with_the_program() -> None:
-    assert preset_names() == ["cifar10-resnet20", "digits", "fashion-mnist"]
+def test_seven_presets_come_with_the_program() -> None:
+    papers = ["paper-2024", "paper-2026", "paper-2026-googlenet", "paper-2026-mobilenetv2"]
+    assert preset_names() == ["cifar10-resnet20", "digits", "fashion-mnist", *papers]
 
 
 FIDELITY = {"name": "shift_depth", "min_fidelity": 1, "max_fidelity": 10}
@@ -49,6 +50,13 @@ FIDELITY = {"name": "shift_depth", "min_fidelity": 1, "max_fidelity": 10}
         ({"optimizer": "grid"}, ["optimizer", "grid", "'random'"]),
         ({"family": "int4"}, ["family", "int4", "'int8'"]),
         ({"name": 3}, ["name", "3", "string"]),
+        ({"keep_models": "some"}, ["keep_models", "some", "'front'"]),
+        ({"baselines": ["shiftcnn"]}, ["baselines.0", "shiftcnn", "deepshift-recommended"]),
+        ({"fixed": {"schedul": "constant"}}, ["fixed", "'schedul'", "unknown", "schedule"]),
+        ({"fixed": {"schedule": "constantly"}}, ["fixed", "schedule", "constantly", "'cosine'"]),
+        ({"fixed": {"batch_size": [16, 32]}}, ["fixed", "batch_size", "a word or a number", "[16, 32]"]),
+        ({"ranges": {"weight_bits": [2]}}, ["ranges.weight_bits", "missing"]),
+        ({"ranges": {"weight_bits": ["a", 2]}}, ["ranges.weight_bits.0", "'a'"]),
     ],
 )
 def test_bad_input_is_refused_with_key_value_and_what_is_allowed(changes: dict[str, Any], said: list[str]) -> None:
@@ -98,7 +106,7 @@ def test_a_binary_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"cifar10-resnet20, digits, fashion-mnist.*'nonsense'"):
+    with pytest.raises(InputError, match=r"cifar10-resnet20, digits, fashion-mnist, .*'nonsense'"):
         StudySpec.load("nonsense")
 
 
@@ -140,6 +148,12 @@ objectives = st.dictionaries(
     min_size=2,
     max_size=3,
 )
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_preset_survives_json(name: str) -> None:
+    spec = StudySpec.load(name)
+    assert StudySpec.model_validate_json(spec.model_dump_json()) == spec
 
 
 @given(objectives, st.integers(0, 2**31 - 1), st.floats(0.1, 1e9), st.sampled_from(["dsnn", "paper"]))

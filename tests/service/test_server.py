@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from service.errors import ConflictError, InputError
-from service.schema import StudyState, TrialState
-from service.server import open_study, pin
-from tests.service.fakes import FACTS, FakeDispatcher, completed, study_spec, trial
+from service.schema import StudySpec, StudyState, TrialState
+from service.server import open_study, pin, run_study
+from tests.service.fakes import FACTS, FakeDispatcher, completed, full_trial, study_spec, trial
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
@@ -58,6 +58,25 @@ def test_another_budget_wakes_a_finished_study(tmp_path: Path) -> None:
     with open_study(study_spec(budget={"n_trials": 99}), tmp_path) as (study, _):
         assert study.state is StudyState.WAITING
         assert study.spec.budget.n_trials == 99
+
+
+def test_a_finished_study_may_keep_fewer_models_without_being_run_again(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    with open_study(study_spec(), tmp_path) as (study, store):
+        for one in (full_trial("a", 0.1, 1.0), full_trial("b", 0.2, 2.0), full_trial("default", 0.3, 3.0)):
+            waiting = one.model_copy(update={"study_id": study.study_id, "state": TrialState.WAITING, "result": None})
+            store.add_trial(waiting.model_copy(update={"is_default": one.trial_id == "default"}))
+            result = one.result.model_copy(update={"study_id": study.study_id})
+            store.start_attempt(waiting)
+            store.finish_attempt(result, TrialState.COMPLETED)
+            (tmp_path / "models" / f"{one.trial_id}.safetensors").touch()
+        store.set_study_state(study.study_id, StudyState.COMPLETED)
+
+    run = run_study(study_spec(keep_models="front"), tmp_path, scheduler="tcp://127.0.0.1:1")
+
+    assert run.study.spec.keep_models == "front"
+    assert {path.stem for path in (tmp_path / "models").iterdir()} == {"a", "default"}
+    assert StudySpec.load(tmp_path / "study.yaml").keep_models == "front"
 
 
 @pytest.mark.parametrize("name", ["file", "file/below"])

@@ -7,7 +7,8 @@ import pytest
 from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
 
 from service.errors import InputError
-from service.space import build_space
+from service.schema import StudySpec
+from service.space import build_space, initial_configs
 from tests.service.fakes import N_LAYERS, study_spec
 from worker.schema import Recipe
 
@@ -161,3 +162,110 @@ def test_a_space_of_the_users_own_may_search_the_family_where_the_study_does() -
     assert "family" in space_of(family="search", space=own)
     with pytest.raises(InputError, match="'family' is unknown"):
         space_of(space=own)
+
+
+# The authors' ranges: cifar10_mo_codecarbon.py of 2024-04-17 and cifar10_momf_dsnn.py of 2025-07-17.
+OF_BOTH_PAPERS = {
+    "learning_rate": (0.001, 0.2),
+    "momentum": (0.0, 0.9),
+    "weight_decay": (1e-6, 1e-2),
+    "optimizer": {"sgd", "adam", "adadelta", "adagrad", "rmsprop", "radam", "ranger"},
+    "quantizer": {"deepshift-q", "deepshift-ps"},
+    "rounding": {"nearest", "stochastic-log"},
+}
+BITS_2024 = {"weight_bits": (2, 8), "activation_integer_bits": (2, 32), "activation_fraction_bits": (2, 32)}
+BITS_2026 = {"weight_bits": (2, 5), "activation_integer_bits": (4, 32), "activation_fraction_bits": (4, 32)}
+BATCHES_2024 = {"batch_size": (32, 128), "test_batch_size": (500, 2000), "schedule": "constant"}
+BATCHES_2026 = {"batch_size": 16, "test_batch_size": 16, "schedule": "constant", "augmentation": "none"}
+
+
+@pytest.mark.parametrize(
+    ("preset", "n_layers", "expected"),
+    [
+        ("paper-2024", 20, BITS_2024 | BATCHES_2024),
+        ("paper-2026", 20, BITS_2026 | BATCHES_2026),
+        ("paper-2026-mobilenetv2", 53, BITS_2026 | BATCHES_2026),
+        ("paper-2026-googlenet", 58, BITS_2026 | BATCHES_2026),
+    ],
+)
+def test_a_papers_preset_searches_what_its_authors_did(preset: str, n_layers: int, expected: dict[str, Any]) -> None:
+    space = build_space(StudySpec.load(preset), n_layers)
+    assert {name: extent(hp) for name, hp in space.items()} == OF_BOTH_PAPERS | expected | {
+        "shift_depth": (1, n_layers)
+    }
+    assert not any(getattr(hp, "log", False) for hp in space.values())
+    assert not space.conditions
+
+
+def extent(hp: Any) -> Any:
+    """A range, a set of choices, or the only value."""
+    if hasattr(hp, "lower"):
+        return hp.lower, hp.upper
+    return set(hp.choices) if hasattr(hp, "choices") else hp.value
+
+
+def test_a_range_of_the_study_replaces_that_of_the_space_and_keeps_its_scale() -> None:
+    space = space_of(ranges={"batch_size": [256, 512], "shift_depth": [4, 6]}, fidelity=EPOCHS)
+    assert (extent(space["batch_size"]), space["batch_size"].log) == ((256, 512), True)
+    assert extent(space["shift_depth"]) == (4, 6)
+    # The defaults 128 and full depth lie beyond.
+    assert (space["batch_size"].default_value, space["shift_depth"].default_value) == (256, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("colour", (1, 2), "'colour' is no number that is searched; allowed are activation_.*weight_decay"),
+        ("optimizer", (1, 2), "'optimizer' is no number"),
+        ("momentum", (0.1, 0.2), "'momentum' is no number"),
+        ("weight_bits", (2, 9), "weight_bits: .*less than or equal to 8, got 9"),
+        ("weight_bits", (2.5, 4), "weight_bits must be two whole numbers, the lower one first, got 2.5..4"),
+        ("weight_decay", (0.1, 0.01), "weight_decay must be two numbers, the lower one first, got 0.1..0.01"),
+        ("weight_decay", (0, 0.01), "weight_decay must be above 0, got 0..0.01"),
+        ("shift_depth", (0, 4), "shift_depth must be whole numbers, 1..10, got 0..4"),
+        ("shift_depth", (2, 11), "shift_depth must be whole numbers, 1..10, got 2..11"),
+        ("epochs", (2, 4), "'epochs' is no number that is searched"),
+    ],
+)
+def test_a_range_that_cannot_be_is_refused(name: str, values: tuple[float, float], said: str) -> None:
+    with pytest.raises(InputError, match=f"^ranges: {said}"):
+        space_of(ranges={name: values}, fidelity=EPOCHS, fixed={"momentum": 0.5})
+
+
+@pytest.mark.parametrize("space", ["dsnn", "paper"])
+def test_what_a_study_fixes_is_the_same_in_every_config(space: str) -> None:
+    fixed = {"optimizer": "sgd", "momentum": 0.5, "schedule": "step", "compile": False}
+    for config in space_of(space=space, fixed=fixed).sample_configuration(20):
+        assert {name: config[name] for name in fixed} == fixed
+        assert Recipe(**{name: value for name, value in config.items() if name != "epochs"}).schedule == "step"
+
+
+@pytest.mark.parametrize(("optimizer", "searched"), [("adam", False), ("rmsprop", True)])
+def test_momentum_is_searched_only_where_a_fixed_optimizer_has_one(optimizer: str, searched: bool) -> None:
+    assert ("momentum" in space_of(fixed={"optimizer": optimizer})) is searched
+
+
+def test_a_space_of_the_users_own_may_be_given_what_is_fixed_beside_it() -> None:
+    own = custom(Float("learning_rate", (0.001, 0.1)))
+    assert space_of(space=own, fixed={"schedule": "step"})["schedule"].value == "step"
+    for changes in ({"fixed": {"learning_rate": 0.1}}, {"ranges": {"learning_rate": [0.1, 0.2]}}):
+        with pytest.raises(InputError, match=r"^space: a ConfigSpace JSON object holds its ranges itself"):
+            space_of(space=own, **changes)
+
+
+def test_an_initial_config_is_completed_by_the_defaults_and_rid_of_what_is_inactive() -> None:
+    spec = study_spec(initial_configs=[{"optimizer": "adam", "weight_bits": 4}, {"learning_rate": 0.02}])
+    space = build_space(spec, N_LAYERS)
+    default = dict(space.get_default_configuration())
+    first, second = initial_configs(spec, space)
+    assert "momentum" not in first
+    assert first == {k: v for k, v in default.items() if k != "momentum"} | {"optimizer": "adam", "weight_bits": 4}
+    assert second == default | {"learning_rate": 0.02}
+
+
+@pytest.mark.parametrize("wrong", [{"colour": "red"}, {"weight_bits": 9}, {"optimizer": "lion"}, {"shift_depth": 3}])
+def test_an_initial_config_that_is_none_of_the_space_is_refused_in_one_line(wrong: dict[str, Any]) -> None:
+    spec = study_spec(initial_configs=[{}, wrong])
+    with pytest.raises(InputError, match=rf"^initial_configs\.1: .*{next(iter(wrong))}.*the space has .*momentum") as e:
+        initial_configs(spec, build_space(spec, N_LAYERS))
+    assert len(str(e.value).splitlines()) == 1

@@ -10,6 +10,7 @@ from worker.data import load_dataset
 from worker.energy.sources import CodeCarbonModel, NoSource, Reading
 from worker.errors import ConfigurationError, DivergedError, StoppedError
 from worker.families import build_model, shift_config
+from worker.models import build_network
 from worker.schema import Method, Quality, Recipe, TaskFacts, TrialSpec
 from worker.train import evaluate
 from worker.trial import inspect, make_meter, run
@@ -277,7 +278,7 @@ def test_a_network_starts_from_the_weights_of_a_file_before_it_is_converted(tmp_
 
 
 def test_weights_that_do_not_fit_are_a_failure_of_the_configuration(tmp_path):
-    with pytest.raises(ConfigurationError, match="weights_path must be a file"):
+    with pytest.raises(ConfigurationError, match="weights must be a file"):
         run(make_spec(weights_path=str(tmp_path / "absent")))
 
 
@@ -310,6 +311,15 @@ def test_the_facts_of_a_data_set_in_a_folder(cifar_folder):
     facts = inspect("cifar10", "resnet20", str(cifar_folder))
 
     assert (facts.n_layers, facts.image_shape, facts.n_test) == (20, (3, 32, 32), 250)
+
+
+def test_facts_are_refused_where_the_weights_to_start_from_do_not_fit(tmp_path):
+    path = tmp_path / "resnet8.safetensors"
+    save_file(build_network("resnet8", (1, 8, 8), 10).state_dict(), path)
+
+    assert inspect("digits", "resnet8", None, weights_path=str(path)).n_layers == 10
+    with pytest.raises(ConfigurationError, match=r"weights .*/resnet8\.safetensors does not fit the network: missing"):
+        inspect("digits", "resnet20", None, weights_path=str(path))
 
 
 @pytest.mark.parametrize(

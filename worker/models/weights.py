@@ -46,21 +46,21 @@ def load_weights(model: nn.Module, path: Path, example_input: Tensor) -> None:
     }
     if any(problems.values()):
         listed = "; ".join(f"{kind}: {_listed(keys)}" for kind, keys in problems.items() if keys)
-        raise ConfigurationError(f"weights_path {path} does not fit the network: {listed}")
+        raise ConfigurationError(f"weights {path} does not fit the network: {listed}")
     if fresh:
         logger.info("the classifier head %s does not fit %s and starts from random weights", head, path)
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
-        raise ConfigurationError(f"weights_path must be a file, got {path}")
+        raise ConfigurationError(f"weights must be a file that the worker sees, got {path}")
     try:
         state = load_file(path) if path.suffix == ".safetensors" else _read_torch(path)
     except (OSError, EOFError, ValueError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigurationError(f"weights_path {path} holds no weights that can be read: {reason}") from error
+        raise ConfigurationError(f"weights {path} hold no tensors that can be read: {reason}") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ConfigurationError(f"weights_path {path} must hold a state dict: tensors by name")
+        raise ConfigurationError(f"weights {path} must hold a state dict: tensors by name")
     return state
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from service.schema import preset_names
 from tests.service.cli.commands import Call, Done, assert_refused
 from tests.service.processes import greenshift
 
@@ -28,10 +29,11 @@ def run_for_real(*arguments: str, cwd: Path) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def test_presets_lists_three_studies(tmp_path: Path) -> None:
+def test_presets_lists_every_study_in_a_line(tmp_path: Path) -> None:
     done = run_for_real("presets", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["cifar10-resnet20", "digits", "fashion-mnist"]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == preset_names()
+    assert all(line[23] == " " for line in done.stdout.splitlines())
 
 
 def test_the_console_script_stands_beside_the_interpreter() -> None:
@@ -95,6 +97,14 @@ def test_a_fidelity_deeper_than_the_network_is_refused_before_any_trial(call: Ca
     path = Path(study_file(tmp_path))
     path.write_text(path.read_text().replace("max_fidelity: 10", "max_fidelity: 11"))
     assert_refused(call("run", str(path), "--workers", "1", "--out", "out"), "fidelity.max_fidelity", "1..10", "11")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_weights_that_no_worker_sees_are_refused_before_any_trial(call: Call, tmp_path: Path) -> None:
+    done = call("run", study_file(tmp_path, "weights: /nowhere/resnet8.pt"), "--workers", "1", "--out", "out")
+    assert_refused(done, "weights must be a file that the worker sees, got /nowhere/resnet8.pt")
+    assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 

@@ -255,6 +255,33 @@ def test_random_search_is_at_full_fidelity_only() -> None:
     assert {(s.fidelity, s.promoted_from) for s in suggestions} == {(9.0, None)}
 
 
+FIRST = [{"x": 0.25, "y": 0.5, "n": 7, "kind": "a"}, {"x": 0.5, "n": 9, "kind": "c"}]
+
+
+@every_kind
+def test_initial_configs_are_asked_for_first_and_once(kind: str) -> None:
+    optimizer = make_optimizer(optimizer=kind, n_trials=N_TRIALS[kind], initial=[*FIRST, FIRST[0]])
+    configs = [s.config for s in drive(optimizer) if s.promoted_from is None]
+    assert [pytest.approx(config) for config in configs[:2]] == FIRST
+    assert all(config not in configs[2:] for config in configs[:2])
+
+
+@pytest.mark.parametrize("kind", ["greenshift", "random"])
+@pytest.mark.parametrize("n_asked", [0, 1, 2, 7])
+def test_a_study_with_initial_configs_goes_on_as_if_it_had_never_ended(kind: str, n_asked: int) -> None:
+    options = {"optimizer": kind, "n_trials": 12, "initial": FIRST}
+    whole = drive(make_optimizer(**options))
+    log: Log = []
+    for suggestion in whole[:n_asked]:
+        log += [suggestion, Told(suggestion.trial_id, score(suggestion))]
+    rebuilt = make_optimizer(**options)
+    rebuilt.replay(log)
+    rest = drive(rebuilt)
+    assert len(rest) == 12 - n_asked
+    n_left = max(0, len(FIRST) - n_asked)
+    assert [s.config for s in rest[:n_left]] == [s.config for s in whole[n_asked : n_asked + n_left]]
+
+
 def test_a_known_objective_need_not_be_told() -> None:
     known = {"energy": lambda config, fidelity: config["n"] * fidelity}
     optimizer = make_optimizer(fidelity=None, known=known, n_trials=5)

@@ -16,6 +16,7 @@ from tests.service.fakes import failed, full_trial, study_spec, trial
 
 TRIALS = [
     full_trial("default", 0.3, 9e-7, is_default=True),
+    full_trial("default-recommended", 0.05, 8e-7, is_default=True),
     full_trial("00001", 0.1, 3e-7),
     trial("00002", failed("00002")),
 ]
@@ -59,9 +60,17 @@ def test_the_picture_is_inside_the_page(tmp_path: Path) -> None:
 
 def test_the_default_has_a_row_of_its_own_with_its_values(tmp_path: Path) -> None:
     rows = re.findall(r'<tr class="default">.*?</tr>', page(tmp_path), flags=re.DOTALL)
-    assert len(rows) == 2
-    assert all("<td>default</td>" in row for row in rows)
-    assert all("900 nJ" in row for row in rows)
+    assert len(rows) == 4
+    assert ["<td>default</td>" in row and "900 nJ" in row for row in rows] == [True, False] * 2
+    assert ["<td>default-recommended</td>" in row and "800 nJ" in row for row in rows] == [False, True] * 2
+
+
+def test_the_page_says_of_each_baseline_what_it_is_and_how_many_networks_are_better(tmp_path: Path) -> None:
+    text = " ".join(page(tmp_path).split())
+    assert (
+        "1 of them dominate the default (DeepShift-PS, 5 bits, 16+16), 0 of them dominate the default trained" in text
+    )
+    assert "<code>default-recommended</code> is the default trained as DeepShift advises (RAdam, 0.01)" in text
 
 
 @pytest.mark.parametrize("said", ["estimated, analytic", "unknown", "diverged", "seed", "Shifts are simulated"])

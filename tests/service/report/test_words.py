@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
-from service.report.words import amount, caveat, provenance, recipe, title
-from tests.service.fakes import completed, full_trial, measurement, trial
+from service.baselines import baselines
+from service.report.words import amount, baseline, beaten, caveat, provenance, recipe, title
+from service.schema import Study
+from tests.service.fakes import completed, full_trial, measurement, study_spec, trial
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +67,18 @@ def test_a_recipe_has_no_none_for_a_space_that_leaves_a_trait_out() -> None:
 def test_every_objective_has_a_title() -> None:
     names = ("error", "energy", "emissions", "deployment_energy")
     assert [title(n) for n in names] == ["validation error", "energy", "emissions", "deployment energy"]
+
+
+def test_every_baseline_of_a_study_has_words():
+    study = Study(study_id="s", spec=study_spec(baselines=["deepshift-recommended"]), state="WAITING", created_at=NOW)
+    assert [baseline(t) for t in baselines(study, 10)] == [
+        "the default (DeepShift-PS, 5 bits, 16+16)",
+        "the default trained as DeepShift advises (RAdam, 0.01)",
+    ]
+
+
+def test_without_a_default_nothing_is_said_to_beat_it():
+    assert beaten(study_spec(), [full_trial("a", 0.1, 1.0)]) == "there is no default yet"
 
 
 def test_the_caveat_says_that_shifts_are_simulated() -> None:

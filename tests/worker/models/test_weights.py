@@ -82,7 +82,7 @@ def test_anything_else_that_does_not_fit_is_named(tmp_path, change, message):
     change(state)
     save(state, tmp_path / "weights.safetensors")
 
-    with pytest.raises(ConfigurationError, match=f"weights_path .* does not fit the network: {message}"):
+    with pytest.raises(ConfigurationError, match=f"weights .* does not fit the network: {message}"):
         load_weights(network(2), tmp_path / "weights.safetensors", example_input(SHAPE))
 
 
@@ -114,7 +114,7 @@ class Malice:
 def test_another_file_holds_no_weights_and_runs_no_code(tmp_path, capsys, name, content):
     (tmp_path / name).write_bytes(content)
 
-    with pytest.raises(ConfigurationError, match=f"weights_path {tmp_path}/{name} holds no weights that can be read"):
+    with pytest.raises(ConfigurationError, match=f"weights {tmp_path}/{name} hold no tensors that can be read"):
         load_weights(network(2), tmp_path / name, example_input(SHAPE))
     assert capsys.readouterr().out == ""
 
@@ -128,5 +128,5 @@ def test_a_file_without_a_state_dict_is_refused(tmp_path, content):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ConfigurationError, match=f"weights_path must be a file, got {tmp_path}/absent"):
+    with pytest.raises(ConfigurationError, match=f"weights must be a file that the worker sees, got {tmp_path}/absent"):
         load_weights(network(2), tmp_path / "absent", example_input(SHAPE))
