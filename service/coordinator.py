@@ -3,46 +3,40 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from service.artifacts import model_path, prune_models
+from service.artifacts import prune_models
+from service.asking import Asked, Asker, Log
 from service.baselines import baselines
 from service.budget import Spent
 from service.checkpoints import checkpoint_url, remove_checkpoints
 from service.dispatch import Dispatcher
-from service.errors import ServiceError
-from service.optimizer import Optimizer, Suggestion, Told
-from service.proposals import suggestion_of, told_of, trial_of
+from service.errors import ClusterLostError, ServiceError
+from service.optimizer import Optimizer, Told
+from service.proposals import trial_of
+from service.recovery import optimizer_log, told_of_trial, untold
 from service.schema import Study, StudyState, Trial, TrialState
 from service.specs import trial_spec
-from service.store import Store
-from worker.schema import FailureKind, TaskFacts, TrialResult, TrialSpec
+from service.store import Request, Store
+from worker.schema import EpochMetrics, FailureKind, TaskFacts, TrialResult, TrialSpec
 
 logger = logging.getLogger(__name__)
 MAX_LOST_WORKERS = 2
-# How often to look whether workers have come: nothing else tells.
+# How often to look for requests, and whether workers have come: nothing else tells.
 _WAKE_SECONDS = 1.0
 # For cancelled trials to come back with what they have spent; a trial ends within one batch.
 _GRACE_SECONDS = 3.0
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """The optimizer has learned of `told` and then answered."""
-
-    told: list[TrialResult]
-    suggestion: Suggestion | None
-    error: Exception | None = None
+class _Signal:
+    """What else may be in the inbox: somebody wants the loop to look around, or to end."""
 
 
-class _Stop:
-    """Somebody wants the loop to end."""
+_WAKE, _STOP, _LEAVE = _Signal(), _Signal(), _Signal()
 
 
 class Coordinator:
@@ -54,8 +48,8 @@ class Coordinator:
 
     Args:
         study: what to run; trials that the store has already are taken into account.
-        store: where everything is recorded first.
-        optimizer: fresh; brought up to date from the store.
+        store: where everything is recorded first, and where others leave their requests.
+        make_optimizer: gives a fresh one; it is brought up to date from the store.
         dispatcher: where trials run.
         facts: of the study's data set and network.
         models_dir: where workers put the weights of full-fidelity trials; None keeps none.
@@ -67,7 +61,7 @@ class Coordinator:
         self,
         study: Study,
         store: Store,
-        optimizer: Optimizer,
+        make_optimizer: Callable[[], Optimizer],
         dispatcher: Dispatcher,
         facts: TaskFacts,
         *,
@@ -75,90 +69,116 @@ class Coordinator:
         checkpoints: str | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        self._study, self._store = study, store
-        self._optimizer, self._dispatcher = optimizer, dispatcher
-        self._facts, self._models_dir, self._on_change = facts, models_dir, on_change
+        self._study, self._store, self._dispatcher, self._facts = study, store, dispatcher, facts
+        self._models_dir, self._on_change = models_dir, on_change
         self._checkpoints = checkpoints if study.spec.continue_promoted else None
         # Its put may be called from a signal handler in the middle of a get.
-        self._inbox: SimpleQueue[_Asked | TrialResult | type[_Stop]] = SimpleQueue()
+        self._inbox: SimpleQueue[Asked | TrialResult | EpochMetrics | _Signal] = SimpleQueue()
+        self._asker = Asker(make_optimizer, self._inbox.put)
         self._ready: deque[Trial] = deque()
         self._running: dict[str, Trial] = {}
-        self._untold: list[TrialResult] = []
+        self._untold: list[Told] = []
+        self._told: set[str] = set()
+        self._answered = store.answered(study.study_id)
+        self._looked = 0.0
+        self._epochs: list[EpochMetrics] = []
+        # Trials that somebody does not want any more.
+        self._unwanted: set[str] = set()
         self._n_lost: Counter[str] = Counter()
-        self._asking = self._starved = self._stopping = False
+        self._starved = self._stopping = self._leaving = False
+        self._paused = study.state is StudyState.PAUSED
         self._has_workers = True
         self._spent = Spent()
         self._started = time.monotonic()
 
     def stop(self) -> None:
         """Makes `run` return soon, from any thread or a signal handler; the study can be run again."""
-        self._inbox.put(_Stop)
+        self._inbox.put(_STOP)
+
+    def leave(self) -> None:
+        """Makes `run` return soon and leaves everything as it is, for the next coordinator to go on with."""
+        self._inbox.put(_LEAVE)
+
+    def wake(self) -> None:
+        """Makes the loop look around now, from any thread: there may be a free slot or a request."""
+        self._inbox.put(_WAKE)
 
     def run(self) -> StudyState:
         """Runs the study and returns the state it ended in.
 
-        COMPLETED, STOPPED after `stop`, or FAILED where trials were searched and none completed.
+        COMPLETED, STOPPED after `stop`, FAILED where trials were searched and none completed; RUNNING or PAUSED
+        after `leave`.
 
         Raises:
-            ServiceError: the optimizer or the cluster failed; the study is FAILED then, and can be run again.
+            ClusterLostError: the scheduler is gone; the study can go on when there is one.
+            ServiceError: the optimizer failed; the study is FAILED then, and can be run again.
         """
-        self._store.set_study_state(self._study.study_id, StudyState.RUNNING)
+        if not self._paused:
+            self._store.set_study_state(self._study.study_id, StudyState.RUNNING)
         self._started = time.monotonic()
         try:
             self._recover()
             self._loop()
+        except ClusterLostError:
+            raise
         except Exception as error:  # whatever it was, the study must not stay RUNNING
             self._end(StudyState.FAILED, f"{type(error).__name__}: {error}")
             if isinstance(error, ServiceError):
                 raise
             raise ServiceError(f"the study failed: {type(error).__name__}: {error}") from error
+        if self._leaving:
+            return self._store.study(self._study.study_id).state
         state = self._end(*self._verdict())
-        if state is StudyState.COMPLETED and self._checkpoints is not None:
-            remove_checkpoints(self._checkpoints, self._study.study_id)
-        if self._models_dir is not None:
-            prune_models(self._models_dir, self._store.trials(self._study.study_id), self._study.spec)
+        self._clean_up(state)
         self._on_change()
         return state
 
     def _loop(self) -> None:
         while True:
+            self._heed_requests()
             self._dispatch()
             self._think()
+            self._flush_epochs()
             self._on_change()
-            if self._stopping or self._is_done():
+            if self._stopping or self._leaving or self._is_done():
                 return
             with suppress(Empty):
                 self._handle(self._inbox.get(timeout=_WAKE_SECONDS))
+                while True:
+                    self._handle(self._inbox.get_nowait())
 
     def _is_done(self) -> bool:
-        return not (self._running or self._asking or (self._ready and not self._is_overrun()))
+        if self._paused:
+            return False
+        return not (self._running or self._asker.is_busy or (self._ready and not self._is_overrun()))
 
     def _recover(self) -> None:
-        """Brings optimizer, untold results and waiting trials to where the log ends."""
-        for trial in self._store.trials(self._study.study_id, TrialState.RUNNING):
-            self._store.give_back(trial, "the coordinator started again")
-        trials = {t.trial_id: t for t in self._store.trials(self._study.study_id)}
-        events = self._store.events(self._study.study_id)
-        self._spent = Spent.from_events(events)
-        self._add_baselines(set(trials))
-        told: set[str] = set()
-        log: list[Suggestion | Told] = []
-        for event in events:
-            if event.trial_id is None or trials[event.trial_id].is_default:
-                continue
-            if event.kind == "trial_added":
-                log.append(suggestion_of(trials[event.trial_id]))
-            elif event.kind == "trial_told":
-                told.add(event.trial_id)
-                result = trials[event.trial_id].result
-                assert result is not None
-                log.append(told_of(result, self._study.spec))
-        self._optimizer.replay(log)
-        for trial in trials.values():
+        """Brings optimizer, untold results, running and waiting trials to where the log ends."""
+        trials = self._store.trials(self._study.study_id)
+        self._spent = Spent.from_events(self._store.events(self._study.study_id))
+        self._add_baselines({t.trial_id for t in trials})
+        log = self._log()
+        self._told = {entry.trial_id for entry in log if isinstance(entry, Told)}
+        self._untold = untold(self._told, trials, self._study.spec)
+        for trial in trials:
             if trial.state is TrialState.WAITING:
                 self._ready.append(trial)
-            elif trial.trial_id not in told and not trial.is_default and trial.result:
-                self._untold.append(trial.result)
+            elif trial.state is TrialState.RUNNING and not self._adopt(trial):
+                self._store.give_back(trial, "the coordinator started again")
+                self._ready.append(self._store.trial(trial.study_id, trial.trial_id))
+
+    def _adopt(self, trial: Trial) -> bool:
+        """Finds an attempt that an earlier coordinator began, and that may still be going on."""
+        self._running[trial.trial_id] = trial
+        found = self._dispatcher.adopt(self._spec(trial), self._inbox.put, self._inbox.put)
+        if not found:
+            del self._running[trial.trial_id]
+        return found
+
+    def _log(self) -> Log:
+        study_id = self._study.study_id
+        trials = {t.trial_id: t for t in self._store.trials(study_id)}
+        return optimizer_log(self._store.events(study_id), trials, self._study.spec)
 
     def _add_baselines(self, known: set[str]) -> None:
         for baseline in baselines(self._study, self._facts.n_layers):
@@ -170,9 +190,58 @@ class Coordinator:
         self._spent.n_trials += 1
         self._ready.append(trial)
 
+    def _heed_requests(self) -> None:
+        """Does what others have asked for in the store, each once; looks there once a second, or when woken."""
+        if time.monotonic() - self._looked < _WAKE_SECONDS:
+            return
+        self._looked = time.monotonic()
+        for request in self._store.requests(self._study.study_id, self._answered):
+            self._store.answer(request, self._do(request))
+            self._answered = request.seq
+
+    def _do(self, request: Request) -> str:
+        """Does what was asked for and says what came of it."""
+        if request.kind in ("pause", "resume"):
+            self._set_paused(request.kind == "pause")
+            return "done"
+        if request.kind == "stop":
+            self._stopping = True
+            return "done"
+        trial = self._store.trial(request.study_id, str(request.trial_id))
+        return self._retry(trial) if request.kind == "retry" else self._cancel(trial)
+
+    def _set_paused(self, paused: bool) -> None:
+        """A paused study holds no slot: what runs is cancelled, and made again later."""
+        if paused == self._paused:
+            return
+        self._paused = paused
+        for trial_id in self._running if paused else ():
+            self._dispatcher.cancel(trial_id)
+        state = StudyState.PAUSED if paused else StudyState.RUNNING
+        self._store.set_study_state(self._study.study_id, state, "asked for")
+
+    def _retry(self, trial: Trial) -> str:
+        if trial.state not in (TrialState.FAILED, TrialState.STOPPED):
+            return f"the trial is {trial.state}; only FAILED and STOPPED ones are tried again"
+        self._n_lost.pop(trial.trial_id, None)
+        self._untold = [told for told in self._untold if told.trial_id != trial.trial_id]
+        self._ready.appendleft(self._store.retry_trial(trial, "asked for"))
+        return "done"
+
+    def _cancel(self, trial: Trial) -> str:
+        if trial.trial_id in self._running:
+            self._unwanted.add(trial.trial_id)
+            self._dispatcher.cancel(trial.trial_id)
+            return "done"
+        if trial.state is not TrialState.WAITING:
+            return f"the trial is {trial.state} already"
+        self._ready = deque(t for t in self._ready if t.trial_id != trial.trial_id)
+        self._learn(self._store.stop_trial(trial, "asked for"))
+        return "done"
+
     def _dispatch(self) -> None:
         """Sends waiting trials while there are free slots."""
-        if self._stopping or self._is_overrun():
+        if self._stopping or self._leaving or self._paused or self._is_overrun():
             return
         n_slots = self._dispatcher.n_slots()
         if self._has_workers and not n_slots:
@@ -181,46 +250,43 @@ class Coordinator:
         for _ in range(self._dispatcher.n_free(len(self._ready))):
             trial = self._store.start_attempt(self._ready.popleft())
             self._running[trial.trial_id] = trial
-            self._dispatcher.submit(self._spec(trial), self._inbox.put)
+            self._dispatcher.submit(self._spec(trial), self._inbox.put, self._inbox.put)
 
     def _think(self) -> None:
-        """Asks for the next trial on a thread of its own, unless enough are waiting or the budget is spent."""
+        """Asks for the next trial, unless enough are waiting or the budget is spent."""
         n_ahead = max(1, self._dispatcher.n_slots() // 4)
-        if self._asking or self._stopping or len(self._ready) >= n_ahead:
+        if self._asker.is_busy or self._stopping or self._paused or len(self._ready) >= n_ahead:
             return
         if self._is_spent() or (self._starved and not self._untold):
             return
-        self._asking = True
         told, self._untold = self._untold, []
-        threading.Thread(target=self._ask, args=(told,), daemon=True).start()
+        self._told |= {entry.trial_id for entry in told}
+        self._asker.ask(told, self._log() if self._asker.needs_log else [])
 
-    def _ask(self, told: list[TrialResult]) -> None:
-        try:
-            for result in told:
-                event = told_of(result, self._study.spec)
-                self._optimizer.tell(event.trial_id, event.objectives, failure=event.failure)
-            self._inbox.put(_Asked(told, self._optimizer.ask()))
-        except Exception as error:  # noqa: BLE001 - raised again by the loop
-            self._inbox.put(_Asked(told, None, error))
-
-    def _handle(self, message: _Asked | TrialResult | type[_Stop]) -> None:
-        if isinstance(message, _Asked):
+    def _handle(self, message: Asked | TrialResult | EpochMetrics | _Signal) -> None:
+        if isinstance(message, Asked):
             self._asked(message)
         elif isinstance(message, TrialResult):
             self._finished(message)
+        elif isinstance(message, EpochMetrics):
+            self._epochs.append(message)
         else:
-            self._stopping = True
+            self._stopping |= message is _STOP
+            self._leaving |= message is _LEAVE
+            self._looked = 0.0
 
-    def _asked(self, asked: _Asked) -> None:
-        self._asking = False
-        if asked.error is not None:
-            raise ServiceError(f"the optimizer failed: {type(asked.error).__name__}: {asked.error}") from asked.error
-        for result in asked.told:
-            self._store.record_told(self._study.study_id, result.trial_id)
-        if asked.suggestion is not None:
-            self._add(trial_of(asked.suggestion, self._study, self._facts))
+    def _asked(self, asked: Asked) -> None:
+        if asked.error is not None and not asked.was_fresh:
+            logger.warning("the optimizer failed and is built anew from the log", exc_info=asked.error)
+            self._asker.ask(asked.told, self._log())
+            return
+        suggestion = self._asker.take(asked)
+        for told in asked.told:
+            self._store.record_told(self._study.study_id, told.trial_id, told.objectives, told.failure)
+        if suggestion is not None:
+            self._add(trial_of(suggestion, self._study, self._facts))
         # Nothing to suggest until something is told.
-        self._starved = asked.suggestion is None
+        self._starved = suggestion is None
 
     def _finished(self, result: TrialResult) -> None:
         self._spent.add(result)
@@ -232,20 +298,26 @@ class Coordinator:
         state = self._state_after(result, trial)
         if not self._store.finish_attempt(result, state):
             return
+        finished = self._store.trial(trial.study_id, trial.trial_id)
+        if state is TrialState.WAITING:
+            self._ready.appendleft(finished)
+            return
         if state is TrialState.COMPLETED:
             self._check_budget(result)
-        if state is TrialState.WAITING:
-            self._ready.appendleft(self._store.trial(trial.study_id, trial.trial_id))
-        elif not trial.is_default:
-            self._untold.append(result)
+        self._learn(finished)
+
+    def _learn(self, trial: Trial) -> None:
+        """What is finished will be told to the optimizer with the next question, once."""
+        if not trial.is_default and trial.trial_id not in self._told:
+            self._untold.append(told_of_trial(trial, self._study.spec))
 
     def _state_after(self, result: TrialResult, trial: Trial) -> TrialState:
         """A lost worker says nothing about the config: the trial is tried again, a few times."""
         if result.failure is None:
             return TrialState.COMPLETED
         if result.failure.kind is FailureKind.CANCELLED:
-            # Ended by the end of the run it is still to be done; else somebody did not want it.
-            return TrialState.WAITING if self._stopping else TrialState.STOPPED
+            # Ended with the run or by a pause it is still to be done; else somebody did not want it.
+            return TrialState.STOPPED if trial.trial_id in self._unwanted else TrialState.WAITING
         if result.failure.kind is not FailureKind.WORKER_LOST:
             return TrialState.FAILED
         self._n_lost[trial.trial_id] += 1
@@ -277,7 +349,6 @@ class Coordinator:
 
     def _end(self, state: StudyState, reason: str) -> StudyState:
         """Cancels what still runs, records what that had spent, gives the rest back and closes the study."""
-        self._stopping = True
         for trial_id in self._running:
             self._dispatcher.cancel(trial_id)
         deadline = time.monotonic() + _GRACE_SECONDS
@@ -286,18 +357,31 @@ class Coordinator:
                 message = self._inbox.get(timeout=left)
                 if isinstance(message, TrialResult):
                     self._finished(message)
+        self._flush_epochs()
         for trial in self._running.values():
             self._store.give_back(trial, reason)
         self._store.set_study_state(self._study.study_id, state, reason)
         return state
 
+    def _flush_epochs(self) -> None:
+        epochs, self._epochs = self._epochs, []
+        self._store.record_epochs(epochs)
+
+    def _clean_up(self, state: StudyState) -> None:
+        """Deletes checkpoints that nobody needs any more, and weights that the study does not keep."""
+        if state is StudyState.COMPLETED and self._checkpoints is not None:
+            remove_checkpoints(self._checkpoints, self._study.study_id)
+        if self._models_dir is not None:
+            prune_models(self._models_dir, self._store.trials(self._study.study_id), self._study.spec)
+
     def _spec(self, trial: Trial) -> TrialSpec:
+        keep = self._models_dir is not None and trial.is_full
         return trial_spec(
             self._study.spec,
             trial,
             resume_from=self._checkpoint(trial.promoted_from),
             checkpoint_to=None if trial.is_full else self._checkpoint(trial.trial_id),
-            model_path=model_path(self._models_dir, trial, self._study.spec) if self._models_dir is not None else None,
+            model_path=f"{self._models_dir}/{trial.trial_id}.safetensors" if keep else None,
         )
 
     def _checkpoint(self, trial_id: str | None) -> str | None:

@@ -1,9 +1,8 @@
-"""Assembly: from a study and a folder to a running coordinator with its store, optimizer and cluster."""
+"""A study in a folder of its own: run on this machine or a cluster, gone on with, finalized."""
 
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -15,25 +14,19 @@ from typing import Any
 import yaml
 
 from service.artifacts import prune_models
-from service.baselines import baselines
+from service.assembly import make_coordinator, pin, task_of
 from service.cluster import default_n_workers, local_cluster, remote_cluster
-from service.coordinator import Coordinator
-from service.dispatch import DaskDispatcher, Dispatcher, Task
+from service.dispatch import DaskDispatcher
 from service.errors import ConflictError, InputError, NotFoundError
 from service.finalize import FinalScore, finalize, write_final
 from service.ledger import Ledger
-from service.optimizer import Optimizer
 from service.ranking import front
 from service.schema import Study, StudySpec, StudyState, Trial
-from service.space import build_space, initial_configs
 from service.store import Store
-from worker.schema import TaskFacts, TrialResult
+from worker.schema import TrialResult
 
-logger = logging.getLogger(__name__)
 # What a study may be given anew when it goes on.
 _CHANGEABLE = {"budget", "keep_models"}
-# Asks of a study that has no limit of trials; its other limits end it.
-_UNLIMITED = 100_000
 
 
 @dataclass(frozen=True)
@@ -83,8 +76,8 @@ def run_study(
     with open_study(spec, out) as (study, store):
         if study.state is not StudyState.COMPLETED:
             with _cluster(n_workers, scheduler) as client:
-                dispatcher = DaskDispatcher(client)
-                facts = dispatcher.inspect(Task(spec.dataset, spec.network, spec.data_dir, download, spec.weights))
+                dispatcher = DaskDispatcher(client, durable=scheduler is not None)
+                facts = dispatcher.inspect(task_of(spec, download=download))
                 pin(study, store, dispatcher, facts)
                 coordinator = make_coordinator(
                     study,
@@ -135,8 +128,7 @@ def finalize_study(
         study = store.studies()[0]
         with _cluster(n_workers, scheduler) as client:
             dispatcher = DaskDispatcher(client)
-            spec = study.spec
-            facts = dispatcher.inspect(Task(spec.dataset, spec.network, spec.data_dir, weights=spec.weights))
+            facts = dispatcher.inspect(task_of(study.spec))
             pin(study, store, dispatcher, facts)
             on_start(stopping.set)
             scores = finalize(study, store, dispatcher, on_result=on_result, should_stop=stopping.is_set)
@@ -147,47 +139,6 @@ def finalize_study(
 def _cluster(n_workers: int | None, scheduler: str | None) -> AbstractContextManager[Any]:
     """Processes on this machine, or the workers of a running scheduler."""
     return local_cluster(n_workers or default_n_workers()) if scheduler is None else remote_cluster(scheduler)
-
-
-def pin(study: Study, store: Store, dispatcher: Dispatcher, facts: TaskFacts) -> None:
-    """Keeps a study that measures energy on one model of device: that of its trials, or the first that answered."""
-    if not study.spec.measures_energy:
-        return
-    reports = (t.result.energy for t in store.trials(study.study_id) if t.result)
-    device = next((report.device for report in reports if report is not None), facts.device)
-    if device != facts.device:
-        logger.warning("this study runs on %s only; the first worker that answered has %s", device, facts.device)
-    dispatcher.pin(device)
-
-
-def make_coordinator(
-    study: Study,
-    store: Store,
-    dispatcher: Dispatcher,
-    facts: TaskFacts,
-    **options: Any,
-) -> Coordinator:
-    """The coordinator of `study` with a fresh optimizer over its space.
-
-    Raises:
-        InputError: a space or fidelity that the network does not have.
-    """
-    spec = study.spec
-    n_trials = spec.budget.n_trials or _UNLIMITED
-    space = build_space(spec, facts.n_layers)
-    optimizer = Optimizer(
-        space,
-        objectives={str(name): direction for name, direction in spec.objectives.items()},
-        fidelity=(spec.fidelity.min_fidelity, spec.fidelity.max_fidelity) if spec.fidelity else None,
-        eta=spec.fidelity.eta if spec.fidelity else 3,
-        # What the search is compared with counts as well.
-        n_trials=max(1, n_trials - len(baselines(study, facts.n_layers))),
-        n_workers=dispatcher.n_slots(),
-        seed=spec.seed,
-        initial=initial_configs(spec, space),
-        optimizer=spec.optimizer,
-    )
-    return Coordinator(study, store, optimizer, dispatcher, facts, **options)
 
 
 @contextmanager
@@ -242,8 +193,7 @@ def _adopt(study: Study, spec: StudySpec, out: Path, store: Store) -> Study:
     if beyond := [key for key in ours if key in different - _CHANGEABLE]:
         raise ConflictError(f"out: {out} holds another study (its {', '.join(beyond)} differ); name another folder")
     if different:
-        # Writes the whole spec.
-        store.set_budget(study.model_copy(update={"spec": spec}), spec.budget)
+        study = store.change_spec(study, spec)
     if "budget" in different:
         store.set_study_state(study.study_id, StudyState.WAITING, "the budget changed")
     return store.study(study.study_id)

@@ -69,7 +69,7 @@ def study_changes(event: Event, study: Row) -> Row:
     """The columns of `study` that an event changes."""
     if event.kind in _STUDY_STATES:
         return {"state": _STUDY_STATES[event.kind]}
-    if event.kind == "budget_changed":
+    if event.kind in ("budget_changed", "spec_changed"):
         return {"spec": study["spec"] | event.payload}
     return {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar, get_args
 
@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Table, delete, ins
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.errors import InputError, ServiceError
-from service.schema import Budget, Study, StudySpec, StudyState, Trial, TrialState
+from service.schema import Study, StudySpec, StudyState, Trial, TrialState
 from service.store.log import Request, RequestKind, append, hold
 from service.store.projection import CHANGING, new_study, new_trial, replay, study_changes, trial_changes
 from service.store.reader import Reader, read_events, read_study, read_trial, to_trial
@@ -40,10 +40,12 @@ class Store(Reader):
         """Moves a study to `state`."""
         self._change_study(study_id, f"study_{state.lower()}", {"reason": reason})
 
-    def set_budget(self, study: Study, budget: Budget) -> Study:
-        """Gives a study another budget and returns it as it is now."""
-        self._change_study(study.study_id, "budget_changed", {"budget": budget.model_dump(mode="json")})
-        return study.model_copy(update={"spec": study.spec.model_copy(update={"budget": budget})})
+    def change_spec(self, study: Study, spec: StudySpec) -> Study:
+        """Gives a study what of `spec` is different, and returns it as it is now."""
+        before, after = study.spec.model_dump(mode="json"), spec.model_dump(mode="json")
+        changes = {key: value for key, value in after.items() if value != before[key]}
+        self._change_study(study.study_id, "spec_changed", changes)
+        return self.study(study.study_id)
 
     def add_trial(self, trial: Trial, snapshot: bytes | None = None) -> None:
         """Records a new trial, WAITING, in the order in which the optimizer was asked.
@@ -110,9 +112,12 @@ class Store(Reader):
         """Records that a FAILED or STOPPED trial is to be tried again, and returns the WAITING trial."""
         return self._change(trial, "trial_retried", {"reason": reason}, TrialState.FAILED, TrialState.STOPPED)
 
-    def record_told(self, study_id: str, trial_id: str) -> None:
-        """Records that the optimizer has learned of a trial, so that its state can be replayed in order."""
-        self._log(study_id, "trial_told", {}, trial_id)
+    def record_told(
+        self, study_id: str, trial_id: str, objectives: Mapping[str, float] | None = None, failure: str | None = None
+    ) -> None:
+        """Records what the optimizer has learned of a trial, so that its state can be replayed in order."""
+        payload = {"objectives": None if objectives is None else dict(objectives), "failure": failure}
+        self._log(study_id, "trial_told", payload, trial_id)
 
     def record_final(self, study_id: str, trial_id: str, seed: int, result: TrialResult) -> None:
         """Records a final training of a trial's config, judged by the test split."""

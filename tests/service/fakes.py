@@ -154,6 +154,7 @@ class FakeDispatcher:
         self._changed = threading.Condition()
         self._held: list[tuple[TrialSpec, Done]] = []
         self.submitted: list[TrialSpec] = []
+        self.adopted: list[str] = []
         self.pinned: str | None = None
 
     def n_slots(self) -> int:
@@ -167,6 +168,7 @@ class FakeDispatcher:
         for index, (held, _) in enumerate(self._held):
             if (held.trial_id, held.attempt) == (spec.trial_id, spec.attempt):
                 self._held[index] = (held, done)
+                self.adopted.append(held.trial_id)
                 return True
         return False
 

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
+from service.assembly import make_coordinator
 from service.baselines import baselines
 from service.checkpoints import checkpoint_url, remove_checkpoints
 from service.coordinator import Coordinator
 from service.dispatch import InlineDispatcher, Task
 from service.errors import InputError
 from service.schema import StudySpec, StudyState, Trial, TrialState
-from service.server import make_coordinator
 from service.store import Store
 from tests.service.fakes import FACTS
 from worker import trial as worker_trial

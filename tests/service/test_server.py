@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from service.assembly import pin
 from service.errors import ConflictError, InputError
 from service.schema import StudySpec, StudyState, TrialState
-from service.server import open_study, pin, run_study
+from service.server import open_study, run_study
 from tests.service.fakes import FACTS, FakeDispatcher, completed, full_trial, study_spec, trial
 
 

@@ -37,7 +37,7 @@ def test_a_studys_state_changes_with_its_reason_in_the_log(store: Store, study: 
 
 
 def test_a_new_budget_replaces_the_old_one_and_nothing_else(store: Store, study: Study) -> None:
-    changed = store.set_budget(study, Budget(wall_seconds=60))
+    changed = store.change_spec(study, study.spec.model_copy(update={"budget": Budget(wall_seconds=60)}))
     assert changed == store.study(study.study_id)
     assert changed.spec == SPEC.model_copy(update={"budget": Budget(wall_seconds=60)})
 

@@ -1,0 +1,72 @@
+"""From a study and a cluster to its coordinator with an optimizer over the right space."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+
+from service.baselines import baselines
+from service.coordinator import Coordinator
+from service.dispatch import Dispatcher, Task
+from service.optimizer import Optimizer
+from service.schema import Study, StudySpec
+from service.space import build_space, initial_configs
+from service.store import Store
+from worker.schema import TaskFacts
+
+logger = logging.getLogger(__name__)
+# Asks of a study that has no limit of trials; its other limits end it.
+_UNLIMITED = 100_000
+
+
+def task_of(spec: StudySpec, *, download: bool = False) -> Task:
+    """What workers are asked about before they get trials of a study."""
+    return Task(spec.dataset, spec.network, spec.data_dir, download, spec.weights)
+
+
+def pin(study: Study, store: Store, dispatcher: Dispatcher, facts: TaskFacts) -> None:
+    """Keeps a study that measures energy on one model of device: that of its trials, or the first that answered."""
+    if not study.spec.measures_energy:
+        return
+    reports = (t.result.energy for t in store.trials(study.study_id) if t.result)
+    device = next((report.device for report in reports if report is not None), facts.device)
+    if device != facts.device:
+        logger.warning("this study runs on %s only; the first worker that answered has %s", device, facts.device)
+    dispatcher.pin(device)
+
+
+def make_coordinator(
+    study: Study,
+    store: Store,
+    dispatcher: Dispatcher,
+    facts: TaskFacts,
+    **options: Any,
+) -> Coordinator:
+    """The coordinator of `study`, with optimizers over its space.
+
+    Raises:
+        InputError: a space, a fidelity or a config that the network does not have.
+    """
+    make = partial(_make_optimizer, study, facts, dispatcher.n_slots())
+    # What cannot be is said before anything begins.
+    make()
+    return Coordinator(study, store, make, dispatcher, facts, **options)
+
+
+def _make_optimizer(study: Study, facts: TaskFacts, n_workers: int) -> Optimizer:
+    spec = study.spec
+    n_trials = spec.budget.n_trials or _UNLIMITED
+    space = build_space(spec, facts.n_layers)
+    return Optimizer(
+        space,
+        objectives={str(name): direction for name, direction in spec.objectives.items()},
+        fidelity=(spec.fidelity.min_fidelity, spec.fidelity.max_fidelity) if spec.fidelity else None,
+        eta=spec.fidelity.eta if spec.fidelity else 3,
+        # What the search is compared with counts as well.
+        n_trials=max(1, n_trials - len(baselines(study, facts.n_layers))),
+        n_workers=n_workers,
+        seed=spec.seed,
+        initial=initial_configs(spec, space),
+        optimizer=spec.optimizer,
+    )
