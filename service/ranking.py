@@ -53,16 +53,21 @@ def front(spec: StudySpec, trials: Iterable[Trial]) -> list[Trial]:
 def dominators(
     spec: StudySpec, trials: Iterable[Trial], objectives: list[str], baseline: str = DEFAULT_TRIAL_ID
 ) -> list[Trial]:
-    """Front trials that dominate the trial `baseline` in all of `objectives`, each to be minimised."""
+    """Front trials that dominate the trial `baseline` in all of `objectives`, as far as those were obtained alike.
+
+    What is no objective of the study is to be minimised.
+    """
     everything = list(trials)
     other = next((t for t in everything if t.trial_id == baseline), None)
     if other is None or any(other.value(name) is None for name in objectives):
         return []
-    target = _values(other, objectives)
+    signs = np.array([-1.0 if spec.objectives.get(name) == "maximize" else 1.0 for name in objectives])  # type: ignore[call-overload]
+    target = signs * _values(other, objectives)
     return [
         t
         for t in front(spec, everything)
-        if all(t.value(name) is not None for name in objectives) and pareto.dominates(_values(t, objectives), target)
+        if all(t.value(name) is not None and _origin(t, name) == _origin(other, name) for name in objectives)
+        and pareto.dominates(signs * _values(t, objectives), target)
     ]
 
 

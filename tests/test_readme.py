@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from service.cli.app import app
-from service.schema import preset_names
+from service.schema import StudySpec, preset_names
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -41,6 +41,17 @@ def test_every_option_of_run_is_documented(option: str) -> None:
 @pytest.mark.parametrize("preset", preset_names())
 def test_every_preset_is_documented(preset: str) -> None:
     assert f"| `{preset}` |" in README
+
+
+@pytest.mark.parametrize("preset", [name for name in preset_names() if name.startswith("paper")])
+def test_the_guide_to_the_papers_tells_each_preset_as_it_is(preset: str) -> None:
+    guide = (ROOT / "deploy/docs/paper.md").read_text()
+    spec = StudySpec.load(preset)
+    assert spec.fidelity is not None
+    epochs = f"{spec.fidelity.min_fidelity:g}..{spec.fidelity.max_fidelity:g}"
+    assert re.search(
+        rf"^\| `{preset}` \|.*\| {spec.budget.n_trials} \| {epochs} \| {spec.seed} \|$", guide, re.MULTILINE
+    )
 
 
 def test_every_file_that_the_readme_shows_exists() -> None:

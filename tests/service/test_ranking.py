@@ -93,6 +93,20 @@ def test_dominators_of_another_baseline_are_better_than_that() -> None:
     assert ids(ranking.dominators(SPEC, trials, ["error", "deployment_energy"])) == ["b", "a"]
 
 
+def test_nothing_dominates_what_was_obtained_in_another_way_or_on_another_device() -> None:
+    default = measured("default", 0.9, 9.0, "codecarbon", "estimated").model_copy(update={"is_default": True})
+    trials = [default, measured("a", 0.1, 1.0, "nvml_energy_delta", "measured")]
+    assert ids(ranking.front(ENERGY, trials)) == ["a"]
+    assert ranking.dominators(ENERGY, trials, ["error", "energy"]) == []
+    assert ids(ranking.dominators(ENERGY, trials, ["error"])) == ["a"]
+
+
+def test_a_maximised_objective_is_dominated_from_above() -> None:
+    spec = study_spec(objectives={"error": "maximize", "deployment_energy": "minimize"})
+    trials = [full_trial("default", 0.2, 2.0, is_default=True), full_trial("a", 0.9, 1.0), full_trial("b", 0.1, 0.5)]
+    assert ids(ranking.dominators(spec, trials, ["error", "deployment_energy"])) == ["a"]
+
+
 def test_nothing_dominates_a_default_that_is_missing_or_unknown() -> None:
     best = full_trial("a", 0.0, 0.0)
     unknown = trial("default", failed("default"), is_default=True)

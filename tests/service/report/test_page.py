@@ -70,7 +70,7 @@ def test_the_page_says_of_each_baseline_what_it_is_and_how_many_networks_are_bet
     assert (
         "1 of them dominate the default (DeepShift-PS, 5 bits, 16+16), 0 of them dominate the default trained" in text
     )
-    assert "<code>default-recommended</code> is the default trained as DeepShift advises (RAdam, 0.01)" in text
+    assert "<code>default-recommended</code>, the default trained as DeepShift advises (RAdam, 0.01)." in text
 
 
 @pytest.mark.parametrize("said", ["estimated, analytic", "unknown", "diverged", "seed", "Shifts are simulated"])

@@ -77,6 +77,19 @@ def test_every_baseline_of_a_study_has_words():
     ]
 
 
+def test_what_beats_the_default_is_told_in_the_studys_objectives_and_on_shift_hardware():
+    def of(name, error, grams, joules):
+        return trial(name, completed(name, error=error, emissions=grams, deployment_energy=joules))
+
+    spec = study_spec(objectives={"error": "minimize", "emissions": "minimize"})
+    default = of("default", 0.3, 3.0, 2.0).model_copy(update={"is_default": True})
+    trials = [default, of("a", 0.1, 2.0, 1.0), of("b", 0.2, 1.0, 9.0)]
+    assert beaten(spec, trials) == (
+        "2 of them dominate the default (DeepShift-PS, 5 bits, 16+16) in validation error and emissions; "
+        "in validation error and deployment energy, 1 do"
+    )
+
+
 def test_without_a_default_nothing_is_said_to_beat_it():
     assert beaten(study_spec(), [full_trial("a", 0.1, 1.0)]) == "there is no default yet"
 

@@ -32,6 +32,25 @@ def write_idx(folder: Path, n_train: int = 100, n_test: int = 30) -> None:
         (folder / f"{part}-labels-idx1-ubyte").write_bytes(idx(np.arange(n, dtype=np.uint8) % 10))
 
 
+def write_cifar10(root: Path, n: int = 250) -> None:
+    """CIFAR-10's six files as its authors pickled them, `n` images in each, every digit in a tint of its own."""
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir()
+    images, labels = colour_digits(6 * n)
+    tints = np.random.default_rng(0).uniform(0.4, 1.0, (len(images), 3, 1, 1))
+    images = (images * tints).astype(np.uint8)
+    names = [(f"data_batch_{k}", f"training batch {k} of 5") for k in range(1, 6)]
+    for number, (name, title) in enumerate([*names, ("test_batch", "testing batch 1 of 1")]):
+        part = slice(n * number, n * (number + 1))
+        content = {
+            b"batch_label": title.encode(),
+            b"labels": labels[part].tolist(),
+            b"data": images[part].reshape(-1, 3072),
+            b"filenames": [f"digit_s_{i:06}.png".encode() for i in range(part.start, part.stop)],
+        }
+        (folder / name).write_bytes(pickle.dumps(content, protocol=2))
+
+
 def write_cifar100(root: Path, n: int = 60) -> None:
     folder = root / "cifar-100-python"
     folder.mkdir()
