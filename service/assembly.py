@@ -25,6 +25,29 @@ def task_of(spec: StudySpec, *, download: bool = False) -> Task:
     return Task(spec.dataset, spec.network, spec.data_dir, download, spec.weights)
 
 
+def facts_of(study: Study, store: Store, dispatcher: Dispatcher, task: Task, *, wait: bool = True) -> TaskFacts:
+    """What workers know of a study's data set and network.
+
+    Args:
+        study: in `store`, where the facts are kept.
+        store: of the study.
+        dispatcher: asks the workers.
+        task: of the study.
+        wait: for a worker's answer also where the facts are known: workers that are busy answer late.
+
+    Raises:
+        InputError: no worker knows the names.
+    """
+    known = store.facts(study.study_id)
+    if known is not None and not wait:
+        dispatcher.expect(task)
+        return known
+    facts = dispatcher.inspect(task)
+    if facts != known:
+        store.record_facts(study.study_id, facts)
+    return facts
+
+
 def pin(study: Study, store: Store, dispatcher: Dispatcher, facts: TaskFacts) -> None:
     """Keeps a study that measures energy on one model of device: that of its trials, or the first that answered."""
     if not study.spec.measures_energy:

@@ -64,6 +64,9 @@ class Dispatcher(Protocol):
             InputError: the worker does not have them, or not the weights to start from.
         """
 
+    def expect(self, task: Task) -> None:
+        """As `inspect`, for a study whose facts are known: workers are asked as they become free, nobody waits."""
+
     def pin(self, device: str) -> None:
         """Trials run only on this model of device from now on: energies of two models must not be mixed."""
 
@@ -112,6 +115,9 @@ class InlineDispatcher:
         except RuntimeError as error:
             raise ServiceError(str(error)) from error
 
+    def expect(self, task: Task) -> None:
+        pass
+
     def pin(self, device: str) -> None:
         pass
 
@@ -158,6 +164,9 @@ class DaskDispatcher:
 
     def inspect(self, task: Task) -> TaskFacts:
         return self._fleet.inspect(partial(_inspect, task))
+
+    def expect(self, task: Task) -> None:
+        self._fleet.expect(partial(_inspect, task))
 
     def pin(self, device: str) -> None:
         self._fleet.pin(device)

@@ -4,6 +4,7 @@ ServiceError            5  the study failed
 ├── InputError          2  a study, a file or an option that cannot be
 │   └── ConflictError   2  the folder holds another study
 ├── ClusterLostError    5  the scheduler is gone; the study can go on when it is back
+├── NoWorkerError       5  no worker is there; there may be one later
 └── NotFoundError       3  there is no such study
 """
 
@@ -28,6 +29,10 @@ class ConflictError(InputError):
 
 class ClusterLostError(ServiceError):
     """The Dask scheduler is gone; what the store holds goes on once there is one again."""
+
+
+class NoWorkerError(ServiceError):
+    """No worker is there that could run a trial; there may be one later."""
 
 
 class NotFoundError(ServiceError):

@@ -13,7 +13,7 @@ from distributed import Client, Future
 from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
 
-from service.errors import ClusterLostError, InputError, ServiceError
+from service.errors import ClusterLostError, InputError, NoWorkerError, ServiceError
 from worker.schema import FailureKind, TaskFacts
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Fleet:
         resource: that a trial takes one unit of: `GPU`, or `CPU_SLOT` where no worker offers a GPU.
 
     Raises:
-        ServiceError: no worker offers either resource.
+        NoWorkerError: no worker offers either resource.
     """
 
     def __init__(self, client: Client) -> None:
@@ -53,13 +53,18 @@ class Fleet:
 
         Raises:
             InputError: no worker knows the names; says what the first one missed.
-            ServiceError: no worker lived to answer.
+            NoWorkerError: no worker lived to answer.
         """
         inquiry = _Inquiry(self._client, self.resource, question)
         inquiry.ask(self._offers())
         facts = inquiry.first()
         self._inquiry = inquiry
         return facts
+
+    def expect(self, question: Callable[[], TaskFacts]) -> None:
+        """As `inspect`, without waiting for an answer."""
+        self._inquiry = _Inquiry(self._client, self.resource, question)
+        self._inquiry.ask(self._offers())
 
     def pin(self, device: str) -> None:
         """Trials run only where the device is of this model from now on."""
@@ -109,7 +114,7 @@ class Fleet:
         for resource in RESOURCES:
             if any(worker["resources"].get(resource, 0) >= 1 for worker in workers):
                 return resource
-        raise ServiceError(
+        raise NoWorkerError(
             f"no Dask worker offers a resource {' or '.join(RESOURCES)}; start one with "
             "`dask worker ADDRESS --nthreads 1 --resources GPU=1`"
         )
@@ -170,7 +175,7 @@ class _Inquiry:
             if isinstance(answer, TaskFacts):
                 return answer
             refusals.append(answer)
-        raise refusals[0] if refusals else ServiceError("no worker is there to be asked")
+        raise refusals[0] if refusals else NoWorkerError("no worker is there to be asked")
 
     def _hear(self, address: str, future: Future[TaskFacts]) -> None:
         answer = _answer_of(future)
@@ -189,7 +194,7 @@ def _answer_of(future: Future[TaskFacts]) -> TaskFacts | ServiceError:
     except ValueError as error:
         return InputError(str(error))
     except (KilledWorker, FutureCancelledError):
-        return ServiceError("the worker was lost before the first trial")
+        return NoWorkerError("the worker was lost before the first trial")
     except Exception as error:  # noqa: BLE001 - whatever a worker raised, the others may still answer
         return ServiceError(str(error) or type(error).__name__)
     return facts

@@ -121,6 +121,7 @@ class StudySpec(Frozen):
         ranges: (lowest, highest) of numbers of a named space, where they differ from its own.
         fixed: hyperparameters that are the same for every network, the default included; no part of the search.
         initial_configs: evaluated before what the optimizer proposes; what one leaves out is the space's default.
+        weight: share of the cluster, against those of other studies that want it, above 0.
         site: what energy means there in carbon and water.
         trial_time_limit_seconds: a trial that runs longer fails; None is no limit.
         trial_memory_limit_bytes: a trial whose process is resident with more fails; None is no limit.
@@ -146,6 +147,7 @@ class StudySpec(Frozen):
     ranges: dict[str, tuple[int | float, int | float]] = Field(default_factory=dict)
     fixed: dict[str, Any] = Field(default_factory=dict)
     initial_configs: tuple[dict[str, Any], ...] = ()
+    weight: float = Field(1.0, gt=0)
     site: SiteSpec = SiteSpec()
     weights: str | None = None
     baselines: tuple[BaselineName, ...] = ()

@@ -110,6 +110,9 @@ class SharedDispatcher:
     def inspect(self, task: Task) -> TaskFacts:
         return self._dispatcher.inspect(task)
 
+    def expect(self, task: Task) -> None:
+        self._dispatcher.expect(task)
+
     def pin(self, device: str) -> None:
         self._dispatcher.pin(device)
 

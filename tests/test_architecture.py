@@ -54,6 +54,7 @@ ARROWS = {
     },
     "assembly": {"baselines", "coordinator", "dispatch", "optimizer", "space", "store"},
     "finalize": {"dispatch", "ranking", "specs", "store"},
+    "supervisor": {"assembly", "coordinator", "dispatch", "sharing", "store"},
     "server": {"artifacts", "assembly", "cluster", "dispatch", "finalize", "ledger", "ranking", "store"},
     "cli": {"coordinator", "finalize", "ranking", "report", "server", "worker.entry"},
 }
@@ -147,7 +148,12 @@ def test_only_the_optimizer_imports_smac() -> None:
 
 
 def test_only_dispatch_and_cluster_import_dask() -> None:
-    assert importers("dask", "distributed") == {"service/dispatch.py", "service/fleet.py", "service/cluster.py"}
+    assert importers("dask", "distributed") == {
+        "service/dispatch.py",
+        "service/fleet.py",
+        "service/cluster.py",
+        "service/supervisor.py",
+    }
 
 
 def test_only_the_store_imports_sqlalchemy() -> None:

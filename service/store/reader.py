@@ -15,7 +15,7 @@ from service.store.log import Event, Request, RequestKind
 from service.store.migration import migrate
 from service.store.projection import CHANGING
 from service.store.tables import epochs, events, snapshots, studies, trials
-from worker.schema import EpochMetrics, TrialResult
+from worker.schema import EpochMetrics, TaskFacts, TrialResult
 
 T = TypeVar("T")
 _REQUESTS: dict[str, RequestKind] = {
@@ -147,6 +147,11 @@ class Reader:
         """The log of a study behind `seq` number `after`; newest first, what comes before that number."""
         query = select(events).where(events.c.study_id == study_id)
         return [_event(row) for row in self._rows(_part(query, events.c.seq, after, limit, newest_first))]
+
+    def facts(self, study_id: str) -> TaskFacts | None:
+        """What a worker knew last of the study's data set and network; None where nobody has been asked."""
+        query = _part(_by_kind(study_id, ["facts_found"]), events.c.seq, limit=1, newest_first=True)
+        return next((TaskFacts.model_validate(row["payload"]) for row in self._rows(query)), None)
 
     def final_results(self, study_id: str) -> dict[tuple[str, int], TrialResult]:
         """The final trainings by trial and seed."""

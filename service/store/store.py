@@ -16,7 +16,7 @@ from service.store.log import Request, RequestKind, append, hold
 from service.store.projection import CHANGING, new_study, new_trial, replay, study_changes, trial_changes
 from service.store.reader import Reader, read_events, read_study, read_trial, to_trial
 from service.store.tables import epochs, snapshots, studies, trials
-from worker.schema import EpochMetrics, TrialResult
+from worker.schema import EpochMetrics, TaskFacts, TrialResult
 
 T = TypeVar("T")
 _ABOUT_TRIALS = ("retry", "cancel")
@@ -118,6 +118,10 @@ class Store(Reader):
         """Records what the optimizer has learned of a trial, so that its state can be replayed in order."""
         payload = {"objectives": None if objectives is None else dict(objectives), "failure": failure}
         self._log(study_id, "trial_told", payload, trial_id)
+
+    def record_facts(self, study_id: str, facts: TaskFacts) -> None:
+        """Records what a worker knows of the study's data set and network."""
+        self._log(study_id, "facts_found", facts.model_dump(mode="json"), None)
 
     def record_final(self, study_id: str, trial_id: str, seed: int, result: TrialResult) -> None:
         """Records a final training of a trial's config, judged by the test split."""

@@ -175,6 +175,9 @@ class FakeDispatcher:
     def inspect(self, task: Task) -> TaskFacts:
         return FACTS
 
+    def expect(self, task: Task) -> None:
+        pass
+
     def pin(self, device: str) -> None:
         self.pinned = device
 

@@ -1,0 +1,196 @@
+"""Runs all studies of a store on one cluster, each with a coordinator of its own, for as long as the service lives."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from distributed import Client
+
+from service.assembly import facts_of, make_coordinator, pin, task_of
+from service.coordinator import Coordinator
+from service.dispatch import DaskDispatcher
+from service.errors import ClusterLostError, NoWorkerError, ServiceError
+from service.schema import Study, StudyState
+from service.sharing import SharedDispatcher, Shares
+from service.store import Store
+
+logger = logging.getLogger(__name__)
+_TO_RUN = (StudyState.WAITING, StudyState.RUNNING, StudyState.PAUSED)
+# How often to look for studies.
+_WAKE_SECONDS = 1.0
+_MAX_PAUSE_SECONDS = 30.0
+_LEAVE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where workers leave files: paths or URLs that they all see.
+
+    Attributes:
+        models: folder of trained weights, one below it for each study.
+        checkpoints: of trials that others go on from.
+    """
+
+    models: Path
+    checkpoints: str
+
+
+class Supervisor:
+    """Starts a coordinator for every study that is to run, and connects to the cluster again where it was lost.
+
+    Args:
+        store: where studies appear.
+        connect: a client of the cluster, for the time of a `with` block.
+        places: of files.
+        durable: the cluster outlives this process, so that trials which run at the end are left to the next one.
+    """
+
+    def __init__(
+        self, store: Store, connect: Callable[[], AbstractContextManager[Client]], places: Places, *, durable: bool
+    ) -> None:
+        self._store, self._connect, self._places, self._durable = store, connect, places, durable
+        self._stopping = threading.Event()
+        self.is_connected = False
+
+    def stop(self) -> None:
+        """Makes `run` return soon; studies stay as they are, for the next supervisor to go on with."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Runs until `stop`."""
+        pause = 1.0
+        while not self._stopping.is_set():
+            try:
+                with self._connect() as client:
+                    self.is_connected, pause = True, 1.0
+                    self._serve(_Session(self._store, client, self._places, durable=self._durable))
+            except ServiceError as error:
+                logger.warning("no cluster: %s; trying again in %.0f s", error, pause)
+                for state in _TO_RUN:
+                    for study in self._store.studies(state):
+                        _stop_if_asked(self._store, study)
+            self.is_connected = False
+            self._stopping.wait(pause)
+            pause = min(2 * pause, _MAX_PAUSE_SECONDS)
+
+    def _serve(self, session: _Session) -> None:
+        try:
+            while not self._stopping.is_set():
+                session.look()
+                self._stopping.wait(_WAKE_SECONDS)
+        finally:
+            session.close()
+
+
+class _Session:
+    """All studies that run, for as long as one client of the cluster lives."""
+
+    def __init__(self, store: Store, client: Client, places: Places, *, durable: bool) -> None:
+        self._store, self._client, self._places, self._durable = store, client, places, durable
+        self._shares = Shares()
+        self._runs: dict[str, _Run] = {}
+
+    def look(self) -> None:
+        """Starts what is to run and has not been started, and takes out what has ended.
+
+        Raises:
+            ClusterLostError: a coordinator says so.
+        """
+        for study_id, run in list(self._runs.items()):
+            if not run.is_alive():
+                del self._runs[study_id]
+                if run.is_cluster_lost:
+                    raise ClusterLostError("the Dask scheduler is gone")
+        if self._client.status == "closed":
+            raise ClusterLostError("the Dask scheduler is gone")
+        for study in self._to_run():
+            if study.study_id not in self._runs:
+                self._start(study)
+
+    def close(self) -> None:
+        """Lets every study stand as it is."""
+        for run in self._runs.values():
+            run.leave()
+        for run in self._runs.values():
+            run.join(_LEAVE_SECONDS)
+
+    def _to_run(self) -> list[Study]:
+        return [study for state in _TO_RUN for study in self._store.studies(state)]
+
+    def _start(self, study: Study) -> None:
+        run = _Run(study, self._store, self._client, self._places, self._shares, durable=self._durable)
+        self._runs[study.study_id] = run
+        run.start()
+
+
+class _Run(threading.Thread):
+    """One study on a thread of its own."""
+
+    def __init__(
+        self, study: Study, store: Store, client: Client, places: Places, shares: Shares, *, durable: bool
+    ) -> None:
+        super().__init__(daemon=True, name=f"study-{study.study_id}")
+        self._study, self._store, self._client, self._shares = study, store, client, shares
+        self._places, self._durable = places, durable
+        self._coordinator: Coordinator | None = None
+        self._is_left = False
+        self.is_cluster_lost = False
+
+    def leave(self) -> None:
+        """Makes the thread end soon."""
+        self._is_left = True
+        if self._coordinator is not None:
+            self._coordinator.leave()
+
+    def run(self) -> None:
+        """Runs the study to its end; what it cannot be is said in the store."""
+        study_id = self._study.study_id
+        self._shares.join(study_id, self._study.spec.weight, self._wake)
+        try:
+            self._coordinator = self._make()
+            if self._is_left:
+                return
+            self._coordinator.run()
+        except ClusterLostError:
+            self.is_cluster_lost = True
+        except NoWorkerError as error:
+            logger.info("study %s waits: %s", study_id, error)
+            _stop_if_asked(self._store, self._study)
+        except Exception as error:
+            logger.warning("study %s failed: %s", study_id, error, exc_info=not isinstance(error, ServiceError))
+            if self._store.study(study_id).state is not StudyState.FAILED:
+                self._store.set_study_state(study_id, StudyState.FAILED, str(error))
+        finally:
+            self._shares.leave(study_id)
+
+    def _make(self) -> Coordinator:
+        study, store = self._study, self._store
+        own = DaskDispatcher(self._client, durable=self._durable)
+        dispatcher = SharedDispatcher(own, self._shares, study.study_id)
+        facts = facts_of(study, store, dispatcher, task_of(study.spec), wait=not self._durable)
+        pin(study, store, dispatcher, facts)
+        return make_coordinator(
+            study,
+            store,
+            dispatcher,
+            facts,
+            models_dir=str(self._places.models / study.study_id),
+            checkpoints=self._places.checkpoints,
+        )
+
+    def _wake(self) -> None:
+        if self._coordinator is not None:
+            self._coordinator.wake()
+
+
+def _stop_if_asked(store: Store, study: Study) -> None:
+    """Stops a study that has no coordinator to do it; everything else waits until it has one."""
+    requests = store.requests(study.study_id, store.answered(study.study_id))
+    if any(request.kind == "stop" for request in requests):
+        store.answer(requests[-1], "done")
+        store.set_study_state(study.study_id, StudyState.STOPPED, "stopped by the user")

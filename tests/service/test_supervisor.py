@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from distributed import Client, LocalCluster
+
+from service.cluster import local_cluster
+from service.errors import InputError
+from service.schema import Study, StudySpec, StudyState, TrialState
+from service.store import Store
+from service.supervisor import Places, Supervisor
+from tests.service.fakes import study_spec
+
+QUICK = StudySpec.load(str(Path(__file__).parent / "quick.yaml"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "studies.sqlite") as store:
+        yield store
+
+
+@contextmanager
+def supervised(
+    store: Store, tmp_path: Path, connect: Callable[[], object], *, durable: bool = False
+) -> Iterator[Supervisor]:
+    """A supervisor at work."""
+    supervisor = Supervisor(store, connect, Places(tmp_path / "models", str(tmp_path / "points")), durable=durable)
+    thread = threading.Thread(target=supervisor.run)
+    thread.start()
+    try:
+        yield supervisor
+    finally:
+        supervisor.stop()
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+
+
+def wait_for(store: Store, study: Study, *states: StudyState, seconds: float = 120) -> StudyState:
+    end = time.monotonic() + seconds
+    while (state := store.study(study.study_id).state) not in states:
+        assert time.monotonic() < end, f"the study is still {state}"
+        time.sleep(0.05)
+    return state
+
+
+def reason(store: Store, study: Study) -> str:
+    return next(e.payload["reason"] for e in reversed(store.events(study.study_id)) if e.kind.startswith("study_"))
+
+
+@pytest.mark.slow
+def test_two_studies_share_a_cluster(store: Store, tmp_path: Path) -> None:
+    budget = QUICK.budget.model_copy(update={"n_trials": 3})
+    specs = [QUICK.model_copy(update={"name": name, "seed": seed, "budget": budget}) for seed, name in enumerate("ab")]
+    with local_cluster(2) as client, supervised(store, tmp_path, lambda: Client(client.scheduler.address)):
+        studies = [store.create_study(spec) for spec in specs]
+        for study in studies:
+            assert wait_for(store, study, StudyState.COMPLETED, StudyState.FAILED) is StudyState.COMPLETED
+            assert store.n_trials(study.study_id)["completed"] == 3
+    weights = {p.parent.name for p in (tmp_path / "models").rglob("*.safetensors")}
+    assert weights == {study.study_id for study in studies}
+
+
+@pytest.mark.slow
+def test_what_runs_at_the_end_of_a_supervisor_is_adopted_by_the_next(store: Store, tmp_path: Path) -> None:
+    study = store.create_study(QUICK.model_copy(update={"budget": QUICK.budget.model_copy(update={"n_trials": 3})}))
+    with local_cluster(1) as client:
+        with supervised(store, tmp_path, lambda: Client(client.scheduler.address), durable=True):
+            while not store.n_trials(study.study_id)["running"]:
+                time.sleep(0.05)
+        assert store.study(study.study_id).state is StudyState.RUNNING
+        with supervised(store, tmp_path, lambda: Client(client.scheduler.address), durable=True):
+            wait_for(store, study, StudyState.COMPLETED)
+    assert {t.attempt for t in store.trials(study.study_id)} == {1}
+
+
+@contextmanager
+def idle_cluster(n_workers: int) -> Iterator[Callable[[], Client]]:
+    with LocalCluster(
+        n_workers=n_workers,
+        processes=False,
+        threads_per_worker=1,
+        resources={"CPU_SLOT": 1},
+        dashboard_address="127.0.0.1:0",
+    ) as cluster:
+        yield lambda: Client(cluster, set_as_default=False)
+
+
+def test_a_study_that_no_worker_knows_fails_before_its_first_trial_and_says_why(store: Store, tmp_path: Path) -> None:
+    with idle_cluster(1) as connect, supervised(store, tmp_path, connect):
+        study = store.create_study(study_spec(network="resnet7"))
+        wait_for(store, study, StudyState.FAILED)
+    assert "network must be one of" in reason(store, study)
+    assert store.trials(study.study_id) == []
+
+
+def test_a_study_waits_for_workers_and_can_be_stopped_meanwhile(store: Store, tmp_path: Path) -> None:
+    with idle_cluster(0) as connect, supervised(store, tmp_path, connect):
+        waiting, stopped = (store.create_study(study_spec(name=name)) for name in ("waiting", "stopped"))
+        store.request(stopped.study_id, "stop")
+        wait_for(store, stopped, StudyState.STOPPED)
+        assert store.study(waiting.study_id).state is StudyState.WAITING
+
+
+def test_a_cluster_that_is_not_there_is_tried_again(store: Store, tmp_path: Path) -> None:
+    tried = threading.Event()
+    n_tries = 0
+
+    def connect() -> Client:
+        nonlocal n_tries
+        n_tries += 1
+        if n_tries == 2:
+            tried.set()
+        raise InputError("scheduler: no Dask scheduler answers")
+
+    stopped = store.create_study(study_spec())
+    with supervised(store, tmp_path, connect):
+        store.request(stopped.study_id, "stop")
+        assert tried.wait(timeout=30)
+        wait_for(store, stopped, StudyState.STOPPED)
+    assert store.n_trials(stopped.study_id)[TrialState.RUNNING.lower()] == 0
