@@ -134,7 +134,7 @@ class Store(Reader):
             raise InputError(f"request must be {', '.join(get_args(RequestKind))}, got {kind!r}")
         if (trial_id is not None) != (kind in _ABOUT_TRIALS):
             raise InputError(
-                f"trial_id must be given with {' and '.join(_ABOUT_TRIALS)} alone, got {trial_id} of {kind}"
+                f"trial_id must be given with {' and '.join(_ABOUT_TRIALS)} alone, got {trial_id} with {kind}"
             )
 
         def ask(connection: Connection) -> Request:
