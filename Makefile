@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test test-slow lint format bench bench-shiftlayers bench-worker clean
+.PHONY: help install demo test test-slow lint format bench bench-shiftlayers bench-worker bench-service clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -41,6 +41,9 @@ bench-shiftlayers: install  ## what shift layers cost beside plain ones and Deep
 
 bench-worker: install  ## images a second beside torchvision's transforms, and what isolation and the meter cost
 	$(BIN)/python -m tests.benchmarks.bench_worker
+
+bench-service: install  ## results recorded a second, and pages read of a study of 10,000 trials, in SQLite and PostgreSQL
+	$(BIN)/python -m tests.benchmarks.bench_store
 
 clean:           ## remove what was built; runs/ stays
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

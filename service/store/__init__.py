@@ -5,5 +5,6 @@ from __future__ import annotations
 from service.store.log import Event, Request, RequestKind
 from service.store.reader import Page, Reader, Snapshot
 from service.store.store import Store
+from service.store.tokens import Token, Tokens
 
-__all__ = ["Event", "Page", "Reader", "Request", "RequestKind", "Snapshot", "Store"]
+__all__ = ["Event", "Page", "Reader", "Request", "RequestKind", "Snapshot", "Store", "Token", "Tokens"]

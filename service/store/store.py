@@ -84,20 +84,19 @@ class Store(Reader):
 
         WAITING gives the trial back for another attempt. A late or repeated result is logged and changes nothing.
         """
-        if state is TrialState.RUNNING:
+        return self.finish_attempts([(result, state)])[0]
+
+    def finish_attempts(self, finished: Sequence[tuple[TrialResult, TrialState]]) -> list[bool]:
+        """Records results as `finish_attempt` does, in one transaction: all wait for the disk together."""
+        if any(state is TrialState.RUNNING for _, state in finished):
             raise ValueError("a finished attempt cannot leave its trial RUNNING")
-        document = result.model_dump(mode="json")
 
-        def finish(connection: Connection) -> bool:
-            row = read_trial(connection, result.study_id, result.trial_id)
-            is_awaited = bool(row["state"] == TrialState.RUNNING and row["attempt"] == result.attempt)
-            if is_awaited:
-                _change_trial(connection, row, "attempt_finished", {"result": document, "state": state})
-            else:
-                append(connection, result.study_id, "late_result", {"result": document}, result.trial_id)
-            return is_awaited
+        def finish(connection: Connection) -> list[bool]:
+            for study_id in sorted({result.study_id for result, _ in finished}):
+                hold(connection, study_id)
+            return [_finish(connection, result, state) for result, state in finished]
 
-        return self._write(result.study_id, finish)
+        return self.database.write(finish)
 
     def give_back(self, trial: Trial, reason: str) -> None:
         """Records that an attempt ended with nothing to show; the trial is WAITING again."""
@@ -138,7 +137,7 @@ class Store(Reader):
             raise InputError(f"request must be {', '.join(get_args(RequestKind))}, got {kind!r}")
         if (trial_id is not None) != (kind in _ABOUT_TRIALS):
             raise InputError(
-                f"trial_id must be given with {' and '.join(_ABOUT_TRIALS)} alone, got {trial_id} of {kind}"
+                f"trial_id must be given with {' and '.join(_ABOUT_TRIALS)} alone, got {trial_id} with {kind}"
             )
 
         def ask(connection: Connection) -> Request:
@@ -218,6 +217,16 @@ class Store(Reader):
             return _change_trial(connection, row, kind, payload)
 
         return self._write(trial.study_id, change)
+
+
+def _finish(connection: Connection, result: TrialResult, state: TrialState) -> bool:
+    row = read_trial(connection, result.study_id, result.trial_id)
+    document = result.model_dump(mode="json")
+    if row["state"] == TrialState.RUNNING and row["attempt"] == result.attempt:
+        _change_trial(connection, row, "attempt_finished", {"result": document, "state": state})
+        return True
+    append(connection, result.study_id, "late_result", {"result": document}, result.trial_id)
+    return False
 
 
 def _change_trial(connection: Connection, row: RowMapping, kind: str, payload: dict[str, Any]) -> Trial:

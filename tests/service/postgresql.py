@@ -25,10 +25,15 @@ class NoServerError(Exception):
 
 
 class Server:
-    """A server that a test may stop and start; it listens on a socket in its own folder alone."""
+    """A server that a test may stop and start; it listens on a socket in its own folder alone.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: where everything lies.
+        is_durable: commits wait for the disk, as they do in earnest.
+    """
+
+    def __init__(self, folder: Path, *, is_durable: bool = False) -> None:
+        self.folder, self._fsync = folder, "on" if is_durable else "off"
         self._bin, self._as_user = _programs(folder)
         self._process: subprocess.Popen[bytes] | None = None
         options = ("--username=postgres", "--auth=trust", "--encoding=utf8", "--no-locale", "--no-sync")
@@ -50,7 +55,7 @@ class Server:
         return len(found)
 
     def start(self) -> None:
-        options = ["-D", str(self.folder / "data"), "-k", str(self.folder), "-h", "", "-c", "fsync=off"]
+        options = ["-D", str(self.folder / "data"), "-k", str(self.folder), "-h", "", "-c", f"fsync={self._fsync}"]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen([self._bin / "postgres", *options], stderr=log, **self._as_user)
         end = time.monotonic() + _START_SECONDS
@@ -76,7 +81,7 @@ class Server:
 
 
 @contextmanager
-def running_server() -> Iterator[Server]:
+def running_server(*, is_durable: bool = False) -> Iterator[Server]:
     """A server that is stopped and forgotten at the end.
 
     Raises:
@@ -84,7 +89,7 @@ def running_server() -> Iterator[Server]:
     """
     # Not below pytest's folders: those are closed to other users, and their names are long for a socket.
     with tempfile.TemporaryDirectory(prefix="greenshift-") as name:
-        server = Server(Path(name))
+        server = Server(Path(name), is_durable=is_durable)
         try:
             yield server
         finally:

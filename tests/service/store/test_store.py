@@ -112,6 +112,31 @@ def test_the_result_of_an_earlier_attempt_is_late(store: Store, study: Study, ad
     assert store.trial(study.study_id, "00001") == second
 
 
+def test_results_that_come_together_are_accepted_once_each(store: Store, study: Study, add: AddTrial) -> None:
+    other = store.create_study(SPEC)
+    store.add_trial(trial("1", study_id=other.study_id))
+    for running in (add("1"), add("2"), store.trial(other.study_id, "1")):
+        store.start_attempt(running)
+    one, two, three = (
+        completed(name, study_id=s.study_id, error=0.25) for name, s in (("1", study), ("2", study), ("1", other))
+    )
+    done = TrialState.COMPLETED
+    assert store.finish_attempts([(one, done), (two, TrialState.FAILED), (one, done), (three, done)]) == [
+        True,
+        True,
+        False,
+        True,
+    ]
+    assert [(t.state, t.result) for t in store.trials(study.study_id)] == [(done, one), (TrialState.FAILED, two)]
+    assert store.trial(other.study_id, "1").result == three
+    assert [e.kind for e in store.events(study.study_id)][-3:] == [
+        "attempt_finished",
+        "attempt_finished",
+        "late_result",
+    ]
+    assert store.finish_attempts([]) == []
+
+
 def test_a_failed_attempt_may_wait_for_the_next(store: Store, study: Study, add: AddTrial) -> None:
     store.start_attempt(add())
     lost = failed("00001", kind="worker_lost", study_id=study.study_id)
