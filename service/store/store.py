@@ -43,7 +43,7 @@ class Store(Reader):
     def change_spec(self, study: Study, spec: StudySpec) -> Study:
         """Gives a study what of `spec` is different, and returns it as it is now."""
         before, after = study.spec.model_dump(mode="json"), spec.model_dump(mode="json")
-        changes = {key: value for key, value in after.items() if value != before[key]}
+        changes = {key: value for key, value in after.items() if key not in before or value != before[key]}
         self._change_study(study.study_id, "spec_changed", changes)
         return self.study(study.study_id)
 
