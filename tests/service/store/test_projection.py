@@ -133,7 +133,8 @@ class StudyMachine(RuleBasedStateMachine):
             self.store.set_study_state(self.study_id, self.state, "because")
         elif what == "budget":
             self.budget = i + 1
-            self.store.set_budget(self.study, Budget(n_trials=self.budget))
+            spec = self.study.spec.model_copy(update={"budget": Budget(n_trials=self.budget)})
+            assert self.store.change_spec(self.study, spec).spec == spec
         elif what == "request":
             request = self.store.request(self.study_id, "cancel", name)
             assert self.store.requests(self.study_id, self.store.answered(self.study_id)) == [request]
