@@ -60,7 +60,19 @@ def test_every_file_that_the_readme_shows_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["install", "demo", "test", "test-slow", "lint", "bench", "bench-shiftlayers", "bench-worker", "clean"]
+    "target",
+    [
+        "install",
+        "demo",
+        "test",
+        "test-slow",
+        "lint",
+        "bench",
+        "bench-shiftlayers",
+        "bench-worker",
+        "bench-service",
+        "clean",
+    ],
 )
 def test_every_job_is_a_target_with_a_word_of_help(target: str) -> None:
     assert re.search(rf"^{target}:.*## \w", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)

@@ -42,7 +42,7 @@ class Store(Reader):
 
     def change_spec(self, study: Study, spec: StudySpec) -> Study:
         """Gives a study what of `spec` is different, and returns it as it is now."""
-        before, after = study.spec.model_dump(mode="json"), spec.model_dump(mode="json")
+        before, after = (s.model_dump(mode="json") for s in (self.study(study.study_id).spec, spec))
         changes = {key: value for key, value in after.items() if key not in before or value != before[key]}
         self._change_study(study.study_id, "spec_changed", changes)
         return self.study(study.study_id)

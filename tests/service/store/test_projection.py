@@ -134,7 +134,7 @@ class StudyMachine(RuleBasedStateMachine):
         elif what == "budget":
             self.budget = i + 1
             spec = self.study.spec.model_copy(update={"budget": Budget(n_trials=self.budget)})
-            self.study = self.store.change_spec(self.study, spec)
+            assert self.store.change_spec(self.study, spec).spec == spec
         elif what == "request":
             request = self.store.request(self.study_id, "cancel", name)
             assert self.store.requests(self.study_id, self.store.answered(self.study_id)) == [request]
