@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def prune_models(folder: str, trials: list[Trial], spec: StudySpec) -> None:
     kept = {t.trial_id for t in _kept(spec, trials)}
     for trial in trials:
         if trial.trial_id not in kept:
-            (Path(folder) / _file_name(trial)).unlink(missing_ok=True)
+            _remove(Path(folder) / _file_name(trial))
 
 
 def _kept(spec: StudySpec, trials: list[Trial]) -> Iterable[Trial]:
@@ -30,4 +31,12 @@ def _kept(spec: StudySpec, trials: list[Trial]) -> Iterable[Trial]:
 
 
 def _file_name(trial: Trial) -> str:
-    return f"{trial.trial_id}.safetensors"
+    """What a task leaves is of its own kind, also a folder."""
+    return trial.trial_id if trial.is_of_task else f"{trial.trial_id}.safetensors"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

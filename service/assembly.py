@@ -8,25 +8,28 @@ from typing import Any
 
 from service.baselines import baselines
 from service.coordinator import Coordinator
-from service.dispatch import Dispatcher, Task
+from service.dispatch import AnyTask, Dispatcher, OwnTask, Task
 from service.optimizer import Optimizer
 from service.schema import Study, StudySpec
 from service.space import build_space, initial_configs
 from service.store import Store
-from worker.schema import TaskFacts
+from service.tasks import completed
+from worker.schema import AnyFacts, TaskDescription, TaskFacts
 
 logger = logging.getLogger(__name__)
 # Asks of a study that has no limit of trials; its other limits end it.
 _UNLIMITED = 100_000
 
 
-def task_of(spec: StudySpec, *, download: bool = False) -> Task:
+def task_of(spec: StudySpec, *, download: bool = False) -> AnyTask:
     """What workers are asked about before they get trials of a study."""
-    return Task(spec.dataset, spec.network, spec.data_dir, download, spec.weights)
+    if spec.task is not None:
+        return OwnTask(spec.task)
+    return Task(str(spec.dataset), str(spec.network), spec.data_dir, download, spec.weights)
 
 
-def facts_of(study: Study, store: Store, dispatcher: Dispatcher, task: Task, *, wait: bool = True) -> TaskFacts:
-    """What workers know of a study's data set and network.
+def facts_of(study: Study, store: Store, dispatcher: Dispatcher, task: AnyTask, *, wait: bool = True) -> AnyFacts:
+    """What workers know of a study's data set and network, or of its task.
 
     Args:
         study: in `store`, where the facts are kept.
@@ -48,7 +51,19 @@ def facts_of(study: Study, store: Store, dispatcher: Dispatcher, task: Task, *, 
     return facts
 
 
-def pin(study: Study, store: Store, dispatcher: Dispatcher, facts: TaskFacts) -> None:
+def settle(study: Study, store: Store, facts: AnyFacts) -> Study:
+    """The study, completed by what workers know of its task if it is of one; kept so, that it can go on later.
+
+    Raises:
+        InputError: it asks for what its task does not have.
+    """
+    if not isinstance(facts, TaskDescription):
+        return study
+    spec = completed(study.spec, facts)
+    return store.change_spec(study, spec) if study.spec.gaps else study
+
+
+def pin(study: Study, store: Store, dispatcher: Dispatcher, facts: AnyFacts) -> None:
     """Keeps a study that measures energy on one model of device: that of its trials, or the first that answered."""
     if not study.spec.measures_energy:
         return
@@ -63,7 +78,7 @@ def make_coordinator(
     study: Study,
     store: Store,
     dispatcher: Dispatcher,
-    facts: TaskFacts,
+    facts: AnyFacts,
     **options: Any,
 ) -> Coordinator:
     """The coordinator of `study`, with optimizers over its space.
@@ -77,17 +92,17 @@ def make_coordinator(
     return Coordinator(study, store, make, dispatcher, facts, **options)
 
 
-def _make_optimizer(study: Study, facts: TaskFacts, n_workers: int) -> Optimizer:
+def _make_optimizer(study: Study, facts: AnyFacts, n_workers: int) -> Optimizer:
     spec = study.spec
     n_trials = spec.budget.n_trials or _UNLIMITED
-    space = build_space(spec, facts.n_layers)
+    space = build_space(spec, facts.n_layers if isinstance(facts, TaskFacts) else 0)
     return Optimizer(
         space,
         objectives={str(name): direction for name, direction in spec.objectives.items()},
         fidelity=(spec.fidelity.min_fidelity, spec.fidelity.max_fidelity) if spec.fidelity else None,
         eta=spec.fidelity.eta if spec.fidelity else 3,
         # What the search is compared with counts as well.
-        n_trials=max(1, n_trials - len(baselines(study, facts.n_layers))),
+        n_trials=max(1, n_trials - len(baselines(study, facts))),
         n_workers=n_workers,
         seed=spec.seed,
         initial=initial_configs(spec, space),

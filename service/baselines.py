@@ -6,7 +6,8 @@ from types import MappingProxyType
 from typing import Any
 
 from service.schema import DEFAULT_EPOCHS, BaselineName, Study, Trial, TrialState
-from worker.schema import Recipe
+from service.space import default_config
+from worker.schema import AnyFacts, Recipe, TaskDescription
 
 DEFAULT_TRIAL_ID = "default"
 RECOMMENDED_TRIAL_ID = "default-recommended"
@@ -27,10 +28,27 @@ _RECIPES: MappingProxyType[BaselineName, dict[str, Any]] = MappingProxyType(
 )
 
 
-def baselines(study: Study, n_layers: int) -> list[Trial]:
+def baselines(study: Study, facts: AnyFacts) -> list[Trial]:
     """The trials that a study compares its search with, the default first, then what it names under `baselines`."""
+    if isinstance(facts, TaskDescription):
+        return [_default_of_a_task(study)]
     named = [(_TRIAL_IDS[name], _RECIPES[name]) for name in dict.fromkeys(study.spec.baselines)]
-    return [_trial(study, n_layers, trial_id, recipe) for trial_id, recipe in [(DEFAULT_TRIAL_ID, {}), *named]]
+    return [_trial(study, facts.n_layers, trial_id, recipe) for trial_id, recipe in [(DEFAULT_TRIAL_ID, {}), *named]]
+
+
+def _default_of_a_task(study: Study) -> Trial:
+    """The default configuration of a task's space, at full fidelity."""
+    fidelity = study.spec.fidelity
+    return Trial(
+        study_id=study.study_id,
+        trial_id=DEFAULT_TRIAL_ID,
+        state=TrialState.WAITING,
+        config=default_config(study.spec),
+        fidelity=fidelity.max_fidelity if fidelity else None,
+        seed=study.spec.seed,
+        is_default=True,
+        is_full=True,
+    )
 
 
 def _trial(study: Study, n_layers: int, trial_id: str, recipe: dict[str, Any]) -> Trial:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from service.artifacts import prune_models
+from service.artifacts import model_path, prune_models
 from service.asking import Asked, Asker, Log
 from service.baselines import baselines
 from service.budget import Spent
@@ -22,7 +22,7 @@ from service.recovery import optimizer_log, told_of_trial, untold
 from service.schema import Study, StudyState, Trial, TrialState
 from service.specs import trial_spec
 from service.store import Request, Store
-from worker.schema import EpochMetrics, FailureKind, TaskFacts, TrialResult, TrialSpec
+from worker.schema import AnyFacts, AnyTrialSpec, EpochMetrics, FailureKind, TrialResult
 
 logger = logging.getLogger(__name__)
 MAX_LOST_WORKERS = 2
@@ -51,7 +51,7 @@ class Coordinator:
         store: where everything is recorded first, and where others leave their requests.
         make_optimizer: gives a fresh one; it is brought up to date from the store.
         dispatcher: where trials run.
-        facts: of the study's data set and network.
+        facts: of the study's data set and network, or of its task.
         models_dir: where workers put the weights of full-fidelity trials; None keeps none.
         checkpoints: path or URL under which workers leave checkpoints, where the study goes on from them.
         on_change: called after every change, from the thread that runs the loop.
@@ -63,7 +63,7 @@ class Coordinator:
         store: Store,
         make_optimizer: Callable[[], Optimizer],
         dispatcher: Dispatcher,
-        facts: TaskFacts,
+        facts: AnyFacts,
         *,
         models_dir: str | None = None,
         checkpoints: str | None = None,
@@ -181,7 +181,7 @@ class Coordinator:
         return optimizer_log(self._store.events(study_id), trials, self._study.spec)
 
     def _add_baselines(self, known: set[str]) -> None:
-        for baseline in baselines(self._study, self._facts.n_layers):
+        for baseline in baselines(self._study, self._facts):
             if baseline.trial_id not in known and not self._spent.reaches(self._study.spec.budget):
                 self._add(baseline)
 
@@ -374,14 +374,13 @@ class Coordinator:
         if self._models_dir is not None:
             prune_models(self._models_dir, self._store.trials(self._study.study_id), self._study.spec)
 
-    def _spec(self, trial: Trial) -> TrialSpec:
-        keep = self._models_dir is not None and trial.is_full
+    def _spec(self, trial: Trial) -> AnyTrialSpec:
         return trial_spec(
             self._study.spec,
             trial,
             resume_from=self._checkpoint(trial.promoted_from),
             checkpoint_to=None if trial.is_full else self._checkpoint(trial.trial_id),
-            model_path=f"{self._models_dir}/{trial.trial_id}.safetensors" if keep else None,
+            model_path=model_path(self._models_dir, trial, self._study.spec) if self._models_dir is not None else None,
         )
 
     def _checkpoint(self, trial_id: str | None) -> str | None:

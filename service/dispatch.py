@@ -15,7 +15,7 @@ from distributed.core import Status
 
 from service.errors import InputError, ServiceError
 from service.fleet import Fleet
-from worker.schema import EpochMetrics, Failure, FailureKind, TaskFacts, TrialResult, TrialSpec
+from worker.schema import AnyFacts, AnyTrialSpec, EpochMetrics, Failure, FailureKind, TrialResult
 
 Done = Callable[[TrialResult], None]
 OnEpoch = Callable[[EpochMetrics], None]
@@ -40,6 +40,16 @@ class Task:
     weights: str | None = None
 
 
+@dataclass(frozen=True)
+class OwnTask:
+    """A task of the user's own, by the name that workers resolve."""
+
+    name: str
+
+
+AnyTask = Task | OwnTask
+
+
 class Dispatcher(Protocol):
     """Runs trials somewhere and says when each is done."""
 
@@ -57,27 +67,27 @@ class Dispatcher(Protocol):
             ClusterLostError: the scheduler is gone.
         """
 
-    def inspect(self, task: Task) -> TaskFacts:
-        """What a worker knows of a data set and a network.
+    def inspect(self, task: AnyTask) -> AnyFacts:
+        """What a worker knows of a data set and a network, or of a task of the user's own.
 
         Raises:
             InputError: the worker does not have them, or not the weights to start from.
         """
 
-    def expect(self, task: Task) -> None:
+    def expect(self, task: AnyTask) -> None:
         """As `inspect`, for a study whose facts are known: workers are asked as they become free, nobody waits."""
 
     def pin(self, device: str) -> None:
         """Trials run only on this model of device from now on: energies of two models must not be mixed."""
 
-    def submit(self, spec: TrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> None:
+    def submit(self, spec: AnyTrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> None:
         """Starts an attempt; `done` is called once with its result, from any thread. Never runs it twice.
 
         `on_epoch` is given what each epoch came to while the trial goes on, from any thread; it must not block, and
         may miss some.
         """
 
-    def adopt(self, spec: TrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> bool:
+    def adopt(self, spec: AnyTrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> bool:
         """Takes over an attempt that another process submitted; False where it is not found.
 
         Then `done` is called as after `submit`, at once where the attempt has ended meanwhile.
@@ -107,7 +117,7 @@ class InlineDispatcher:
     def n_free(self, n_wanted: int) -> int:
         return min(n_wanted, 1)
 
-    def inspect(self, task: Task) -> TaskFacts:
+    def inspect(self, task: AnyTask) -> AnyFacts:
         try:
             return _inspect(task, self._isolated)
         except ValueError as error:
@@ -115,13 +125,13 @@ class InlineDispatcher:
         except RuntimeError as error:
             raise ServiceError(str(error)) from error
 
-    def expect(self, task: Task) -> None:
+    def expect(self, task: AnyTask) -> None:
         pass
 
     def pin(self, device: str) -> None:
         pass
 
-    def submit(self, spec: TrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> None:
+    def submit(self, spec: AnyTrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> None:
         from worker.entry import run_trial
 
         stop = self._running[spec.trial_id] = threading.Event()
@@ -131,7 +141,7 @@ class InlineDispatcher:
             del self._running[spec.trial_id]
         done(result)
 
-    def adopt(self, spec: TrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> bool:
+    def adopt(self, spec: AnyTrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> bool:
         return False
 
     def cancel(self, trial_id: str) -> None:
@@ -162,16 +172,16 @@ class DaskDispatcher:
         self._give_up_stranded()
         return max(0, min(n_wanted, self._fleet.n_slots() - len(self._running)))
 
-    def inspect(self, task: Task) -> TaskFacts:
+    def inspect(self, task: AnyTask) -> AnyFacts:
         return self._fleet.inspect(partial(_inspect, task))
 
-    def expect(self, task: Task) -> None:
+    def expect(self, task: AnyTask) -> None:
         self._fleet.expect(partial(_inspect, task))
 
     def pin(self, device: str) -> None:
         self._fleet.pin(device)
 
-    def submit(self, spec: TrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> None:
+    def submit(self, spec: AnyTrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> None:
         addresses = self._fleet.addresses()
         if addresses == []:
             done(lost(spec, "no worker of this study is left"))
@@ -194,7 +204,7 @@ class DaskDispatcher:
             self._client.publish_dataset(future, name=_key(spec), override=True)
         self._watch(spec, future, addresses, done, on_epoch)
 
-    def adopt(self, spec: TrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> bool:
+    def adopt(self, spec: AnyTrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> bool:
         try:
             future = self._client.get_dataset(_key(spec))
         except KeyError:
@@ -203,7 +213,7 @@ class DaskDispatcher:
         return True
 
     def _watch(
-        self, spec: TrialSpec, future: Future[_Ran], addresses: list[str] | None, done: Done, on_epoch: OnEpoch
+        self, spec: AnyTrialSpec, future: Future[_Ran], addresses: list[str] | None, done: Done, on_epoch: OnEpoch
     ) -> None:
         # Again every time: a client that had to reconnect has lost its subscriptions.
         self._client.subscribe_topic(_topic(spec), self._hear)
@@ -258,24 +268,24 @@ class DaskDispatcher:
 class _Running:
     """An attempt that is somewhere on the cluster: at one of `addresses`, or nobody knows where."""
 
-    spec: TrialSpec
+    spec: AnyTrialSpec
     future: Future[_Ran]
     addresses: list[str] | None
     on_epoch: OnEpoch
     is_cancelled: bool = False
 
 
-def _key(named: TrialSpec | EpochMetrics) -> str:
+def _key(named: AnyTrialSpec | EpochMetrics) -> str:
     """The name of an attempt as a task of Dask's."""
     return f"{named.study_id}/{named.trial_id}/{named.attempt}"
 
 
-def _topic(spec: TrialSpec) -> str:
+def _topic(spec: AnyTrialSpec) -> str:
     """Where the epochs of a study are told."""
     return f"greenshift/{spec.study_id}"
 
 
-def _run(spec: TrialSpec, topic: str) -> _Ran:
+def _run(spec: AnyTrialSpec, topic: str) -> _Ran:
     """Runs on the worker; only there is its code needed."""
     from worker.entry import run_trial
 
@@ -310,10 +320,12 @@ def _stopped() -> set[tuple[str, str]]:
     return set()
 
 
-def _inspect(task: Task, isolated: bool = True) -> TaskFacts:
+def _inspect(task: AnyTask, isolated: bool = True) -> AnyFacts:
     """Runs on the worker; only there is its code needed."""
-    from worker.entry import inspect_task
+    from worker.entry import describe_task, inspect_task
 
+    if isinstance(task, OwnTask):
+        return describe_task(task.name, isolated=isolated)
     return inspect_task(
         task.dataset,
         task.network,
@@ -324,7 +336,7 @@ def _inspect(task: Task, isolated: bool = True) -> TaskFacts:
     )
 
 
-def _result_of(future: Future[_Ran], spec: TrialSpec) -> _Ran:
+def _result_of(future: Future[_Ran], spec: AnyTrialSpec) -> _Ran:
     """What the worker returned; whatever kept it from coming is a lost worker."""
     if future.cancelled():
         return "", lost(spec, "the scheduler was lost")
@@ -335,11 +347,11 @@ def _result_of(future: Future[_Ran], spec: TrialSpec) -> _Ran:
     return ran
 
 
-def lost(spec: TrialSpec, message: str) -> TrialResult:
+def lost(spec: AnyTrialSpec, message: str) -> TrialResult:
     """The result of an attempt whose worker is gone."""
     return _failed(spec, FailureKind.WORKER_LOST, message)
 
 
-def _failed(spec: TrialSpec, kind: FailureKind, message: str) -> TrialResult:
+def _failed(spec: AnyTrialSpec, kind: FailureKind, message: str) -> TrialResult:
     names = {"study_id": spec.study_id, "trial_id": spec.trial_id, "attempt": spec.attempt}
     return TrialResult(**names, failure=Failure(kind=kind, message=message))

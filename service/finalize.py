@@ -16,7 +16,7 @@ from service.ranking import front
 from service.schema import Study, Trial, TrialState
 from service.specs import trial_spec
 from service.store import Store
-from worker.schema import FailureKind, Measurement, TrialResult, TrialSpec
+from worker.schema import AnyTrialSpec, FailureKind, Measurement, TrialResult
 
 N_SEEDS = 3
 _MAX_ATTEMPTS = 3
@@ -118,7 +118,7 @@ def _chosen(study: Study, store: Store) -> list[Trial]:
     return [*found, *(t for t in trials if t.is_default and t.state is TrialState.COMPLETED)]
 
 
-def _final_spec(study: Study, trial: Trial, seed: int, attempt: int) -> TrialSpec:
+def _final_spec(study: Study, trial: Trial, seed: int, attempt: int) -> AnyTrialSpec:
     name = f"final-{trial.trial_id}-{seed}"
     return trial_spec(study.spec, trial, trial_id=name, seed=seed, attempt=attempt, is_final=True)
 

@@ -14,7 +14,7 @@ from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
 
 from service.errors import ClusterLostError, InputError, NoWorkerError, ServiceError
-from worker.schema import FailureKind, TaskFacts
+from worker.schema import AnyFacts, FailureKind
 
 logger = logging.getLogger(__name__)
 # A worker offers one of these, once for each trial that it may run at a time.
@@ -46,7 +46,7 @@ class Fleet:
         self._device: str | None = None
         self._n_failures: Counter[str] = Counter()
 
-    def inspect(self, question: Callable[[], TaskFacts]) -> TaskFacts:
+    def inspect(self, question: Callable[[], AnyFacts]) -> AnyFacts:
         """Asks all workers what they know of a study and returns the first answer; newcomers are asked as they come.
 
         A worker that does not know the study's names is given none of its trials.
@@ -61,7 +61,7 @@ class Fleet:
         self._inquiry = inquiry
         return facts
 
-    def expect(self, question: Callable[[], TaskFacts]) -> None:
+    def expect(self, question: Callable[[], AnyFacts]) -> None:
         """As `inspect`, without waiting for an answer."""
         self._inquiry = _Inquiry(self._client, self.resource, question)
         self._inquiry.ask(self._offers())
@@ -138,14 +138,14 @@ class _Inquiry:
         facts: what those know that have answered.
     """
 
-    def __init__(self, client: Client, resource: str, question: Callable[[], TaskFacts]) -> None:
+    def __init__(self, client: Client, resource: str, question: Callable[[], AnyFacts]) -> None:
         self._client, self._resource, self._question = client, resource, question
         self._asked: set[str] = set()
         # Held while they are open, else Dask forgets them, and not longer, else Dask would compute them again.
-        self._open: dict[str, Future[TaskFacts]] = {}
+        self._open: dict[str, Future[AnyFacts]] = {}
         self._lock = threading.Lock()
-        self._answers: SimpleQueue[TaskFacts | ServiceError] = SimpleQueue()
-        self.facts: dict[str, TaskFacts] = {}
+        self._answers: SimpleQueue[AnyFacts | ServiceError] = SimpleQueue()
+        self.facts: dict[str, AnyFacts] = {}
 
     def ask(self, addresses: dict[str, int]) -> None:
         """Asks those that have not been asked."""
@@ -163,7 +163,7 @@ class _Inquiry:
                 self._open[address] = future
                 future.add_done_callback(lambda future, address=address: self._hear(address, future))
 
-    def first(self) -> TaskFacts:
+    def first(self) -> AnyFacts:
         """The first answer.
 
         Raises:
@@ -172,25 +172,25 @@ class _Inquiry:
         refusals: list[ServiceError] = []
         while len(refusals) < len(self._asked):
             answer = self._answers.get()
-            if isinstance(answer, TaskFacts):
+            if isinstance(answer, AnyFacts):
                 return answer
             refusals.append(answer)
         raise refusals[0] if refusals else NoWorkerError("no worker is there to be asked")
 
-    def _hear(self, address: str, future: Future[TaskFacts]) -> None:
+    def _hear(self, address: str, future: Future[AnyFacts]) -> None:
         answer = _answer_of(future)
         self._open.pop(address, None)
-        if isinstance(answer, TaskFacts):
+        if isinstance(answer, AnyFacts):
             self.facts[address] = answer
         else:
             logger.warning("worker %s gets no trial of this study: %s", address, answer)
         self._answers.put(answer)
 
 
-def _answer_of(future: Future[TaskFacts]) -> TaskFacts | ServiceError:
+def _answer_of(future: Future[AnyFacts]) -> AnyFacts | ServiceError:
     """What a worker said, or the error that its answer means here."""
     try:
-        facts: TaskFacts = future.result(timeout=60)
+        facts: AnyFacts = future.result(timeout=60)
     except ValueError as error:
         return InputError(str(error))
     except (KilledWorker, FutureCancelledError):

@@ -7,11 +7,13 @@ from typing import Any
 
 from service.optimizer import Suggestion, Told
 from service.schema import DEFAULT_EPOCHS, Study, StudySpec, Trial, TrialState
-from worker.schema import TaskFacts, TrialResult
+from worker.schema import AnyFacts, TaskDescription, TrialResult
 
 
-def trial_of(suggestion: Suggestion, study: Study, facts: TaskFacts) -> Trial:
+def trial_of(suggestion: Suggestion, study: Study, facts: AnyFacts) -> Trial:
     """The trial of a suggestion: its knobs as whole numbers, its fidelity as the optimizer gave it."""
+    if isinstance(facts, TaskDescription):
+        return _of_a_task(suggestion, study)
     fidelity = study.spec.fidelity
     config = dict(suggestion.config)
     knobs: dict[str, Any] = {"shift_depth": facts.n_layers, "epochs": DEFAULT_EPOCHS} | config
@@ -27,6 +29,20 @@ def trial_of(suggestion: Suggestion, study: Study, facts: TaskFacts) -> Trial:
         epochs=knobs["epochs"],
         data_fraction=knobs.get("data_fraction", 1.0),
         family=config.get("family", study.spec.family),
+        seed=study.spec.seed,
+        promoted_from=suggestion.promoted_from,
+        is_full=fidelity is None or math.isclose(suggestion.fidelity, fidelity.max_fidelity),
+    )
+
+
+def _of_a_task(suggestion: Suggestion, study: Study) -> Trial:
+    fidelity = study.spec.fidelity
+    return Trial(
+        study_id=study.study_id,
+        trial_id=suggestion.trial_id,
+        state=TrialState.WAITING,
+        config=dict(suggestion.config),
+        fidelity=suggestion.fidelity if fidelity else None,
         seed=study.spec.seed,
         promoted_from=suggestion.promoted_from,
         is_full=fidelity is None or math.isclose(suggestion.fidelity, fidelity.max_fidelity),

@@ -61,7 +61,7 @@ def dominators(
     other = next((t for t in everything if t.trial_id == baseline), None)
     if other is None or any(other.value(name) is None for name in objectives):
         return []
-    signs = np.array([-1.0 if spec.objectives.get(name) == "maximize" else 1.0 for name in objectives])  # type: ignore[call-overload]
+    signs = np.array([-1.0 if spec.objectives.get(name) == "maximize" else 1.0 for name in objectives])
     target = signs * _values(other, objectives)
     return [
         t

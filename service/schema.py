@@ -6,10 +6,19 @@ from datetime import datetime
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from service.errors import InputError
 from worker.schema import Family, Frozen, Measurement, Recipe, SiteSpec, TrialResult
@@ -35,17 +44,25 @@ OptimizerKind = Literal["greenshift", "smac-default", "random"]
 _OF_ANY_DEVICE = frozenset({"error", "deployment_energy", "model_bytes"})
 # Epochs of a trial where neither the fidelity nor the space says how many: the upper end of the paper's range.
 DEFAULT_EPOCHS = 20
+# What every table says of a trial beside its objectives.
+TRIAL_COLUMNS = ("trial_id", "state", "fidelity", "shift_depth", "epochs", "seed", "attempt", "promoted_from",
+                 "is_default")  # fmt: skip
+RESULT_COLUMNS = ("duration_seconds", "failure", "worker")
+# A study of a task leaves the first to it unless it says otherwise, and has no use for the others.
+_OF_THE_TASK = ("space", "objectives", "fidelity")
+_OF_NETWORKS = ("dataset", "network", "family", "ranges", "fixed", "weights", "baselines")
 
 
 class Fidelity(Frozen):
     """The knob that makes a trial cheaper; knobs under `together` follow it linearly.
 
     Attributes:
+        name: None is the one fidelity of a task.
         eta: one config in `eta` is promoted, 2 or more.
         together: (value at min_fidelity, value at max_fidelity) of each further knob.
     """
 
-    name: FidelityName = "shift_depth"
+    name: FidelityName | None = "shift_depth"
     min_fidelity: float = Field(gt=0)
     max_fidelity: float = Field(gt=0)
     eta: int = Field(3, ge=2)
@@ -59,7 +76,7 @@ class Fidelity(Frozen):
             )
         if self.name in self.together:
             raise ValueError(f"together must name other knobs than {self.name}")
-        for name, (low, high) in {**self.together, self.name: (self.min_fidelity, self.max_fidelity)}.items():
+        for name, (low, high) in [*self.together.items(), (self.name, (self.min_fidelity, self.max_fidelity))]:
             if name == "data_fraction" and max(low, high) > 1:
                 raise ValueError(f"data_fraction must be at most 1, got {low:g}..{high:g}")
             if name in self.together and min(low, high) < (1 if name != "data_fraction" else 1e-6):
@@ -70,7 +87,7 @@ class Fidelity(Frozen):
     @property
     def knobs(self) -> tuple[FidelityName, ...]:
         """The named knob and all that follow it."""
-        return (self.name, *self.together)
+        return (*([] if self.name is None else [self.name]), *self.together)
 
     def values(self, fidelity: float) -> dict[str, float]:
         """Each knob at `fidelity`: depth and epochs as whole numbers of at least 1, data_fraction as it is."""
@@ -79,7 +96,8 @@ class Fidelity(Frozen):
         others = {name: low + share * (high - low) for name, (low, high) in self.together.items()}
         return {
             name: value if name == "data_fraction" else max(1, round(value))
-            for name, value in {self.name: fidelity, **others}.items()
+            for name, value in [(self.name, fidelity), *others.items()]
+            if name is not None
         }
 
 
@@ -111,10 +129,23 @@ class Budget(Frozen):
         return self
 
 
+def _known_objective(name: str, info: ValidationInfo) -> str:
+    """Refuses an objective that no worker measures, or that would be taken for another column of a table."""
+    if info.data.get("task") is None:
+        if name not in get_args(ObjectiveName):
+            *others, last = map(repr, get_args(ObjectiveName))
+            raise ValueError(f"Input should be {', '.join(others)} or {last}, got {name!r}")
+    elif name in (*TRIAL_COLUMNS, *RESULT_COLUMNS) or name.endswith(("_method", "_quality")):
+        raise ValueError(f"a column of tables that an objective of a task must not be called like, got {name!r}")
+    return name
+
+
 class StudySpec(Frozen):
     """A study as its author wrote it; the presets are examples.
 
     Attributes:
+        task: of the user's own, in the place of a data set and a network: name of an entry point of
+            `greenshift.tasks`. Space, objectives and fidelity are the task's, as far as they are not given here.
         family: of all networks, or `search` to let each config choose among shift, int8 and float.
         continue_promoted: a promoted trial goes on from the checkpoint of the trial below, further layers converted,
             in place of starting afresh.
@@ -133,12 +164,15 @@ class StudySpec(Frozen):
     """
 
     name: str = Field(pattern=r"^\w[\w .-]{0,99}$")
-    dataset: str
-    network: str
+    task: str | None = None
+    dataset: str | None = None
+    network: str | None = None
     family: Family | Literal["search"] = "shift"
     space: str | dict[str, Any] = "dsnn"
-    objectives: dict[ObjectiveName, Direction] = Field(min_length=2, max_length=3)
-    fidelity: Fidelity | None
+    objectives: dict[Annotated[str, AfterValidator(_known_objective)], Direction] = Field(
+        default_factory=dict, min_length=2, max_length=3
+    )
+    fidelity: Fidelity | None = None
     budget: Budget
     optimizer: OptimizerKind = "greenshift"
     seed: int = Field(0, ge=0, lt=2**31)
@@ -156,15 +190,44 @@ class StudySpec(Frozen):
     trial_memory_limit_bytes: int | None = Field(None, ge=1)
 
     @property
+    def gaps(self) -> frozenset[str]:
+        """Keys that the study leaves to its task and that have not been filled in yet."""
+        return frozenset(_OF_THE_TASK) - self.model_fields_set if self.task is not None else frozenset()
+
+    @property
+    def subject(self) -> str:
+        """What is searched, for people."""
+        return f"{self.network} on {self.dataset}" if self.task is None else f"task {self.task}"
+
+    @property
     def measures_energy(self) -> bool:
         """Whether an objective depends on what the device spends, so that two models of device must not be mixed."""
         return not _OF_ANY_DEVICE.issuperset(self.objectives)
 
     @model_validator(mode="after")
+    def _of_a_network_or_of_a_task(self) -> Self:
+        faults = self._faults_beside_a_task() if self.task is not None else self._faults_without_a_task()
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    @model_validator(mode="after")
     def _can_continue(self) -> Self:
-        if self.continue_promoted and (self.fidelity is None or "epochs" not in self.fidelity.knobs):
+        if not self.continue_promoted or "fidelity" in self.gaps:
+            return self
+        if self.task is not None and self.fidelity is None:
+            raise ValueError("continue_promoted needs a fidelity, else no trial is promoted")
+        if self.task is None and (self.fidelity is None or "epochs" not in self.fidelity.knobs):
             raise ValueError("continue_promoted needs epochs in fidelity, else a promoted trial has nothing to train")
         return self
+
+    @field_validator("fidelity", mode="before")
+    @classmethod
+    def _nameless(cls, fidelity: object, info: ValidationInfo) -> object:
+        """The fidelity of a task is none of our knobs."""
+        if isinstance(fidelity, dict) and info.data.get("task") is not None:
+            return {"name": None} | fidelity
+        return fidelity
 
     @field_validator("space", mode="before")
     @classmethod
@@ -187,6 +250,32 @@ class StudySpec(Frozen):
             except ValidationError as error:
                 raise ValueError(f"{name}: {error.errors()[0]['msg']}, got {value!r}") from error
         return fixed
+
+    @model_serializer(mode="wrap")
+    def _without_gaps(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What is still to come from the task must not look as if the study had said it."""
+        document: dict[str, Any] = serialize(self)
+        return {key: value for key, value in document.items() if key not in self.gaps}
+
+    def _faults_beside_a_task(self) -> list[str]:
+        defaults = {key: type(self).model_fields[key].get_default(call_default_factory=True) for key in _OF_NETWORKS}
+        faults = [f"{key}: must be left out, because the study names a task; got {getattr(self, key)!r}"
+                  for key, default in defaults.items() if getattr(self, key) != default]  # fmt: skip
+        if "space" not in self.gaps and not isinstance(self.space, dict):
+            faults.append(f"space: of a task must be left out or a ConfigSpace JSON object, got {self.space!r}")
+        if self.fidelity is not None and self.fidelity.knobs:
+            faults.append(f"fidelity: that of a task has no name and nothing together with it, got "
+                          f"{', '.join(self.fidelity.knobs)}")  # fmt: skip
+        return faults
+
+    def _faults_without_a_task(self) -> list[str]:
+        needed = ("dataset", "network", "objectives", "fidelity")
+        faults = [f"{key}: missing" for key in needed if key not in self.model_fields_set]
+        faults += [f"{key}: must be a name, got None" for key in needed[:2]
+                   if key in self.model_fields_set and getattr(self, key) is None]  # fmt: skip
+        if self.fidelity is not None and self.fidelity.name is None:
+            faults.append(f"fidelity.name: must be {', '.join(get_args(FidelityName))}, got None")
+        return faults
 
     @classmethod
     def load(cls, source: str | Path | dict[str, Any]) -> StudySpec:
@@ -243,8 +332,9 @@ class Trial(Frozen):
     Attributes:
         fidelity: exact as the optimizer gave it; None without a fidelity.
         promoted_from: the trial of the same config at the fidelity below.
+        shift_depth: None, like `epochs`, where a task was evaluated.
         is_default: the paper's default network, never counted in the front: `default`, and as baselines of the study
-            trained by other recipes (`default-recommended`).
+            trained by other recipes (`default-recommended`). Of a task the default of its space.
         is_full: the trial ran at the maximum fidelity.
         seq: of the last event about this trial.
     """
@@ -254,8 +344,8 @@ class Trial(Frozen):
     state: TrialState
     config: dict[str, Any]
     fidelity: float | None
-    shift_depth: int
-    epochs: int
+    shift_depth: int | None = None
+    epochs: int | None = None
     data_fraction: float = 1.0
     family: Family = "shift"
     seed: int
@@ -265,6 +355,11 @@ class Trial(Frozen):
     is_full: bool
     result: TrialResult | None = None
     seq: int = 0
+
+    @property
+    def is_of_task(self) -> bool:
+        """Whether a task of the user's own was evaluated, and no network of ours."""
+        return self.shift_depth is None
 
     def measurement(self, objective: str) -> Measurement | None:
         """What the trial measured of `objective`, or None."""
@@ -317,7 +412,7 @@ def _describe(error: ValidationError) -> str:
         elif fault["type"] == "missing":
             lines.append(f"{key}: missing")
         elif fault["type"] == "value_error":
-            lines.append(f"{key}: {allowed}")
+            lines += [f"{key}: {allowed}"] if key else allowed.splitlines()
         else:
             lines.append(f"{key}: {allowed}, got {fault['input']!r}")
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from service.artifacts import prune_models
-from service.assembly import make_coordinator, pin, task_of
+from service.assembly import make_coordinator, pin, settle, task_of
 from service.cluster import default_n_workers, local_cluster, remote_cluster
 from service.dispatch import DaskDispatcher
 from service.errors import ConflictError, InputError, NotFoundError
@@ -77,7 +77,8 @@ def run_study(
         if study.state is not StudyState.COMPLETED:
             with _cluster(n_workers, scheduler) as client:
                 dispatcher = DaskDispatcher(client, durable=scheduler is not None)
-                facts = dispatcher.inspect(task_of(spec, download=download))
+                facts = dispatcher.inspect(task_of(study.spec, download=download))
+                study = settle(study, store, facts)
                 pin(study, store, dispatcher, facts)
                 coordinator = make_coordinator(
                     study,
@@ -119,13 +120,15 @@ def finalize_study(
 
     Raises:
         NotFoundError: the folder holds no study.
-        InputError: the study has no front yet.
+        InputError: the study has no front yet, or is of a task.
     """
     if not (out / "study.sqlite").is_file():
         raise NotFoundError(f"study: {out} holds no study.sqlite")
     stopping = threading.Event()
     with _locked(out), Store(out / "study.sqlite") as store:
         study = store.studies()[0]
+        if study.spec.task is not None:
+            raise InputError(f"study: {out} is of task {study.spec.task}; only networks are judged by a test split")
         with _cluster(n_workers, scheduler) as client:
             dispatcher = DaskDispatcher(client)
             facts = dispatcher.inspect(task_of(study.spec))
@@ -188,8 +191,10 @@ def _locked(out: Path) -> Iterator[None]:
 
 def _adopt(study: Study, spec: StudySpec, out: Path, store: Store) -> Study:
     """`study` with what `spec` may change of it, if they are otherwise the same."""
+    # What a task has filled in once stays as it was.
+    spec = spec.model_copy(update={key: getattr(study.spec, key) for key in spec.gaps - study.spec.gaps})
     ours, theirs = study.spec.model_dump(), spec.model_dump()
-    different = {key for key in ours if ours[key] != theirs[key]}
+    different = {key for key in ours if ours[key] != theirs.get(key)}
     if beyond := [key for key in ours if key in different - _CHANGEABLE]:
         raise ConflictError(f"out: {out} holds another study (its {', '.join(beyond)} differ); name another folder")
     if different:

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from service.dispatch import Dispatcher, Done, OnEpoch, Task
-from worker.schema import TaskFacts, TrialResult, TrialSpec
+from service.dispatch import AnyTask, Dispatcher, Done, OnEpoch
+from worker.schema import AnyFacts, AnyTrialSpec, TrialResult
 
 
 @dataclass
@@ -107,20 +107,20 @@ class SharedDispatcher:
         n_possible = self._dispatcher.n_free(n_wanted)
         return min(n_possible, self._shares.n_free(self._study_id, n_possible, self.n_slots()))
 
-    def inspect(self, task: Task) -> TaskFacts:
+    def inspect(self, task: AnyTask) -> AnyFacts:
         return self._dispatcher.inspect(task)
 
-    def expect(self, task: Task) -> None:
+    def expect(self, task: AnyTask) -> None:
         self._dispatcher.expect(task)
 
     def pin(self, device: str) -> None:
         self._dispatcher.pin(device)
 
-    def submit(self, spec: TrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> None:
+    def submit(self, spec: AnyTrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> None:
         self._shares.take(self._study_id)
         self._dispatcher.submit(spec, self._giving_back(done), on_epoch)
 
-    def adopt(self, spec: TrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> bool:
+    def adopt(self, spec: AnyTrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> bool:
         self._shares.take(self._study_id)
         found = self._dispatcher.adopt(spec, self._giving_back(done), on_epoch)
         if not found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any, get_args
 
+import numpy as np
 from ConfigSpace import (
     Categorical,
     ConfigurationSpace,
@@ -33,14 +34,17 @@ _OF_SHIFT = ("quantizer", "weight_bits", "activation_integer_bits", "activation_
 def build_space(spec: StudySpec, n_layers: int) -> ConfigurationSpace:
     """The space that `spec` names, for a network of `n_layers` layers, seeded with the study's seed.
 
-    Depth and epochs are hyperparameters unless they are the fidelity; what the study fixes has one value.
+    Depth and epochs are hyperparameters unless they are the fidelity; what the study fixes has one value. A
+    task's own space is taken as it is.
 
     Raises:
         InputError: a fidelity outside the network's layers, a range that cannot be, or a space of the user's own that
             is no space.
     """
+    if spec.task is not None:
+        return _parsed(spec.space, spec.seed)
     if spec.fidelity is not None:
-        check_fidelity(spec.fidelity, spec.network, n_layers)
+        check_fidelity(spec.fidelity, str(spec.network), n_layers)
     if isinstance(spec.space, dict):
         return _custom_space(spec, spec.space, n_layers)
     knobs = spec.fidelity.knobs if spec.fidelity else ()
@@ -57,6 +61,12 @@ def build_space(spec: StudySpec, n_layers: int) -> ConfigurationSpace:
     if spec.family == "search":
         space.add([EqualsCondition(space[name], space["family"], "shift") for name in _OF_SHIFT])
     return space
+
+
+def default_config(spec: StudySpec) -> dict[str, Any]:
+    """The default configuration of the space of a study of a task, in Python's own types."""
+    config = dict(_parsed(spec.space, spec.seed).get_default_configuration())
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in sorted(config.items())}
 
 
 def initial_configs(spec: StudySpec, space: ConfigurationSpace) -> list[dict[str, Any]]:
@@ -172,8 +182,8 @@ def _complete(config: dict[str, Any], space: ConfigurationSpace, number: int) ->
         raise InputError(f"initial_configs.{number}: {reason}; the space has {', '.join(sorted(space))}") from error
 
 
-def _custom_space(spec: StudySpec, serialized: dict[str, Any], n_layers: int) -> ConfigurationSpace:
-    """A space written as ConfigSpace's own JSON; every hyperparameter must be one that a worker knows."""
+def _parsed(serialized: Any, seed: int) -> ConfigurationSpace:
+    """A space that is written as ConfigSpace's own JSON, seeded."""
     try:
         # It takes the dict apart.
         space = ConfigurationSpace.from_serialized_dict(copy.deepcopy(serialized))
@@ -182,6 +192,13 @@ def _custom_space(spec: StudySpec, serialized: dict[str, Any], n_layers: int) ->
         raise InputError(f"space: no ConfigSpace JSON object ({reason})") from error
     if len(space) == 0:
         raise InputError("space: the ConfigSpace JSON object holds no hyperparameter")
+    space.seed(seed)
+    return space
+
+
+def _custom_space(spec: StudySpec, serialized: dict[str, Any], n_layers: int) -> ConfigurationSpace:
+    """A space of the user's own for a network; every hyperparameter must be one that a worker knows."""
+    space = _parsed(serialized, spec.seed)
     taken = spec.fidelity.knobs if spec.fidelity else ()
     knobs = {name: most for name, most in (("shift_depth", n_layers), ("epochs", None)) if name not in taken}
     for hp in space.values():
@@ -198,7 +215,6 @@ def _custom_space(spec: StudySpec, serialized: dict[str, Any], n_layers: int) ->
     if spec.ranges or spec.fixed.keys() & set(space):
         raise InputError("space: a ConfigSpace JSON object holds its ranges itself, and nothing that is fixed besides")
     space.add(_constants(spec))
-    space.seed(spec.seed)
     return space
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from service.schema import StudySpec, Trial
-from worker.schema import ExtraObjective, Recipe, TrialSpec
+from worker.schema import AnyTrialSpec, ExtraObjective, Recipe, TaskTrialSpec, TrialSpec
 
 
-def trial_spec(spec: StudySpec, trial: Trial, **more: Any) -> TrialSpec:
+def trial_spec(spec: StudySpec, trial: Trial, **more: Any) -> AnyTrialSpec:
     """The spec of the present attempt at `trial`.
 
     Args:
         spec: of the study.
         trial: with its knobs and the hyperparameters of its config.
-        more: further fields of `TrialSpec`, or other values than these.
+        more: further fields of the spec, or other values than these.
     """
+    if spec.task is not None:
+        return _of_a_task(spec, trial, **more)
     hyperparameters = {name: value for name, value in trial.config.items() if name in Recipe.model_fields}
     fields: dict[str, Any] = {
         "study_id": trial.study_id,
@@ -37,3 +39,20 @@ def trial_spec(spec: StudySpec, trial: Trial, **more: Any) -> TrialSpec:
         "weights_path": spec.weights,
     }
     return TrialSpec(**fields | more)
+
+
+def _of_a_task(spec: StudySpec, trial: Trial, **more: Any) -> TaskTrialSpec:
+    fields: dict[str, Any] = {
+        "study_id": trial.study_id,
+        "trial_id": trial.trial_id,
+        "attempt": trial.attempt,
+        "task": spec.task,
+        "config": trial.config,
+        "fidelity": trial.fidelity,
+        "seed": trial.seed,
+        "data_dir": spec.data_dir,
+        "site": spec.site,
+        "time_limit_seconds": spec.trial_time_limit_seconds,
+        "memory_limit_bytes": spec.trial_memory_limit_bytes,
+    }
+    return TaskTrialSpec(**fields | more)

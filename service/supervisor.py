@@ -11,7 +11,7 @@ from pathlib import Path
 
 from distributed import Client
 
-from service.assembly import facts_of, make_coordinator, pin, task_of
+from service.assembly import facts_of, make_coordinator, pin, settle, task_of
 from service.coordinator import Coordinator
 from service.dispatch import DaskDispatcher
 from service.errors import ClusterLostError, NoWorkerError, ServiceError
@@ -173,6 +173,7 @@ class _Run(threading.Thread):
         own = DaskDispatcher(self._client, durable=self._durable)
         dispatcher = SharedDispatcher(own, self._shares, study.study_id)
         facts = facts_of(study, store, dispatcher, task_of(study.spec), wait=not self._durable)
+        study = settle(study, store, facts)
         pin(study, store, dispatcher, facts)
         return make_coordinator(
             study,

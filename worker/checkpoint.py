@@ -11,11 +11,13 @@ from typing import Any
 
 import fsspec
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn, optim
 
 from worker.schema import Leg
 
 logger = logging.getLogger(__name__)
+_LEGS: TypeAdapter[tuple[Leg, ...]] = TypeAdapter(tuple[Leg, ...])
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,19 @@ class Checkpoint:
     legs: tuple[Leg, ...] = field(default=())
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What an evaluation of a task left for another one to go on from.
+
+    Attributes:
+        content: of the task's own making.
+        legs: what each evaluation spent so far.
+    """
+
+    content: bytes
+    legs: tuple[Leg, ...]
+
+
 def save_checkpoint(checkpoint: Checkpoint, url: str) -> None:
     """Writes a checkpoint whole or not at all.
 
@@ -54,11 +69,7 @@ def save_checkpoint(checkpoint: Checkpoint, url: str) -> None:
     content = asdict(checkpoint) | {"legs": [leg.model_dump() for leg in checkpoint.legs]}
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    store, path = fsspec.core.url_to_fs(url)
-    store.makedirs(store._parent(path), exist_ok=True)
-    part = f"{path}.{uuid.uuid4().hex}.part"
-    store.pipe_file(part, buffer.getvalue())
-    store.mv(part, path)
+    _write(url, buffer.getvalue())
 
 
 def load_checkpoint(url: str) -> Checkpoint | None:
@@ -70,6 +81,31 @@ def load_checkpoint(url: str) -> Checkpoint | None:
     except Exception as error:  # noqa: BLE001 - a store of any kind may raise anything, and the trial can start afresh
         logger.warning("no checkpoint at %s, training starts from the beginning: %r", url, error)
         return None
+
+
+def save_kept(kept: Kept, url: str) -> None:
+    """Writes what an evaluation left, like a checkpoint: a line of JSON for the legs, then the content as it is."""
+    _write(url, _LEGS.dump_json(kept.legs) + b"\n" + kept.content)
+
+
+def load_kept(url: str) -> Kept | None:
+    """What an evaluation left at `url`; None, with a warning, where there is nothing that can be read."""
+    try:
+        store, path = fsspec.core.url_to_fs(url)
+        legs, _, content = store.cat_file(path).partition(b"\n")
+        return Kept(content, _LEGS.validate_json(legs))
+    except Exception as error:  # noqa: BLE001 - a store of any kind may raise anything, and the trial can start afresh
+        logger.warning("nothing was kept at %s, the evaluation starts from the beginning: %r", url, error)
+        return None
+
+
+def _write(url: str, content: bytes) -> None:
+    """Puts `content` in its place at once, when all of it has been written."""
+    store, path = fsspec.core.url_to_fs(url)
+    store.makedirs(store._parent(path), exist_ok=True)
+    part = f"{path}.{uuid.uuid4().hex}.part"
+    store.pipe_file(part, content)
+    store.mv(part, path)
 
 
 def optimizer_state(optimizer: optim.Optimizer, model: nn.Module) -> dict[str, dict[str, Any]]:

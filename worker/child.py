@@ -21,9 +21,24 @@ from worker.energy.carbon import carbon_model
 from worker.energy.devices import describe, pick_device, synchronize
 from worker.energy.meter import EnergyMeter
 from worker.energy.reading import NoSource
-from worker.entry import as_failure, inspect_task, run_trial
+from worker.entry import as_failure, describe_task, inspect_task, run_trial
 from worker.errors import ConfigurationError, StoppedError
-from worker.messages import Begun, Done, Energy, Epoch, Inspect, Inspected, Message, Ready, Run, Stop, encode, read
+from worker.messages import (
+    Begun,
+    Describe,
+    Described,
+    Done,
+    Energy,
+    Epoch,
+    Inspect,
+    Inspected,
+    Message,
+    Ready,
+    Run,
+    Stop,
+    encode,
+    read,
+)
 from worker.schema import EnergyReport, EpochMetrics, SiteSpec
 from worker.trial import make_meter
 
@@ -66,6 +81,8 @@ class Child:
                 self._run(message)
             elif isinstance(message, Inspect):
                 self._send(_inspect(message))
+            elif isinstance(message, Describe):
+                self._send(_describe(message))
 
     def _listen(self) -> None:
         while (message := read(self._messages)) is not None:
@@ -150,6 +167,13 @@ def _inspect(message: Inspect) -> Inspected:
     except ConfigurationError as error:
         return Inspected(failure=as_failure(error))
     return Inspected(facts=facts)
+
+
+def _describe(message: Describe) -> Described:
+    try:
+        return Described(description=describe_task(message.name))
+    except ConfigurationError as error:
+        return Described(failure=as_failure(error))
 
 
 def _take_pipes() -> tuple[BinaryIO, BinaryIO]:

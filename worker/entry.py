@@ -13,33 +13,37 @@ from collections.abc import Callable
 from os import getpid
 
 from worker.errors import ConfigurationError, DivergedError, StoppedError
-from worker.isolation import inspect_isolated, run_isolated
-from worker.messages import Inspect
+from worker.isolation import describe_isolated, inspect_isolated, run_isolated
+from worker.messages import Describe, Inspect
 from worker.schema import (
+    AnyTrialSpec,
     EnergyReport,
     EpochMetrics,
     Failure,
     FailureKind,
     SelfTestReport,
+    TaskDescription,
     TaskFacts,
+    TaskTrialSpec,
     TrialResult,
-    TrialSpec,
 )
 from worker.supervision import failed
 
 
 def run_trial(
-    spec: TrialSpec,
+    spec: AnyTrialSpec,
     *,
     on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
     on_energy: Callable[[EnergyReport], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
     isolated: bool = False,
 ) -> TrialResult:
-    """Trains and evaluates one network and returns what came of it; never raises an exception of the trial.
+    """Trains and evaluates one network, or evaluates one config of a task, and returns what came of it.
+
+    Never raises an exception of the trial.
 
     Args:
-        spec: what to train, and within which limits.
+        spec: what to train or evaluate, and within which limits.
         on_epoch: is given the metrics of each epoch while the trial goes on.
         on_energy: is given what the trial spent as soon as it is known, if the trial is not isolated.
         should_stop: once it says so, the trial ends as cancelled: within a batch of training, and if isolated within
@@ -58,6 +62,10 @@ def run_trial(
     try:
         if isolated:
             result = run_isolated(spec, on_epoch, should_stop)
+        elif isinstance(spec, TaskTrialSpec):
+            from worker.task_trial import run as run_task  # torch is loaded here, on the worker only
+
+            result = run_task(spec, spend, on_epoch, stop)
         else:
             from worker.trial import run  # torch is loaded here, on the worker only
 
@@ -99,6 +107,20 @@ def inspect_task(
     return inspect(dataset, network, data_dir, download=download, weights_path=weights_path)
 
 
+def describe_task(name: str, *, isolated: bool = False) -> TaskDescription:
+    """Resolves the name of a task of the user's own on this worker.
+
+    Raises:
+        ConfigurationError: this worker does not have it, or it cannot be used.
+        ChildError: the process that was asked died; only if `isolated`.
+    """
+    if isolated:
+        return describe_isolated(Describe(name=name))
+    from worker.task_trial import describe  # torch is loaded here, on the worker only
+
+    return describe(name)
+
+
 def self_test() -> SelfTestReport:
     """What this machine can measure, and how well; takes a few seconds."""
     from worker.energy.selftest import self_test as run  # torch is loaded here, on the worker only
@@ -118,7 +140,7 @@ def as_failure(error: Exception) -> Failure:
 class _Stop:
     """Whether a trial must end now: asked to, or at its limit of time."""
 
-    def __init__(self, spec: TrialSpec, should_stop: Callable[[], bool]) -> None:
+    def __init__(self, spec: AnyTrialSpec, should_stop: Callable[[], bool]) -> None:
         self._limit, self._should_stop = spec.time_limit_seconds, should_stop
         self._started = time.monotonic()
         self._is_late = False

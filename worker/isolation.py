@@ -11,9 +11,17 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 
 from worker.errors import ChildError, ConfigurationError
-from worker.messages import Inspect, Inspected, Ready
+from worker.messages import Describe, Described, Inspect, Inspected, Ready
 from worker.process import ChildProcess
-from worker.schema import EpochMetrics, Failure, FailureKind, TaskFacts, TrialResult, TrialSpec
+from worker.schema import (
+    AnyTrialSpec,
+    EpochMetrics,
+    Failure,
+    FailureKind,
+    TaskDescription,
+    TaskFacts,
+    TrialResult,
+)
 from worker.supervision import Supervision, failed, messages
 
 _START_SECONDS = 180.0
@@ -35,7 +43,7 @@ class WarmChild:
         self._is_ready = False
 
     def run(
-        self, spec: TrialSpec, on_epoch: Callable[[EpochMetrics], None], should_stop: Callable[[], bool]
+        self, spec: AnyTrialSpec, on_epoch: Callable[[EpochMetrics], None], should_stop: Callable[[], bool]
     ) -> TrialResult:
         """Runs a trial and returns what came of it, a failure where the process died or had to be killed."""
         self.process.forget()
@@ -47,19 +55,21 @@ class WarmChild:
         self.is_reusable = harmless and not trial.was_disturbed
         return result
 
-    def inspect(self, question: Inspect) -> TaskFacts:
-        """What the process knows of a data set and a network.
+    def ask(self, question: Inspect | Describe) -> Inspected | Described:
+        """What the process answers.
 
         Raises:
-            ConfigurationError: it does not have them.
+            ConfigurationError: it does not have what it is asked for.
             ChildError: it died.
         """
         self.process.forget()
         if self._wait_until_ready(lambda: False):
             self.process.send(question)
             for message in messages(self.process):
-                if isinstance(message, Inspected):
-                    return _facts(message)
+                if isinstance(message, Inspected | Described):
+                    if message.failure is not None:
+                        raise ConfigurationError(message.failure.message)
+                    return message
         self.is_reusable = False
         raise ChildError(f"{self.process.how_it_died()}\n{self.process.last_words}".strip())
 
@@ -78,7 +88,7 @@ class WarmChild:
                 self.process.kill()
         return self._is_ready
 
-    def _never_began(self, spec: TrialSpec) -> TrialResult:
+    def _never_began(self, spec: AnyTrialSpec) -> TrialResult:
         if self.process.is_alive():
             return failed(spec, Failure(kind=FailureKind.CANCELLED, message="the trial was stopped before it began"))
         self.is_reusable = False
@@ -147,7 +157,7 @@ class WarmChildren:
 
 
 def run_isolated(
-    spec: TrialSpec, on_epoch: Callable[[EpochMetrics], None], should_stop: Callable[[], bool]
+    spec: AnyTrialSpec, on_epoch: Callable[[EpochMetrics], None], should_stop: Callable[[], bool]
 ) -> TrialResult:
     """Runs a trial in a process of its own; see `worker.entry.run_trial`."""
     with _warm_children().lend() as child:
@@ -156,8 +166,21 @@ def run_isolated(
 
 def inspect_isolated(question: Inspect) -> TaskFacts:
     """Asks a process of its own; see `worker.entry.inspect_task`."""
+    answer = _ask(question)
+    assert isinstance(answer, Inspected) and answer.facts is not None
+    return answer.facts
+
+
+def describe_isolated(question: Describe) -> TaskDescription:
+    """Asks a process of its own; see `worker.entry.describe_task`."""
+    answer = _ask(question)
+    assert isinstance(answer, Described) and answer.description is not None
+    return answer.description
+
+
+def _ask(question: Inspect | Describe) -> Inspected | Described:
     with _warm_children().lend() as child:
-        return child.inspect(question)
+        return child.ask(question)
 
 
 @lru_cache(maxsize=1)
@@ -166,9 +189,3 @@ def _warm_children() -> WarmChildren:
     children = WarmChildren()
     atexit.register(children.close)
     return children
-
-
-def _facts(answer: Inspected) -> TaskFacts:
-    if answer.facts is not None:
-        return answer.facts
-    raise ConfigurationError(answer.failure.message if answer.failure else "no facts")

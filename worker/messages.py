@@ -7,7 +7,16 @@ from typing import Annotated, BinaryIO, Literal
 
 from pydantic import Field, TypeAdapter
 
-from worker.schema import EnergyReport, EpochMetrics, Failure, Frozen, TaskFacts, TrialResult, TrialSpec
+from worker.schema import (
+    AnyTrialSpec,
+    EnergyReport,
+    EpochMetrics,
+    Failure,
+    Frozen,
+    TaskDescription,
+    TaskFacts,
+    TrialResult,
+)
 
 _LENGTH = struct.Struct(">I")
 
@@ -16,7 +25,7 @@ class Run(Frozen):
     """Run this trial."""
 
     kind: Literal["run"] = "run"
-    spec: TrialSpec
+    spec: AnyTrialSpec
 
 
 class Inspect(Frozen):
@@ -28,6 +37,13 @@ class Inspect(Frozen):
     data_dir: str | None
     download: bool
     weights_path: str | None = None
+
+
+class Describe(Frozen):
+    """Tell what you know of a task of the user's own."""
+
+    kind: Literal["describe"] = "describe"
+    name: str
 
 
 class Stop(Frozen):
@@ -82,7 +98,15 @@ class Inspected(Frozen):
     failure: Failure | None = None
 
 
-Message = Run | Inspect | Stop | Ready | Begun | Epoch | Energy | Done | Inspected
+class Described(Frozen):
+    """The answer to `Describe`: exactly one of the two is there."""
+
+    kind: Literal["described"] = "described"
+    description: TaskDescription | None = None
+    failure: Failure | None = None
+
+
+Message = Run | Inspect | Describe | Stop | Ready | Begun | Epoch | Energy | Done | Inspected | Described
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
 
 

@@ -44,10 +44,21 @@ def measure_objectives(trained: Trained) -> dict[str, Measurement]:
     always = {
         "error": Measurement(value=trained.error, unit="ratio", method="evaluation", quality="measured"),
         "deployment_energy": analytic(cost),
-        "energy": _of_all_legs("J", trained, trained.energy.joules, [leg.joules for leg in trained.earlier_legs]),
-        "emissions": _emissions(trained),
+        **spent(trained.energy, trained.earlier_legs),
     }
     return always | {name: _EXTRA[name](trained) for name in trained.spec.extra_objectives}
+
+
+def spent(energy: EnergyReport, earlier_legs: Sequence[Leg]) -> dict[str, Measurement]:
+    """The objectives `energy` and `emissions` of a trial and of all that it went on from."""
+    emissions = _of_all_legs(
+        "gCO2eq", energy, earlier_legs, energy.emissions_grams, [leg.emissions_grams for leg in earlier_legs]
+    )
+    if emissions.value is not None:
+        # A measured energy times a tabulated intensity is an estimate.
+        emissions = emissions.model_copy(update={"quality": "estimated"})
+    joules = [leg.joules for leg in earlier_legs]
+    return {"energy": _of_all_legs("J", energy, earlier_legs, energy.joules, joules), "emissions": emissions}
 
 
 def analytic(cost: CostEstimate) -> Measurement:
@@ -64,17 +75,11 @@ def reset_peak_memory(device: torch.device) -> None:
         _RESET.write_text("5")
 
 
-def _emissions(trained: Trained) -> Measurement:
-    earlier = [leg.emissions_grams for leg in trained.earlier_legs]
-    total = _of_all_legs("gCO2eq", trained, trained.energy.emissions_grams, earlier)
-    # A measured energy times a tabulated intensity is an estimate.
-    return total.model_copy(update={"quality": "estimated"}) if total.value is not None else total
-
-
-def _of_all_legs(unit: str, trained: Trained, own: float | None, earlier: list[float | None]) -> Measurement:
+def _of_all_legs(
+    unit: str, energy: EnergyReport, legs: Sequence[Leg], own: float | None, earlier: list[float | None]
+) -> Measurement:
     """The sum over all legs; unknown where a leg is, or where legs were read in other ways or on other devices."""
-    energy = trained.energy
-    is_one = all((leg.method, leg.device) == (energy.method, energy.device) for leg in trained.earlier_legs)
+    is_one = all((leg.method, leg.device) == (energy.method, energy.device) for leg in legs)
     known = [value for value in (own, *earlier) if value is not None]
     if not is_one or len(known) <= len(earlier):
         return Measurement(value=None, unit=unit, method="none", quality="none")

@@ -1,4 +1,4 @@
-"""Data sets and networks of the user's own, found by name among the entry points of installed distributions."""
+"""Data sets, networks and tasks of the user's own, found by name among the entry points of installed distributions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from worker.errors import ConfigurationError
 
-Group = Literal["greenshift.datasets", "greenshift.networks"]
+Group = Literal["greenshift.datasets", "greenshift.networks", "greenshift.tasks"]
 
 
 def plugin_names(group: Group) -> list[str]:
@@ -28,5 +28,6 @@ def load_plugin(group: Group, name: str) -> Any:
         raise ConfigurationError(f"{group} has {len(found)} entry points {name!r}: {', '.join(p.value for p in found)}")
     try:
         return found[0].load()
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"{group} {name!r}: {found[0].value} cannot be loaded: {error}") from error
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigurationError(f"{group} {name!r}: {found[0].value} cannot be loaded: {reason}") from error

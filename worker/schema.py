@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -43,6 +43,8 @@ ScheduleName = Literal["cosine", "step", "one-cycle", "constant"]
 ExtraObjective = Literal["latency", "model_bytes", "peak_memory_bytes", "water_litres", "embodied_grams"]
 Family = Literal["shift", "int8", "float"]
 Precision = Literal["float32", "bfloat16"]
+# What a worker itself measures of any task.
+SPENT_OBJECTIVES = ("energy", "emissions", "water_litres", "embodied_grams")
 OptimizerName = Literal["sgd", "adam", "adamw", "adadelta", "adagrad", "rmsprop", "radam", "ranger"]
 AugmentationName = Literal["flip", "translate", "crop"]
 
@@ -95,8 +97,49 @@ class Recipe(Frozen):
         return value
 
 
-class TrialSpec(Frozen):
-    """One evaluation of one config at one fidelity, complete: a worker needs to know nothing else.
+class Attempt(Frozen):
+    """One evaluation of one config at one fidelity: what every worker is told, whatever it evaluates.
+
+    Attributes:
+        resume_from: where the checkpoint lies that training goes on from; None or nothing there starts afresh.
+        checkpoint_to: where this trial leaves a checkpoint; None leaves none. Paths, or URLs that fsspec knows.
+        data_dir: folder of the data sets; None uses the worker's GREENSHIFT_DATA_DIR.
+        model_path: where the trained weights are written, or None.
+        site: what its energy means in carbon and water.
+        time_limit_seconds: the trial fails when it runs longer; None is no limit.
+        memory_limit_bytes: the trial fails when its process of its own is resident with more; None is no limit, and
+            a trial inside the worker's process has none.
+    """
+
+    study_id: str
+    trial_id: str
+    attempt: int = Field(1, ge=1)
+    resume_from: str | None = None
+    checkpoint_to: str | None = None
+    seed: int = Field(0, ge=0)
+    data_dir: str | None = None
+    model_path: str | None = None
+    site: SiteSpec = SiteSpec()
+    time_limit_seconds: float | None = Field(None, gt=0)
+    memory_limit_bytes: int | None = Field(None, ge=1)
+
+
+class TaskTrialSpec(Attempt):
+    """One evaluation of a task of the user's own.
+
+    Attributes:
+        task: name of an entry point of `greenshift.tasks`.
+        config: value of each active hyperparameter of its space.
+        fidelity: None is the task's maximum.
+    """
+
+    task: str
+    config: dict[str, Any]
+    fidelity: float | None = None
+
+
+class TrialSpec(Attempt):
+    """One training of a network, complete: a worker needs to know nothing else. The weights go out as safetensors.
 
     Attributes:
         family: what the converted layers are: shift layers, layers trained for 8-bit integers, or float as they were.
@@ -106,20 +149,9 @@ class TrialSpec(Frozen):
         extra_objectives: what else is measured: `latency`, `model_bytes`, `peak_memory_bytes`, and by models
             `water_litres`, `embodied_grams`.
         is_final: the network is trained on training and validation data and judged by the test split.
-        resume_from: where the checkpoint lies that training goes on from; None or nothing there starts afresh.
-        checkpoint_to: where this trial leaves a checkpoint; None leaves none. Paths, or URLs that fsspec knows.
-        data_dir: folder of the data sets; None uses the worker's GREENSHIFT_DATA_DIR.
-        model_path: where the trained weights are written as safetensors, or None.
-        site: what its energy means in carbon and water.
         weights_path: safetensors or torch file of weights to start from, before any layer is converted, or None.
-        time_limit_seconds: the trial fails when it runs longer; None is no limit.
-        memory_limit_bytes: the trial fails when its process of its own is resident with more; None is no limit, and
-            a trial inside the worker's process has none.
     """
 
-    study_id: str
-    trial_id: str
-    attempt: int = Field(1, ge=1)
     dataset: str
     network: str
     recipe: Recipe
@@ -129,19 +161,14 @@ class TrialSpec(Frozen):
     data_fraction: float = Field(1.0, gt=0, le=1)
     extra_objectives: tuple[ExtraObjective, ...] = ()
     is_final: bool = False
-    resume_from: str | None = None
-    checkpoint_to: str | None = None
-    seed: int = Field(0, ge=0)
-    data_dir: str | None = None
-    model_path: str | None = None
-    site: SiteSpec = SiteSpec()
     weights_path: str | None = None
-    time_limit_seconds: float | None = Field(None, gt=0)
-    memory_limit_bytes: int | None = Field(None, ge=1)
+
+
+AnyTrialSpec = TrialSpec | TaskTrialSpec
 
 
 class Leg(Frozen):
-    """What one trial spent on a training that another goes on with; None is unknown."""
+    """What one trial spent on what another goes on with; None is unknown."""
 
     trial_id: str
     epochs: int
@@ -193,7 +220,7 @@ class TrialResult(Frozen):
     """What came of one attempt at one trial; `failure` is None exactly where the trial completed.
 
     Attributes:
-        objectives: by name: `error`, `deployment_energy`, `energy`, `emissions`.
+        objectives: by name: `error`, `deployment_energy`, `energy`, `emissions`; of a task its own and what it spent.
         int8_deployment_energy: of the same network with 8-bit multiplications, to compare with.
         training_loss: mean loss of each epoch that this trial trained.
         earlier_legs: of the trials that this one went on from, first one first; `energy` is of this trial alone, the
@@ -224,3 +251,47 @@ class TaskFacts(Frozen):
     n_validation: int
     n_test: int
     device: str
+
+
+class TaskObjective(Frozen):
+    """What a task of the user's own measures.
+
+    Attributes:
+        unit: such as `s`; `ratio` is shown as a bare number of 0..1, and an empty one is none.
+        quality: `estimated` where the task computes a model's figure.
+    """
+
+    direction: Literal["minimize", "maximize"]
+    unit: str = ""
+    quality: Literal["measured", "estimated"] = "measured"
+
+
+class TaskFidelity(Frozen):
+    """What makes an evaluation of a task cheaper, such as a number of trees.
+
+    Attributes:
+        eta: one config in `eta` is promoted, 2 or more.
+    """
+
+    min_fidelity: float = Field(gt=0)
+    max_fidelity: float = Field(gt=0)
+    eta: int = Field(3, ge=2)
+
+
+class TaskDescription(Frozen):
+    """What a worker knows of a task of the user's own before any trial runs.
+
+    Attributes:
+        space: ConfigSpace's own JSON.
+        objectives: by name, those that the task measures itself.
+        fidelity: None evaluates every config in full.
+    """
+
+    name: str
+    space: dict[str, Any]
+    objectives: dict[str, TaskObjective]
+    fidelity: TaskFidelity | None
+    device: str
+
+
+AnyFacts = TaskFacts | TaskDescription

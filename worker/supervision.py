@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from worker.memory import n_memory_kills
 from worker.messages import Begun, Done, Energy, Epoch, Message, Run, Stop
 from worker.process import ChildProcess
-from worker.schema import EnergyReport, EpochMetrics, Failure, FailureKind, TrialResult, TrialSpec
+from worker.schema import AnyTrialSpec, EnergyReport, EpochMetrics, Failure, FailureKind, TrialResult
 
 # How often limits and stops are looked at.
 TICK_SECONDS = 0.05
@@ -45,7 +45,7 @@ class Supervision:
     def __init__(
         self,
         process: ChildProcess,
-        spec: TrialSpec,
+        spec: AnyTrialSpec,
         on_epoch: Callable[[EpochMetrics], None],
         should_stop: Callable[[], bool],
     ) -> None:
@@ -153,7 +153,7 @@ class Supervision:
         return ending.model_copy(update={"traceback": traceback})
 
 
-def failed(spec: TrialSpec, failure: Failure, energy: EnergyReport | None = None) -> TrialResult:
+def failed(spec: AnyTrialSpec, failure: Failure, energy: EnergyReport | None = None) -> TrialResult:
     """The result of a trial that failed."""
     names = {"study_id": spec.study_id, "trial_id": spec.trial_id, "attempt": spec.attempt}
     return TrialResult(**names, energy=energy, failure=failure)

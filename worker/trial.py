@@ -23,7 +23,7 @@ from worker.families import build_model, convert, deployment_cost
 from worker.models import build_network, example_input, load_weights
 from worker.objectives import Trained, analytic, measure_objectives, reset_peak_memory
 from worker.optimizers import make_optimizer
-from worker.schema import EnergyReport, EpochMetrics, Leg, SiteSpec, TaskFacts, TrialResult, TrialSpec
+from worker.schema import AnyTrialSpec, EnergyReport, EpochMetrics, Leg, SiteSpec, TaskFacts, TrialResult, TrialSpec
 from worker.train import evaluate, train
 
 
@@ -141,7 +141,7 @@ def _train(
         augmentation=data.augmentation,
         optimizer=training.optimizer,
         first_epoch=training.first_epoch,
-        on_epoch=_EpochStream(training.spec, on_epoch),
+        on_epoch=EpochStream(training.spec, on_epoch),
         should_stop=should_stop,
     )
 
@@ -174,10 +174,10 @@ def _checkpoint(training: _Training, energy: EnergyReport) -> Checkpoint:
     )
 
 
-class _EpochStream:
+class EpochStream:
     """Says what each epoch came to, and how long it took."""
 
-    def __init__(self, spec: TrialSpec, on_epoch: Callable[[EpochMetrics], None]) -> None:
+    def __init__(self, spec: AnyTrialSpec, on_epoch: Callable[[EpochMetrics], None]) -> None:
         self._spec, self._on_epoch = spec, on_epoch
         self._started = time.monotonic()
 

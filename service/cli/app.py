@@ -105,7 +105,7 @@ def presets() -> None:
     """Lists the studies that come with the program."""
     for name in preset_names():
         spec = StudySpec.load(name)
-        typer.echo(f"{name:24} {spec.network} on {spec.dataset}: {', '.join(spec.objectives)}")
+        typer.echo(f"{name:24} {spec.subject}: {', '.join(spec.objectives)}")
 
 
 app.command()(worker)

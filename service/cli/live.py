@@ -13,7 +13,7 @@ from rich.text import Text
 from service.finalize import FinalScore
 from service.ranking import volume
 from service.report.tables import shown_objectives
-from service.report.words import amount, beaten, caveat, int8_baseline, provenance, recipe, title
+from service.report.words import amount, beaten, caveat, extent, int8_baseline, provenance, recipe, things, title
 from service.schema import StudySpec, Trial, TrialState
 from service.server import StudyRun
 
@@ -66,11 +66,14 @@ class LiveView:
         console = self._console
         console.print(front_table(run, None))
         console.print(caveat(run.trials), highlight=False)
-        console.print(
-            f"On the front: {len(run.front)} networks; {beaten(self._spec, run.trials)}. With 8-bit multiplications in "
-            f"place of shifts the network is estimated at {amount(int8_baseline(run.trials))}.",
-            highlight=False,
-        )
+        spec = run.study.spec
+        said = f"On the front: {len(run.front)} {things(spec)}; {beaten(spec, run.trials)}."
+        if spec.task is None:
+            said += (
+                " With 8-bit multiplications in place of shifts the network is estimated at "
+                f"{amount(int8_baseline(run.trials))}."
+            )
+        console.print(said, highlight=False)
         console.print(self._status(run))
         console.print(f"Report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 
@@ -83,7 +86,7 @@ class LiveView:
             f"{n[TrialState.RUNNING]} running",
             f"{n[TrialState.FAILED]} failed",
         ]
-        found = volume(self._spec, run.trials)
+        found = volume(run.study.spec, run.trials)
         if found is not None:
             point = ", ".join(f"{value:.3g}" for value in found.reference_point.values())
             parts.append(f"{len(run.front)} on the front, hypervolume {found.hypervolume:.3g} from ({point})")
@@ -91,16 +94,17 @@ class LiveView:
 
     def _line(self, trial: Trial, run: StudyRun) -> str:
         n_done = sum(t.state.is_finished for t in run.trials)
-        values = ", ".join(f"{title(name)} {amount(trial.measurement(name))}" for name in self._spec.objectives)
+        values = ", ".join(f"{title(name)} {amount(trial.measurement(name))}" for name in run.study.spec.objectives)
         failure = trial.result.failure if trial.result else None
         outcome = f"{failure.kind}: {failure.message}" if failure else values
-        where = f"depth {trial.shift_depth}, epochs {trial.epochs}"
-        return f"[{n_done}] trial {trial.trial_id} {trial.state} ({where}): {outcome}"
+        return f"[{n_done}] trial {trial.trial_id} {trial.state} ({extent(trial)}): {outcome}"
 
 
 def front_table(run: StudyRun, n_rows: int | None) -> Table:
     """The front and, as the last rows, what it is compared with; each column says how its figures came about."""
-    names = [name for name in shown_objectives(run.study.spec) if name in (*run.study.spec.objectives, *_BESIDE)]
+    spec = run.study.spec
+    beside = _BESIDE if spec.task is None else _BESIDE[:1]
+    names = [name for name in shown_objectives(spec) if name in (*spec.objectives, *beside)]
     table = Table(title="Pareto front", title_justify="left")
     table.add_column("trial")
     for name in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 from pathlib import Path
@@ -12,13 +13,13 @@ from pydantic import ValidationError
 
 from service.errors import InputError, ServiceError
 from worker.entry import run_trial
-from worker.schema import EpochMetrics, FailureKind, Recipe, TrialSpec
+from worker.schema import AnyTrialSpec, EpochMetrics, FailureKind, Recipe, TaskTrialSpec, TrialSpec
 
 _INTERRUPTED = 130
 
 
 def trial(
-    spec: Annotated[Path, typer.Argument(help="A JSON file: what a worker is given, a TrialSpec.")],
+    spec: Annotated[Path, typer.Argument(help="A JSON file: what a worker is given, a TrialSpec or a TaskTrialSpec.")],
     isolated: Annotated[
         bool, typer.Option("--isolated/--in-process", help="In a process of its own, as on a worker, or in this one.")
     ] = True,
@@ -29,7 +30,8 @@ def trial(
     _set_on_signal(stop)
 
     def tell(metrics: EpochMetrics) -> None:
-        said = f"epoch {metrics.epoch} of {loaded.epochs}: training loss {metrics.training_loss:.4g}"
+        step = f"epoch {metrics.epoch} of {loaded.epochs}" if isinstance(loaded, TrialSpec) else f"step {metrics.epoch}"
+        said = f"{step}: training loss {metrics.training_loss:.4g}"
         typer.echo(f"{said}, {metrics.seconds:.1f} s", err=True)
 
     result = run_trial(loaded, on_epoch=tell, should_stop=stop.is_set, isolated=isolated)
@@ -44,25 +46,36 @@ def trial(
     raise ServiceError(f"the trial failed: {result.failure.kind}: {result.failure.message}")
 
 
-def load_spec(path: Path) -> TrialSpec:
-    """The trial that a JSON file describes.
+def load_spec(path: Path) -> AnyTrialSpec:
+    """The trial that a JSON file describes, of a task where it names one.
 
     Raises:
         InputError: no such file, no JSON, or no trial; one line with the key, the value and what is allowed.
     """
     try:
-        return TrialSpec.model_validate_json(path.read_text())
+        text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"spec: {path} cannot be read: {error}") from error
+    kind = _kind(text)
+    try:
+        return kind.model_validate_json(text)
     except ValidationError as error:
-        raise InputError(_describe(error)) from error
+        raise InputError(_describe(error, kind)) from error
 
 
-def _describe(error: ValidationError) -> str:
+def _kind(text: str) -> type[TrialSpec] | type[TaskTrialSpec]:
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return TrialSpec
+    return TaskTrialSpec if isinstance(document, dict) and "task" in document else TrialSpec
+
+
+def _describe(error: ValidationError, kind: type[TrialSpec] | type[TaskTrialSpec]) -> str:
     fault = error.errors()[0]
     key = ".".join(map(str, fault["loc"])) or "spec"
     if fault["type"] == "extra_forbidden":
-        beside = Recipe if fault["loc"][0] == "recipe" else TrialSpec
+        beside = Recipe if fault["loc"][0] == "recipe" else kind
         return f"{key}: unknown key; allowed are {', '.join(beside.model_fields)}"
     if fault["type"] == "missing":
         return f"{key}: missing"

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from service.ledger import CAUSES, Ledger
 from service.ranking import front, volume
 from service.report.tables import shown_objectives
-from service.report.words import amount, baseline, beaten, caveat, int8_baseline, provenance, recipe, title
+from service.report.words import amount, baseline, beaten, caveat, int8_baseline, provenance, recipe, things, title
 from service.schema import Study, Trial, TrialState
 
 _PACKAGES = ("greenshift", "torch", "smac", "distributed", "codecarbon")
@@ -52,6 +52,7 @@ def write_page(path: Path, study: Study, trials: list[Trial], ledger: Ledger, pi
         trials=[_row(trial, objectives) for trial in trials],
         baselines=[(trial.trial_id, baseline(trial)) for trial in trials if trial.is_default],
         beaten=beaten(spec, trials),
+        things=things(spec),
         volume=volume(spec, trials),
         caveat=caveat(trials),
         int8=amount(int8_baseline(trials)),

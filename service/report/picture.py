@@ -10,7 +10,7 @@ from matplotlib.ticker import EngFormatter
 
 from service.baselines import DEFAULT_TRIAL_ID, RECOMMENDED_TRIAL_ID
 from service.ranking import comparable, front
-from service.report.words import baseline, provenance, title
+from service.report.words import baseline, provenance, things, title
 from service.schema import StudySpec, Trial
 
 _UNITS = {"energy": "J", "emissions": "gCO2eq", "deployment_energy": "J"}
@@ -29,7 +29,7 @@ def write_picture(path: Path, spec: StudySpec, trials: list[Trial]) -> None:
     axes = figure.add_subplot()
     others = comparable(spec, trials)
     best = sorted(front(spec, trials), key=lambda t: t.value(x) or 0.0)
-    _scatter(axes, others, x, y, marker="o", color="#b0b8c0", s=22, label="other networks")
+    _scatter(axes, others, x, y, marker="o", color="#b0b8c0", s=22, label=f"other {things(spec)}")
     # Only between two costs does nothing lie between the points of a front.
     joins = len(spec.objectives) == 2 and set(spec.objectives.values()) == {"minimize"}
     axes.plot(
@@ -45,7 +45,7 @@ def write_picture(path: Path, spec: StudySpec, trials: list[Trial]) -> None:
     for axis, name in ((axes.xaxis, x), (axes.yaxis, y)):
         if name in _UNITS:
             axis.set_major_formatter(EngFormatter(_UNITS[name]))
-    axes.set_title(f"{spec.name}: {spec.network} on {spec.dataset}", loc="left")
+    axes.set_title(f"{spec.name}: {spec.subject}", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     if axes.get_legend_handles_labels()[0]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from service.schema import StudySpec, Trial
+from service.schema import RESULT_COLUMNS, TRIAL_COLUMNS, StudySpec, Trial
 
 _ALWAYS = ("error", "deployment_energy", "energy", "emissions")
 
@@ -22,25 +22,15 @@ def write_csv(path: Path, spec: StudySpec, trials: list[Trial], hyperparameters:
 
 def columns(spec: StudySpec, hyperparameters: Iterable[str]) -> list[str]:
     """Names of all columns, in order."""
-    names = [
-        "trial_id", "state", "fidelity", "shift_depth", "epochs", "seed", "attempt",
-        "promoted_from", "is_default",
-    ]  # fmt: skip
+    names = list(TRIAL_COLUMNS)
     for objective in shown_objectives(spec):
         names += [objective, f"{objective}_method", f"{objective}_quality"]
-    names += ["duration_seconds", "failure", "worker"]
-    return names + [f"config.{name}" for name in hyperparameters]
+    return names + [*RESULT_COLUMNS] + [f"config.{name}" for name in hyperparameters]
 
 
 def row(spec: StudySpec, trial: Trial, hyperparameters: Iterable[str]) -> dict[str, Any]:
     """One trial by column name."""
-    values: dict[str, Any] = trial.model_dump(
-        mode="json",
-        include={
-            "trial_id", "state", "fidelity", "shift_depth", "epochs", "seed", "attempt",
-            "promoted_from", "is_default",
-        },
-    )  # fmt: skip
+    values: dict[str, Any] = trial.model_dump(mode="json", include=set(TRIAL_COLUMNS))
     for objective in shown_objectives(spec):
         measurement = trial.measurement(objective)
         if measurement is not None:

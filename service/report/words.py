@@ -36,6 +36,9 @@ def amount(measurement: Measurement | None) -> str:
         return "unknown"
     if measurement.unit == "ratio":
         return f"{measurement.value:.4f}"
+    if not measurement.unit:
+        # A prefix would be taken for a unit.
+        return f"{measurement.value:.4g}"
     # Rounded first, so that 999.7 becomes 1 k and not 1000.
     value = float(f"{measurement.value:.3g}")
     scale, prefix = next((pair for pair in _SCALES if abs(value) >= pair[0]), _SCALES[-1])
@@ -45,13 +48,13 @@ def amount(measurement: Measurement | None) -> str:
 
 def baseline(trial: Trial) -> str:
     """What a trial is that the search is compared with."""
-    return _BASELINES.get(trial.trial_id, trial.trial_id)
+    return "the default" if trial.is_of_task else _BASELINES.get(trial.trial_id, trial.trial_id)
 
 
 def beaten(spec: StudySpec, trials: list[Trial]) -> str:
-    """How many networks of the front are better than each trial that the search is compared with.
+    """How many of the front are better than each trial that the search is compared with.
 
-    In the study's objectives, and in error and deployment energy where those are others.
+    In the study's objectives, and for networks in error and deployment energy where those are others.
     """
     compared = [t for t in trials if t.is_default]
     if not compared:
@@ -63,7 +66,7 @@ def beaten(spec: StudySpec, trials: list[Trial]) -> str:
     own: list[str] = list(spec.objectives)
     named = [f"{n} of them dominate {baseline(t)}" for n, t in zip(counts(own), compared, strict=True)]
     said = f"{', '.join(named)} in {_listed(own)}"
-    if set(own) == set(_ON_SHIFT_HARDWARE):
+    if spec.task is not None or set(own) == set(_ON_SHIFT_HARDWARE):
         return said
     return f"{said}; in {_listed(_ON_SHIFT_HARDWARE)}, {' and '.join(map(str, counts(_ON_SHIFT_HARDWARE)))} do"
 
@@ -79,12 +82,26 @@ def provenance(objective: str, trials: Iterable[Trial]) -> str:
 
 
 def recipe(trial: Trial) -> str:
-    """The config's main traits, such as `deepshift-q w4 a4+4 adam` or `int8 adam`."""
+    """The config's main traits, such as `deepshift-q w4 a4+4 adam` or `int8 adam`; of a task all of it."""
+    if trial.is_of_task:
+        return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in trial.config.items())
     config = Recipe().model_dump() | trial.config
     if trial.family != "shift":
         return f"{trial.family} {config['optimizer']}"
     activations = f"{config['activation_integer_bits']}+{config['activation_fraction_bits']}"
     return f"{config['quantizer']} w{config['weight_bits']} a{activations} {config['optimizer']}"
+
+
+def things(spec: StudySpec) -> str:
+    """What a study finds several of."""
+    return "networks" if spec.task is None else "configurations"
+
+
+def extent(trial: Trial) -> str:
+    """How much of it was done, such as `depth 3, epochs 9` or `fidelity 3.33`."""
+    if not trial.is_of_task:
+        return f"depth {trial.shift_depth}, epochs {trial.epochs}"
+    return "in full" if trial.fidelity is None else f"fidelity {trial.fidelity:.4g}"
 
 
 def int8_baseline(trials: Iterable[Trial]) -> Measurement | None:
@@ -94,6 +111,7 @@ def int8_baseline(trials: Iterable[Trial]) -> Measurement | None:
 
 def caveat(trials: Iterable[Trial]) -> str:
     """What a person must know before reading the energies of `trials`."""
+    trials = list(trials)
     reports = [t.result.energy for t in trials if t.result and t.result.energy and t.result.energy.joules is not None]
     devices = ", ".join(sorted({r.device for r in reports})) or "no device"
     if not reports:
@@ -102,6 +120,8 @@ def caveat(trials: Iterable[Trial]) -> str:
         origin = f"Energy is estimated by a model of {devices}, not measured: it grows with the load of the machine."
     else:
         origin = f"Energy is what {devices} spent on training and evaluation."
+    if any(t.is_of_task for t in trials):
+        return origin
     return f"{origin} {_SIMULATED}"
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
+from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table, func, select
 
 from service.schema import Study, StudySpec, StudyState, Trial, TrialState
@@ -15,9 +16,10 @@ from service.store.log import Event, Request, RequestKind
 from service.store.migration import migrate
 from service.store.projection import CHANGING
 from service.store.tables import epochs, events, snapshots, studies, trials
-from worker.schema import EpochMetrics, TaskFacts, TrialResult
+from worker.schema import AnyFacts, EpochMetrics, TrialResult
 
 T = TypeVar("T")
+_FACTS: TypeAdapter[AnyFacts] = TypeAdapter(AnyFacts)
 _REQUESTS: dict[str, RequestKind] = {
     "pause_requested": "pause",
     "resume_requested": "resume",
@@ -148,10 +150,10 @@ class Reader:
         query = select(events).where(events.c.study_id == study_id)
         return [_event(row) for row in self._rows(_part(query, events.c.seq, after, limit, newest_first))]
 
-    def facts(self, study_id: str) -> TaskFacts | None:
-        """What a worker knew last of the study's data set and network; None where nobody has been asked."""
+    def facts(self, study_id: str) -> AnyFacts | None:
+        """What a worker knew last of the study's data set and network, or of its task; None where nobody has been asked."""
         query = _part(_by_kind(study_id, ["facts_found"]), events.c.seq, limit=1, newest_first=True)
-        return next((TaskFacts.model_validate(row["payload"]) for row in self._rows(query)), None)
+        return next((_FACTS.validate_python(row["payload"]) for row in self._rows(query)), None)
 
     def final_results(self, study_id: str) -> dict[tuple[str, int], TrialResult]:
         """The final trainings by trial and seed."""

@@ -16,7 +16,7 @@ from service.store.log import Request, RequestKind, append, hold
 from service.store.projection import CHANGING, new_study, new_trial, replay, study_changes, trial_changes
 from service.store.reader import Reader, read_events, read_study, read_trial, to_trial
 from service.store.tables import epochs, snapshots, studies, trials
-from worker.schema import EpochMetrics, TaskFacts, TrialResult
+from worker.schema import AnyFacts, EpochMetrics, TrialResult
 
 T = TypeVar("T")
 _ABOUT_TRIALS = ("retry", "cancel")
@@ -43,7 +43,7 @@ class Store(Reader):
     def change_spec(self, study: Study, spec: StudySpec) -> Study:
         """Gives a study what of `spec` is different, and returns it as it is now."""
         before, after = study.spec.model_dump(mode="json"), spec.model_dump(mode="json")
-        changes = {key: value for key, value in after.items() if value != before[key]}
+        changes = {key: value for key, value in after.items() if key not in before or value != before[key]}
         self._change_study(study.study_id, "spec_changed", changes)
         return self.study(study.study_id)
 
@@ -118,7 +118,7 @@ class Store(Reader):
         payload = {"objectives": None if objectives is None else dict(objectives), "failure": failure}
         self._log(study_id, "trial_told", payload, trial_id)
 
-    def record_facts(self, study_id: str, facts: TaskFacts) -> None:
+    def record_facts(self, study_id: str, facts: AnyFacts) -> None:
         """Records what a worker knows of the study's data set and network."""
         self._log(study_id, "facts_found", facts.model_dump(mode="json"), None)
 

@@ -116,7 +116,7 @@ def test_a_study_that_does_not_ask_for_it_leaves_no_checkpoints(tmp_path):
     with Store(tmp_path / "study.sqlite") as store:
         study = store.create_study(spec)
         coordinator: Coordinator = make_coordinator(study, store, Recording(), FACTS, checkpoints=str(tmp_path))
-        (default,) = baselines(study, FACTS.n_layers)
+        (default,) = baselines(study, FACTS)
         trial = default.model_copy(update={"is_full": False, "promoted_from": "00001", "attempt": 1})
 
         sent = coordinator._spec(trial)
@@ -168,6 +168,6 @@ def test_site_and_weights_of_a_study_are_those_of_its_trials(tmp_path):
         study = store.create_study(spec)
         coordinator: Coordinator = make_coordinator(study, store, Recording(), FACTS)
 
-        sent = coordinator._spec(baselines(study, FACTS.n_layers)[0].model_copy(update={"attempt": 1}))
+        sent = coordinator._spec(baselines(study, FACTS)[0].model_copy(update={"attempt": 1}))
 
     assert (sent.site.pue, sent.site.country, sent.weights_path) == (1.4, "SWE", "/models/resnet8.pt")

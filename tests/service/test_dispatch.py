@@ -14,10 +14,21 @@ import pytest
 from distributed import Client, LocalCluster
 
 from service.cluster import local_cluster
-from service.dispatch import DaskDispatcher, Dispatcher, InlineDispatcher, Task, lost
+from service.dispatch import DaskDispatcher, Dispatcher, InlineDispatcher, OwnTask, Task, lost
 from service.errors import InputError, ServiceError
 from tests.service.processes import descendants, have_ended
-from worker.schema import EpochMetrics, FailureKind, Recipe, TrialResult, TrialSpec
+from tests.worker.distributions import write
+from worker import isolation
+from worker.isolation import WarmChildren
+from worker.schema import (
+    EpochMetrics,
+    FailureKind,
+    Recipe,
+    TaskDescription,
+    TaskTrialSpec,
+    TrialResult,
+    TrialSpec,
+)
 
 
 def trial_spec(trial_id: str = "00001", **changes: Any) -> TrialSpec:
@@ -34,13 +45,28 @@ def trial_spec(trial_id: str = "00001", **changes: Any) -> TrialSpec:
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The task `valley`, known to this process and to those that it starts."""
+    folder = tmp_path_factory.mktemp("distribution")
+    write(folder, "unused", "", "[greenshift.tasks]\nvalley = tests.worker.valley:valley\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        # Processes that an earlier test has left do not know it.
+        children = WarmChildren()
+        patch.setattr(isolation, "_warm_children", lambda: children)
+        yield
+        children.close()
+
+
+@pytest.fixture(scope="module")
+def client(plugin: None) -> Iterator[Client]:
     with local_cluster(1) as client:
         yield client
 
 
 @pytest.fixture(scope="module", params=["inline", pytest.param("isolated", marks=pytest.mark.slow), "dask"])
-def dispatcher(request: pytest.FixtureRequest) -> Dispatcher:
+def dispatcher(request: pytest.FixtureRequest, plugin: None) -> Dispatcher:
     if request.param == "dask":
         return DaskDispatcher(request.getfixturevalue("client"))
     return InlineDispatcher(isolated=request.param == "isolated")
@@ -91,6 +117,25 @@ class TestContract:
     def test_a_name_that_no_worker_knows_is_an_input_error(self, dispatcher: Dispatcher, task: Task, said: str) -> None:
         with pytest.raises(InputError, match=said):
             dispatcher.inspect(task)
+
+    def test_a_worker_describes_a_task_of_the_users_own(self, dispatcher: Dispatcher) -> None:
+        description = dispatcher.inspect(OwnTask("valley"))
+        assert isinstance(description, TaskDescription)
+        assert (description.name, list(description.objectives)) == ("valley", ["height", "calm"])
+        with pytest.raises(InputError, match=r"task must be an entry point of .*valley.*, got 'hill'$"):
+            dispatcher.inspect(OwnTask("hill"))
+
+    def test_an_evaluation_of_a_task_tells_its_steps_and_gives_one_result(self, dispatcher: Dispatcher) -> None:
+        config = {"rate": 0.5, "start": 8.0}
+        spec = TaskTrialSpec(study_id="s", trial_id="00021", task="valley", config=config, fidelity=3.0)
+        steps: SimpleQueue[EpochMetrics] = SimpleQueue()
+        with submitted(dispatcher, spec, steps.put) as results:
+            assert [steps.get(timeout=120).training_loss for _ in range(3)] == [16.0, 4.0, 1.0]
+            result = results.get(timeout=120)
+        assert (result.trial_id, result.failure, result.objectives["height"].value) == ("00021", None, 1.0)
+        (refused,) = results_of(dispatcher, spec.model_copy(update={"trial_id": "00022", "task": "hill"}))
+        assert refused.failure is not None
+        assert refused.failure.kind is FailureKind.CONFIGURATION
 
     def test_a_trial_gives_one_completed_result(self, dispatcher: Dispatcher) -> None:
         results = results_of(dispatcher, trial_spec())
