@@ -8,6 +8,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from service import pareto
 from tests.service.processes import GREENSHIFT, descendants, greenshift, have_ended
+from tests.worker.distributions import write
 
 FILES = {"trials.csv", "front.csv", "ledger.csv", "study.yaml", "study.sqlite", "report.html", "pareto.png", "models"}
 MAX_FIDELITY = 10.0
@@ -194,3 +196,93 @@ def test_the_command_that_ctrl_c_names_completes_the_study(interrupted: Interrup
     assert len(after) == 6
     assert {row["state"] for row in after.values()} == {"COMPLETED"}
     assert {name: after[name] for name in interrupted.finished} == interrupted.finished
+
+
+VALLEY = Path(__file__).parent / "worker" / "valley.py"
+TASK_STUDY = """\
+name: valley
+task: valley
+budget: {n_trials: 12}
+"""
+
+
+@dataclass(frozen=True)
+class OfATask:
+    """A study of a task that an installed package brings, in its folder, and who has imported that package."""
+
+    folder: Path
+    process: subprocess.CompletedProcess[str]
+    importers: list[str]
+
+
+def greenshift_with_package(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command line in `folder`, where all its processes see what is installed in `site`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(folder / "site"), *sys.path]))
+        return greenshift(*arguments, cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def of_a_task(tmp_path_factory: pytest.TempPathFactory) -> OfATask:
+    folder = tmp_path_factory.mktemp("task")
+    log = folder / "importers"
+    note = f"\nimport sys\nwith open({str(log)!r}, 'a') as log:\n    print('torch' in sys.modules, file=log)\n"
+    write(
+        folder / "site",
+        "valley_package",
+        VALLEY.read_text() + note,
+        "[greenshift.tasks]\nvalley = valley_package:valley",
+    )
+    (folder / "study.yaml").write_text(TASK_STUDY)
+    done = greenshift_with_package(folder, "run", "study.yaml", "--workers", "2", "--out", "out")
+    return OfATask(folder, done, log.read_text().split())
+
+
+@pytest.mark.slow
+def test_a_study_of_a_task_runs_like_any_other(of_a_task: OfATask) -> None:
+    assert of_a_task.process.returncode == 0, of_a_task.process.stderr
+    assert of_a_task.process.stderr == ""
+    assert {p.name for p in (of_a_task.folder / "out").iterdir()} == FILES
+    trials = rows(of_a_task.folder / "out" / "trials.csv")
+    assert {row["state"] for row in trials} == {"COMPLETED"}
+    assert len(trials) == 12
+    for row in trials:
+        left = float(row["config.start"]) * (1 - float(row["config.rate"])) ** round(float(row["fidelity"]))
+        assert float(row["height"]) == pytest.approx(left**2)
+        assert row["energy"] == "" or float(row["energy"]) > 0
+    assert "task valley" in (of_a_task.folder / "out" / "report.html").read_text()
+    said = of_a_task.process.stdout
+    assert "fidelity 9): height 244 µm, calm 0.5" in said
+    assert not any(word in said for word in ("networks", "depth", "8-bit", "None"))
+
+
+@pytest.mark.slow
+def test_only_processes_of_trials_import_the_package_of_a_task(of_a_task: OfATask) -> None:
+    # Neither the coordinator nor a Dask worker has loaded torch.
+    assert of_a_task.importers == ["True", "True"]
+
+
+@pytest.mark.slow
+def test_a_study_of_a_task_goes_on_from_its_own_file_and_is_not_finalized(of_a_task: OfATask) -> None:
+    folder = of_a_task.folder
+    before = by_id(rows(folder / "out" / "trials.csv"))
+    for study, n_trials in (("study.yaml", "13"), ("out/study.yaml", "14")):
+        options = ("--n-trials", n_trials, "--out", "out", "--workers", "1")
+        done = greenshift_with_package(folder, "run", study, *options)
+        assert done.returncode == 0, done.stderr
+    after = by_id(rows(folder / "out" / "trials.csv"))
+    assert len(after) == 14
+    assert {name: after[name] for name in before} == before
+    refused = greenshift("finalize", "out", cwd=folder)
+    assert refused.returncode == 2
+    assert refused.stderr == "error: study: out is of task valley; only networks are judged by a test split\n"
+
+
+@pytest.mark.slow
+def test_a_task_that_no_worker_knows_is_refused_before_any_trial(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(TASK_STUDY)
+    done = greenshift("run", "study.yaml", "--workers", "1", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert line.endswith("task must be an entry point of greenshift.tasks (none is installed), got 'valley'")
+    assert not (tmp_path / "out").exists()

@@ -30,8 +30,9 @@ def trial(
     _set_on_signal(stop)
 
     def tell(metrics: EpochMetrics) -> None:
-        step = f"epoch {metrics.epoch} of {loaded.epochs}" if isinstance(loaded, TrialSpec) else f"step {metrics.epoch}"
-        said = f"{step}: training loss {metrics.training_loss:.4g}"
+        said = f"step {metrics.epoch}: loss {metrics.training_loss:.4g}"
+        if isinstance(loaded, TrialSpec):
+            said = f"epoch {metrics.epoch} of {loaded.epochs}: training loss {metrics.training_loss:.4g}"
         typer.echo(f"{said}, {metrics.seconds:.1f} s", err=True)
 
     result = run_trial(loaded, on_epoch=tell, should_stop=stop.is_set, isolated=isolated)

@@ -54,3 +54,14 @@ def test_weights_are_written_at_full_fidelity_unless_none_are_kept(
     keep: str, is_full: bool, expected: str | None
 ) -> None:
     assert model_path("/m", full_trial("a", 0.1, 1.0, is_full=is_full), study_spec(keep_models=keep)) == expected
+
+
+def test_what_a_task_leaves_has_no_suffix_and_may_be_a_folder(tmp_path: Path) -> None:
+    evaluated = [t.model_copy(update={"shift_depth": None}) for t in TRIALS]
+    (tmp_path / "dominated").mkdir()
+    (tmp_path / "dominated" / "weights").touch()
+    (tmp_path / "best").touch()
+
+    assert model_path("/m", evaluated[0], study_spec()) == "/m/default"
+    prune_models(str(tmp_path), evaluated, study_spec(keep_models="front"))
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]

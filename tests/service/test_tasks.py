@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from ConfigSpace import ConfigurationSpace
 
+from service.assembly import make_coordinator, settle, task_of
 from service.dispatch import InlineDispatcher, OwnTask
 from service.errors import ConflictError, InputError
 from service.ledger import Ledger
 from service.report import write_files
 from service.schema import Fidelity, Study, StudySpec, StudyState, Trial, TrialState
-from service.assembly import make_coordinator, settle, task_of
 from service.server import finalize_study, open_study
 from service.space import build_space
 from service.store import Store
@@ -122,6 +122,9 @@ def test_the_space_of_a_task_is_taken_as_it_is_and_seeded() -> None:
         ({"dataset": "digits"}, "dataset: must be left out, because the study names a task; got 'digits'"),
         ({"network": "resnet8"}, "network: must be left out, because the study names a task; got 'resnet8'"),
         ({"family": "int8"}, "family: must be left out, because the study names a task; got 'int8'"),
+        ({"fixed": {"weight_bits": 3}, "weights": "w"},
+         "fixed: must be left out, because the study names a task; got {'weight_bits': 3}\n"
+         "weights: must be left out, because the study names a task; got 'w'"),
         ({"space": "dsnn"}, "space: of a task must be left out or a ConfigSpace JSON object, got 'dsnn'"),
         ({"fidelity": {"name": "epochs", "min_fidelity": 1, "max_fidelity": 2}},
          "fidelity: that of a task has no name and nothing together with it, got epochs"),
@@ -272,7 +275,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         patch.setattr(worker_trial, "open_source", lambda _uuid: NoSource())
         dispatcher = InlineDispatcher()
         fidelity = {"min_fidelity": 1, "max_fidelity": N_STEPS, "eta": 2}
-        study = store.create_study(short(continue_promoted=True, fidelity=fidelity))
+        study = store.create_study(short(continue_promoted=True, fidelity=fidelity, initial_configs=[{"rate": 0.25}]))
         facts = dispatcher.inspect(task_of(study.spec))
         study = settle(study, store, facts)
         options = {"models_dir": str(folder / "models"), "checkpoints": str(folder / "checkpoints")}
@@ -311,6 +314,10 @@ def test_the_default_is_that_of_the_space_at_full_fidelity(finished: Finished) -
 
     assert (default.trial_id, default.config) == ("default", {"rate": 0.5, "start": 8.0})
     assert (default.fidelity, default.is_full, default.value("height")) == (N_STEPS, True, DEFAULT_HEIGHT)
+
+
+def test_configs_that_the_study_names_come_first(finished: Finished) -> None:
+    assert finished.trials[1].config == {"rate": 0.25, "start": 8.0}
 
 
 def test_what_full_evaluations_made_is_kept(finished: Finished) -> None:

@@ -7,15 +7,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from worker.messages import Decoder, Epoch, Inspect, Message, Run, Stop, encode, read
-from worker.schema import EpochMetrics, Recipe, TrialSpec
+from worker.messages import Decoder, Describe, Described, Epoch, Inspect, Message, Run, Stop, encode, read
+from worker.schema import EpochMetrics, Recipe, TaskDescription, TaskObjective, TaskTrialSpec, TrialSpec
 
 SPEC = TrialSpec(
     study_id="s", trial_id="t", dataset="digits", network="réseau", recipe=Recipe(), shift_depth=0, epochs=1
 )
 METRICS = EpochMetrics(study_id="s", trial_id="t", attempt=1, epoch=1, training_loss=0.5, seconds=1.0)
+DESCRIPTION = TaskDescription(
+    name="valley",
+    space={"hyperparameters": []},
+    objectives={"height": TaskObjective(direction="minimize", unit="m")},
+    fidelity=None,
+    device="CPU and memory",
+)
 MESSAGES: list[Message] = [
     Run(spec=SPEC),
+    Run(spec=TaskTrialSpec(study_id="s", trial_id="t", task="valley", config={"rate": 0.5, "start": "low"})),
+    Describe(name="valley"),
+    Described(description=DESCRIPTION),
     Stop(),
     Epoch(metrics=METRICS),
     Inspect(dataset="digits", network="resnet8", data_dir=None, download=False),

@@ -18,7 +18,9 @@ from worker.schema import (
     Measurement,
     Recipe,
     SiteSpec,
+    TaskDescription,
     TaskFacts,
+    TaskTrialSpec,
     TrialResult,
     TrialSpec,
 )
@@ -95,7 +97,19 @@ def test_task_facts_survive_json():
 
 
 @pytest.mark.parametrize(
-    "model", [Recipe, TrialSpec, Measurement, EnergyReport, Failure, TrialResult, TaskFacts, SiteSpec]
+    "model",
+    [
+        Recipe,
+        TrialSpec,
+        TaskTrialSpec,
+        Measurement,
+        EnergyReport,
+        Failure,
+        TrialResult,
+        TaskFacts,
+        TaskDescription,
+        SiteSpec,
+    ],
 )
 def test_an_unknown_key_is_refused(model):
     with pytest.raises(ValidationError, match=r"surprise\n\s+Extra inputs are not permitted"):

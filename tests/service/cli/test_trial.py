@@ -12,6 +12,7 @@ import pytest
 
 from tests.service.cli.commands import Call, assert_refused
 from tests.service.processes import GREENSHIFT, descendants, greenshift, have_ended
+from tests.worker import distributions
 from tests.worker.misbehaving import install
 from worker.schema import FailureKind, Recipe, TrialResult, TrialSpec
 
@@ -92,6 +93,24 @@ def test_a_file_that_holds_no_spec_is_refused_in_one_line(
     done = call("trial", str(tmp_path / "spec.json"))
     assert_refused(done, said)
     assert (len(done.stderr.splitlines()), done.stdout) == (1, "")
+
+
+def test_an_evaluation_of_a_task_tells_its_steps_and_prints_its_result(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = "[greenshift.tasks]\nvalley = tests.worker.valley:valley\n"
+    distributions.install(monkeypatch, tmp_path / "site", "unused", "", points)
+    spec = {"study_id": "s", "trial_id": "t", "task": "valley", "config": {"rate": 0.5, "start": 8.0}, "fidelity": 2}
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps(spec))
+    done = call("trial", str(path), "--in-process")
+    assert done.returncode == 0
+    assert TrialResult.model_validate_json(done.stdout).objectives["height"].value == 4.0
+    assert [line.split(",")[0] for line in done.stderr.splitlines()] == ["step 1: loss 16", "step 2: loss 4"]
+    path.write_text(json.dumps(spec | {"epochs": 2}))
+    assert_refused(call("trial", str(path)), "epochs: unknown key; allowed are", "config")
+    path.write_text(json.dumps(spec | {"task": "hill"}))
+    assert_refused(call("trial", str(path), "--in-process"), "task must be an entry point of", "valley", "'hill'")
 
 
 @pytest.mark.parametrize("mode", ["--isolated", pytest.param("--in-process", marks=pytest.mark.slow)])

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import pytest
 
 from service.baselines import baselines
-from service.report.words import amount, baseline, beaten, caveat, provenance, recipe, title
-from service.schema import Study
-from tests.service.fakes import completed, full_trial, measurement, study_spec, trial
+from service.report.words import amount, baseline, beaten, caveat, extent, provenance, recipe, things, title
+from service.schema import Study, StudySpec
+from tests.service.fakes import FACTS, completed, full_trial, measurement, study_spec, trial
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -22,6 +22,8 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
         (25.0, "J", "25 J"),
         (0.0123, "gCO2eq", "12.3 mgCO2eq"),
         (0.04321, "ratio", "0.0432"),
+        (0.0015, "", "0.0015"),
+        (123456.0, "", "1.235e+05"),
     ],
 )
 def test_an_amount_has_three_digits_and_a_unit_with_its_prefix(value: float, unit: str, expected: str) -> None:
@@ -71,7 +73,7 @@ def test_every_objective_has_a_title() -> None:
 
 def test_every_baseline_of_a_study_has_words():
     study = Study(study_id="s", spec=study_spec(baselines=["deepshift-recommended"]), state="WAITING", created_at=NOW)
-    assert [baseline(t) for t in baselines(study, 10)] == [
+    assert [baseline(t) for t in baselines(study, FACTS)] == [
         "the default (DeepShift-PS, 5 bits, 16+16)",
         "the default trained as DeepShift advises (RAdam, 0.01)",
     ]
@@ -109,3 +111,45 @@ def test_a_recipe_says_what_its_family_has(family, said):
     adam = trial("a", completed("a")).model_copy(update={"family": family, "config": {"optimizer": "adam"}})
 
     assert recipe(adam) == said
+
+
+OF_A_TASK = {"shift_depth": None, "epochs": None, "config": {"rate": 0.123456, "start": "low", "n": 1_000_000}}
+
+
+def test_of_a_task_words_say_the_whole_config_and_nothing_of_shifts():
+    evaluated = trial("default", completed("default"), is_default=True, **OF_A_TASK)
+
+    assert recipe(evaluated) == "rate 0.1235, start low, n 1000000"
+    assert baseline(evaluated) == "the default"
+    assert caveat([evaluated]) == (
+        "Energy is estimated by a model of fake, not measured: it grows with the load of the machine."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "depth 10, epochs 20"),
+        (OF_A_TASK | {"fidelity": 10 / 3}, "fidelity 3.333"),
+        (OF_A_TASK | {"fidelity": None}, "in full"),
+    ],
+)
+def test_how_much_of_a_trial_was_done(changes, said):
+    assert extent(trial("a", **changes)) == said
+
+
+def test_the_default_of_a_task_is_beaten_in_the_studys_objectives_and_their_directions():
+    space = {"hyperparameters": []}
+    spec = StudySpec.load(
+        {"name": "toy", "task": "t", "space": space, "fidelity": None, "budget": {"n_trials": 3}}
+        | {"objectives": {"loss": "minimize", "calm_hours": "maximize"}}
+    )
+
+    def evaluated(trial_id, loss, hours, **changes):
+        values = {"loss": measurement(loss), "calm_hours": measurement(hours)}
+        return trial(trial_id, completed(trial_id, objectives=values), **OF_A_TASK, **changes)
+
+    trials = [evaluated("default", 2.0, 5.0, is_default=True), evaluated("a", 1.0, 6.0), evaluated("b", 0.5, 4.0)]
+
+    assert beaten(spec, trials) == "1 of them dominate the default in loss and calm hours"
+    assert (things(spec), things(study_spec())) == ("configurations", "networks")
