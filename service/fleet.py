@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
@@ -24,6 +25,14 @@ MAX_FAILURES = 3
 _FAULTS_OF_WORKERS = (FailureKind.CRASHED, FailureKind.OUT_OF_MEMORY, FailureKind.CONFIGURATION)
 # Before any trial that waits: without an answer a worker gets none.
 _PRIORITY = 1000
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a study knows of a worker: the model of its device, and whether it gets no trial."""
+
+    device: str | None
+    is_set_aside: bool
 
 
 class Fleet:
@@ -89,6 +98,11 @@ class Fleet:
         """Addresses of all workers that are there, whether or not they may work for this study."""
         return set(self._workers())
 
+    def standings(self) -> dict[str, Standing]:
+        """What is known of each worker that has been asked."""
+        inquiry = self._inquiry
+        return {} if inquiry is None else {address: self._standing(address, inquiry) for address in inquiry.answered()}
+
     def heed(self, address: str, failure: FailureKind | None) -> None:
         """Learns how a trial on a worker ended; sets the worker aside after too many failures in a row."""
         if failure is None:
@@ -100,6 +114,10 @@ class Fleet:
                     "worker %s is set aside after %d failed trials in a row; the last one: %s",
                     address, MAX_FAILURES, failure,
                 )  # fmt: skip
+
+    def _standing(self, address: str, inquiry: _Inquiry) -> Standing:
+        facts = inquiry.facts.get(address)
+        return Standing(None if facts is None else facts.device, not self._may_work(address))
 
     def _may_work(self, address: str) -> bool:
         if self._n_failures[address] >= MAX_FAILURES:
@@ -163,6 +181,11 @@ class _Inquiry:
                 self._open[address] = future
                 future.add_done_callback(lambda future, address=address: self._hear(address, future))
 
+    def answered(self) -> set[str]:
+        """Addresses of those that have answered, or failed to."""
+        with self._lock:
+            return self._asked - self._open.keys()
+
     def first(self) -> AnyFacts:
         """The first answer.
 
@@ -179,11 +202,11 @@ class _Inquiry:
 
     def _hear(self, address: str, future: Future[AnyFacts]) -> None:
         answer = _answer_of(future)
-        self._open.pop(address, None)
         if isinstance(answer, AnyFacts):
             self.facts[address] = answer
         else:
             logger.warning("worker %s gets no trial of this study: %s", address, answer)
+        self._open.pop(address, None)
         self._answers.put(answer)
 
 

@@ -19,6 +19,8 @@ EVERYWHERE = {"service.schema", "service.errors", "worker.schema"}
 ARROWS = {
     "schema": set(),
     "errors": set(),
+    "settings": set(),
+    "telemetry": set(),
     "presets": set(),
     "pareto": set(),
     "space": set(),
@@ -38,7 +40,7 @@ ARROWS = {
     "tasks": set(),
     "proposals": {"optimizer"},
     "artifacts": {"ranking"},
-    "asking": {"optimizer"},
+    "asking": {"optimizer", "telemetry"},
     "recovery": {"optimizer", "proposals", "store"},
     "coordinator": {
         "artifacts",
@@ -52,10 +54,12 @@ ARROWS = {
         "recovery",
         "specs",
         "store",
+        "telemetry",
     },
     "assembly": {"baselines", "coordinator", "dispatch", "optimizer", "space", "store", "tasks"},
     "finalize": {"dispatch", "ranking", "specs", "store"},
-    "supervisor": {"assembly", "coordinator", "dispatch", "sharing", "store"},
+    "roster": {"fleet", "store", "telemetry"},
+    "supervisor": {"assembly", "coordinator", "dispatch", "fleet", "roster", "sharing", "store", "telemetry"},
     "server": {"artifacts", "assembly", "cluster", "dispatch", "finalize", "ledger", "ranking", "store"},
     "cli": {"coordinator", "finalize", "ranking", "report", "server", "worker.entry"},
 }

@@ -94,6 +94,13 @@ class Reader:
         """
         return _study(self.database.read(lambda connection: read_study(connection, study_id)))
 
+    def n_studies(self) -> dict[str, int]:
+        """How many studies are in each state: waiting, running, paused, completed, failed, stopped."""
+        query = select(studies.c.state, func.count().label("n")).group_by(studies.c.state)
+        return {state.lower(): 0 for state in StudyState} | {
+            row["state"].lower(): row["n"] for row in self._rows(query)
+        }
+
     def n_trials(self, study_id: str) -> dict[str, int]:
         """How many trials of a study are in each state: waiting, running, completed, failed, stopped."""
         return self._counts(trials.c.study_id == study_id).get(study_id, _no_trials())
