@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from service.store.alone import alone
 from service.store.log import Event, Request, RequestKind
 from service.store.reader import Page, Reader, Snapshot
 from service.store.store import Store
@@ -21,4 +22,5 @@ __all__ = [
     "Tokens",
     "WorkerStatus",
     "Workers",
+    "alone",
 ]

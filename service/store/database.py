@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.pool import StaticPool
 
@@ -46,6 +47,10 @@ class Database:
             keeps everything in memory, for one thread.
         patience_seconds: how long one call keeps trying.
 
+    Attributes:
+        name: for people; never with a password.
+        file: of SQLite, else None.
+
     Raises:
         InputError: `where` names no database, or one that cannot be used.
     """
@@ -54,6 +59,7 @@ class Database:
         url = _url(where)
         self._patience_seconds = patience_seconds
         self._is_sqlite = url.get_backend_name() == "sqlite"
+        self.file = Path(url.database or ":memory:") if self._is_sqlite else None
         self.name = (url.database or "memory") if self._is_sqlite else url.render_as_string(hide_password=True)
         self._engine = _sqlite_engine(url, patience_seconds) if self._is_sqlite else _postgresql_engine(url)
         self._writing = self._engine.execution_options(writes=True)
@@ -68,6 +74,12 @@ class Database:
     def close(self) -> None:
         """Gives back all connections."""
         self._engine.dispose()
+
+    def connected(self, isolation_level: IsolationLevel) -> Connection:
+        """A connection of one's own; what its session holds ends when it is closed."""
+        connection = self._engine.connect().execution_options(isolation_level=isolation_level)
+        connection.detach()
+        return connection
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """What `work` returns of a transaction that changes nothing; it may be called again.
