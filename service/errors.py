@@ -5,7 +5,9 @@ ServiceError            5  the study failed
 │   └── ConflictError   2  the folder holds another study
 ├── ClusterLostError    5  the scheduler is gone; the study can go on when it is back
 ├── NoWorkerError       5  no worker is there; there may be one later
-└── NotFoundError       3  there is no such study
+├── NotFoundError       3  there is no such study
+├── RefusedError        3  what could be done and is not, because it would do harm
+└── UnreachableError    4  no service answers at the address
 """
 
 from __future__ import annotations
@@ -39,3 +41,15 @@ class NotFoundError(ServiceError):
     """There is no such study."""
 
     exit_code = 3
+
+
+class RefusedError(ServiceError):
+    """What could be done and is not, because it would do harm; says what to do instead."""
+
+    exit_code = 3
+
+
+class UnreachableError(ServiceError):
+    """No service answers at the address; nothing is known of what it would have said."""
+
+    exit_code = 4
