@@ -89,11 +89,11 @@ def run_study(
                     checkpoints=os.environ.get("GREENSHIFT_CHECKPOINT_URL") or str((out / "checkpoints").resolve()),
                     on_change=lambda: on_change(_snapshot(study, store)),
                 )
-                _write_spec(study.spec, out)
+                write_spec(study.spec, out)
                 on_start(coordinator.stop)
                 coordinator.run()
         else:
-            _write_spec(study.spec, out)
+            write_spec(study.spec, out)
             prune_models(models_dir, store.trials(study.study_id), study.spec)
         return replace(_snapshot(study, store), ledger=Ledger.from_events(store.events(study.study_id)))
 
@@ -214,7 +214,7 @@ def _snapshot(study: Study, store: Store) -> StudyRun:
     return StudyRun(store.study(study.study_id), store.trials(study.study_id))
 
 
-def _write_spec(spec: StudySpec, out: Path) -> None:
+def write_spec(spec: StudySpec, out: Path) -> None:
     """The study as a file that can be run again."""
     document = spec.model_dump(mode="json", exclude_none=True) | {
         "fidelity": spec.fidelity.model_dump(mode="json") if spec.fidelity else None

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 from service.cli.app import app
 from service.schema import StudySpec, preset_names
+from service.settings import Settings, variable
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def options() -> list[str]:
-    run = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
-    return [parameter.opts[0] for parameter in run.params if parameter.param_type_name == "option"]
+def commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command by its full name, those of groups included."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{prefix}{name} ")
+        else:
+            yield prefix + name, command
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+# What a table of the README tells apart; of other commands the options say enough in `--help`.
+IN_TABLES = [(name, parameter.opts[0]) for name in ("run", "serve", "submit") for parameter in COMMANDS[name].params
+             if parameter.param_type_name == "option"]  # fmt: skip
 
 
 def test_the_first_screen_holds_two_commands_and_no_other() -> None:
@@ -28,14 +41,25 @@ def test_the_first_screen_holds_two_commands_and_no_other() -> None:
     assert README.index(blocks[1]) > README.index("## From Python")
 
 
-@pytest.mark.parametrize("command", sorted(typer.main.get_command(app).commands))  # type: ignore[attr-defined]
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_documented(command: str) -> None:
-    assert f"greenshift {command}" in README
+    assert re.search(rf"greenshift {command}\b", README)
 
 
-@pytest.mark.parametrize("option", options())
-def test_every_option_of_run_is_documented(option: str) -> None:
+@pytest.mark.parametrize(("command", "option"), IN_TABLES)
+def test_every_option_of_a_table_is_documented(command: str, option: str) -> None:
     assert f"`{option}" in README
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_a_command_does_and_what_each_of_its_parameters_is(command: str) -> None:
+    assert COMMANDS[command].help
+    assert [p.name for p in COMMANDS[command].params if not p.help] == []
+
+
+@pytest.mark.parametrize("setting", Settings.__dataclass_fields__)
+def test_every_setting_is_documented(setting: str) -> None:
+    assert f"| `{variable(setting)}` |" in README
 
 
 @pytest.mark.parametrize("preset", preset_names())

@@ -12,9 +12,17 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from service.cli.control import cancel_trial, pause, resume, retry, stop
 from service.cli.live import LiveView, print_scores
+from service.cli.logs import logs
+from service.cli.remote import AsJson, echo_json
+from service.cli.serve import serve
+from service.cli.studies import export, front, status, studies, submit
+from service.cli.tokens import token
 from service.cli.trial import trial
+from service.cli.watch import watch
 from service.cli.worker import worker
+from service.cli.workers import workers
 from service.errors import ServiceError
 from service.report import write_files
 from service.report.words import amount
@@ -31,7 +39,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.command()(trial)
 
 
 @app.callback()
@@ -101,14 +108,23 @@ def finalize(
 
 
 @app.command()
-def presets() -> None:
+def presets(as_json: AsJson = False) -> None:
     """Lists the studies that come with the program."""
-    for name in preset_names():
-        spec = StudySpec.load(name)
+    specs = {name: StudySpec.load(name) for name in preset_names()}
+    if as_json:
+        echo_json([{"name": n, "subject": s.subject, "objectives": dict(s.objectives)} for n, s in specs.items()])
+        return
+    for name, spec in specs.items():
         typer.echo(f"{name:24} {spec.subject}: {', '.join(spec.objectives)}")
 
 
-app.command()(worker)
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    trial, worker, serve, submit, studies, status, watch, front, export, pause, resume, stop, retry, cancel_trial, logs,
+    workers,
+)  # fmt: skip
+for command in _COMMANDS:
+    app.command()(command)
+app.add_typer(token, name="token")
 
 
 def main() -> NoReturn:

@@ -23,13 +23,19 @@ _BESIDE = ("energy", "deployment_energy")
 
 
 class LiveView:
-    """Shows a study while it runs: redrawn in place on a terminal, a line a finished trial elsewhere."""
+    """Shows a study while it runs: redrawn in place on a terminal, a line a finished trial elsewhere.
 
-    def __init__(self, spec: StudySpec) -> None:
-        self._spec = spec
-        self._console = Console()
+    Args:
+        spec: of the study.
+        console: where to; None is standard output.
+        waiting: what is shown before there is anything else.
+    """
+
+    def __init__(self, spec: StudySpec, console: Console | None = None, waiting: str = "starting workers ...") -> None:
+        self._spec, self._waiting = spec, waiting
+        self._console = console or Console()
         self._live = Live(
-            Text("starting workers ..."),
+            Text(waiting),
             console=self._console,
             transient=True,
             redirect_stderr=False,
@@ -40,7 +46,7 @@ class LiveView:
         if self._console.is_terminal:
             self._live.start()
         else:
-            self._console.print("starting workers ...")
+            self._console.print(self._waiting)
         return self
 
     def __exit__(
@@ -61,8 +67,8 @@ class LiveView:
                 self._reported.add(trial.trial_id)
                 self._console.print(self._line(trial, run), highlight=False, soft_wrap=True)
 
-    def conclude(self, run: StudyRun, folder: Path) -> None:
-        """Prints the result: the table, how its figures came about, and where the files are."""
+    def conclude(self, run: StudyRun, folder: Path | None = None) -> None:
+        """Prints the result: the table, how its figures came about, and where the files are if there are any."""
         console = self._console
         console.print(front_table(run, None))
         console.print(caveat(run.trials), highlight=False)
@@ -75,7 +81,8 @@ class LiveView:
             )
         console.print(said, highlight=False)
         console.print(self._status(run))
-        console.print(f"Report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+        if folder is not None:
+            console.print(f"Report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 
     def _status(self, run: StudyRun) -> Text:
         """One line: how far the study is."""

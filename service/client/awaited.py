@@ -125,6 +125,9 @@ class AsyncStudyHandle:
     async def _spec(self) -> StudySpec:
         return (await self._client.run(calls.show(self.study_id))).spec
 
+    async def document(self) -> StudyDocument:
+        return await self._client.run(calls.show(self.study_id))
+
     async def status(self) -> dict[str, Any]:
         return await self._client.run(calls.status(self.study_id))
 

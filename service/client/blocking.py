@@ -150,6 +150,10 @@ class StudyHandle:
         """What the study is, as it is now: a task fills in what its author left to it."""
         return self._client.run(calls.show(self.study_id)).spec
 
+    def document(self) -> StudyDocument:
+        """The study as it stands, now: its state, its spec, and when it was created."""
+        return self._client.run(calls.show(self.study_id))
+
     def status(self) -> dict[str, Any]:
         """How far the study is: `state`, `n_trials` by state, `hypervolume`, `reference_point`, `energy_joules`."""
         return self._client.run(calls.status(self.study_id))

@@ -1,0 +1,68 @@
+"""The commands `greenshift token`: who may use the service from another machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from service.errors import NotFoundError
+from service.settings import DEFAULT_OUT, Settings, database_of
+from service.store import Store, Tokens
+
+token = typer.Typer(
+    help="Makes, lists and revokes tokens, by which programs may use the service.", no_args_is_help=True
+)
+
+Name = Annotated[str, typer.Argument(help="What the token is called.")]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(help="Store of the service; default GREENSHIFT_DATABASE_URL, else that of `greenshift serve`."),
+]
+
+
+@token.command()
+def create(name: Name, database_url: DatabaseUrl = None) -> None:
+    """Makes a token and prints its secret, once."""
+    with _tokens(database_url) as tokens:
+        typer.echo(tokens.create_token(name))
+    typer.echo("Keep it: it cannot be shown again. Programs read it from GREENSHIFT_TOKEN.", err=True)
+
+
+@token.command()
+def revoke(name: Name, database_url: DatabaseUrl = None) -> None:
+    """Makes a token invalid, at once."""
+    with _tokens(database_url) as tokens:
+        try:
+            tokens.revoke_token(name)
+        except KeyError as error:
+            raise NotFoundError(str(error.args[0])) from error
+    typer.echo(f"Revoked {name}.")
+
+
+@token.command("list")
+def list_(database_url: DatabaseUrl = None) -> None:
+    """Lists all tokens, revoked ones included; secrets are known to nobody."""
+    table = Table("name", "created", "last used", "revoked")
+    with _tokens(database_url) as tokens:
+        for known in tokens.tokens():
+            table.add_row(known.name, _day(known.created_at), _day(known.last_used_at), _day(known.revoked_at))
+    Console().print(table)
+
+
+@contextmanager
+def _tokens(database_url: str | None) -> Iterator[Tokens]:
+    url = database_url or Settings.from_environment().database_url
+    if url is None:
+        DEFAULT_OUT.mkdir(parents=True, exist_ok=True)
+    with Store(url or database_of(DEFAULT_OUT)) as store:
+        yield Tokens(store)
+
+
+def _day(moment: datetime | None) -> str:
+    return "never" if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,172 @@
+"""The service as one process: a store, a supervisor of its studies on a thread, and the HTTP API in front."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from service.api import create_app
+from service.cluster import default_n_workers, local_cluster, remote_cluster
+from service.errors import InputError, RefusedError
+from service.settings import database_of
+from service.store import Store, Tokens, alone
+from service.supervisor import Places, Supervisor
+
+logger = logging.getLogger(__name__)
+# For requests under way, and then for coordinators to record what has come.
+_GRACE_SECONDS = 2
+_LEAVE_SECONDS, _BRIEF_SECONDS = 8.0, 0.5
+# While the database is busy or lost, requests are better refused soon than kept.
+_PATIENCE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What a service is made of.
+
+    Attributes:
+        host: name or address to listen on.
+        port: 0 takes a free one.
+        out: folder of trained weights, and of checkpoints and the store where those are not said.
+        database_url: of the store; None is a SQLite file in `out`.
+        checkpoint_url: path or fsspec URL that all workers see; None is a folder in `out`.
+        scheduler: address of a running Dask scheduler; None starts processes on this machine.
+        n_workers: of those; None is one per GPU, or one per core without GPUs.
+        data_dir: folder of the data sets for those; None is GREENSHIFT_DATA_DIR.
+    """
+
+    host: str
+    port: int
+    out: Path
+    database_url: str | None = None
+    checkpoint_url: str | None = None
+    scheduler: str | None = None
+    n_workers: int | None = None
+    data_dir: Path | None = None
+
+
+def serve(serving: Serving, on_start: Callable[[str], None] = lambda _: None) -> None:
+    """Serves until SIGTERM or Ctrl-C; studies stay as they are, for the next process to go on with.
+
+    Args:
+        serving: what to serve.
+        on_start: is given the URL once requests are accepted.
+
+    Raises:
+        InputError: an address, a folder or a database that cannot be used, or a port that is in use.
+        RefusedError: other machines could reach the service, and it knows no token.
+        KeyboardInterrupt: it was Ctrl-C.
+    """
+    _make_folder(serving.out)
+    url = serving.database_url or database_of(serving.out)
+    with (
+        Store(url) as store,
+        alone(store),
+        Store(url, patience_seconds=_PATIENCE_SECONDS) as for_requests,
+        listening(serving) as listener,
+    ):
+        is_open = not is_loopback(listener)
+        if is_open and not any(token.revoked_at is None for token in Tokens(store).tokens()):
+            raise RefusedError(
+                f"host: {serving.host} lets other machines in, and there is no token yet: make one with "
+                "`greenshift token create NAME`, or listen on 127.0.0.1"
+            )
+        server = _server(for_requests, require_token=is_open)
+        with supervised(serving, store):
+            on_start(_url(listener))
+            _answer(server, listener)
+
+
+def is_loopback(listener: socket.socket) -> bool:
+    """Whether only this machine can reach a socket that listens."""
+    return ipaddress.ip_address(listener.getsockname()[0]).is_loopback
+
+
+@contextmanager
+def listening(serving: Serving) -> Iterator[socket.socket]:
+    """A socket that listens where it shall.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        family, _, _, _, target = socket.getaddrinfo(serving.host, serving.port, type=socket.SOCK_STREAM)[0]
+        listener = socket.create_server(target[:2], family=family, backlog=2048)
+    except OSError as error:
+        raise InputError(f"port: {serving.port} on {serving.host} cannot be listened on: {error.strerror}") from error
+    with listener:
+        yield listener
+
+
+@contextmanager
+def supervised(serving: Serving, store: Store) -> Iterator[None]:
+    """Studies of the store run meanwhile, on a thread of their own."""
+    places = Places(
+        (serving.out / "models").resolve(), serving.checkpoint_url or str((serving.out / "checkpoints").resolve())
+    )
+    supervisor = Supervisor(store, _connect(serving), places, durable=serving.scheduler is not None)
+    # Daemonic, as it may be waiting for workers that never come.
+    thread = threading.Thread(target=supervisor.run, daemon=True, name="supervisor")
+    thread.start()
+    try:
+        yield
+    finally:
+        supervisor.stop()
+        # Who is not connected has nothing to record.
+        thread.join(_LEAVE_SECONDS if supervisor.is_connected else _BRIEF_SECONDS)
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"out: {out} is no folder that can be written: {error.strerror}") from error
+
+
+def _connect(serving: Serving) -> Callable[[], AbstractContextManager[Any]]:
+    if serving.scheduler is not None:
+        return partial(remote_cluster, serving.scheduler)
+    if serving.data_dir is not None:
+        # What the processes on this machine inherit.
+        os.environ["GREENSHIFT_DATA_DIR"] = str(serving.data_dir.resolve())
+    return partial(local_cluster, serving.n_workers or default_n_workers())
+
+
+def _server(store: Store, *, require_token: bool) -> uvicorn.Server:
+    app = create_app(store, require_token=require_token, is_stopping=lambda: server.should_exit)
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS)
+    )
+    return server
+
+
+def _answer(server: uvicorn.Server, listener: socket.socket) -> None:
+    """Answers requests until a signal comes; uvicorn gives that on to the handler of before when it is done."""
+    terminated = threading.Event()
+
+    def terminate(_number: int, _frame: object) -> None:
+        terminated.set()
+        server.should_exit = True
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        server.run(sockets=[listener])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

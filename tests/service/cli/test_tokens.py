@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.store import Store, Tokens
+from tests.service.cli.commands import Call, assert_refused
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/here.sqlite"
+
+
+def test_the_secret_of_a_token_is_all_that_is_printed(call: Call, url: str) -> None:
+    secret = call("token", "create", "laptop", "--database-url", url).stdout.strip()
+    with Store(url) as store:
+        known = Tokens(store).check_token(secret)
+    assert known is not None and known.name == "laptop"
+
+
+def test_a_revoked_token_is_listed_and_valid_no_more(call: Call, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREENSHIFT_DATABASE_URL", url)
+    secret = call("token", "create", "laptop").stdout.strip()
+    assert call("token", "revoke", "laptop").returncode == 0
+    with Store(url) as store:
+        assert Tokens(store).check_token(secret) is None
+    (line,) = [line for line in call("token", "list").stdout.splitlines() if "laptop" in line]
+    assert "never" in line and secret not in line
+
+
+def test_without_a_url_it_is_the_store_of_serve(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GREENSHIFT_DATABASE_URL", raising=False)
+    assert call("token", "create", "laptop").returncode == 0
+    assert (tmp_path / "runs/service/studies.sqlite").is_file()
+
+
+def test_a_name_that_is_taken_or_unknown_is_refused(call: Call, url: str) -> None:
+    call("token", "create", "laptop", "--database-url", url)
+    assert_refused(call("token", "create", "laptop", "--database-url", url), "laptop", "must be new")
+    done = call("token", "revoke", "phone", "--database-url", url)
+    assert (done.returncode, done.stderr) == (3, "error: no valid token 'phone'\n")

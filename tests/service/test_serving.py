@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+
+from service.errors import ConflictError, InputError, RefusedError
+from service.serving import Serving, is_loopback, listening, serve
+from service.store import Store, Tokens, alone
+from tests.service.processes import GREENSHIFT, descendants, have_ended, started, wait_until
+
+# Where nobody answers; connecting is tried again and again.
+NOWHERE = "tcp://127.0.0.1:9"
+
+
+def here(tmp_path: Path, **changes: object) -> Serving:
+    values = {"host": "127.0.0.1", "port": 0, "out": tmp_path / "out", "scheduler": NOWHERE} | changes
+    return Serving(**values)  # type: ignore[arg-type]
+
+
+@contextmanager
+def serving(tmp_path: Path, *options: str) -> Iterator[tuple[Popen[bytes], str, Path]]:
+    """`greenshift serve` as users start it, its URL and its log."""
+    log = tmp_path / f"serve-{len(list(tmp_path.glob('serve-*.log')))}.log"
+    command = [*GREENSHIFT, "serve", "--port", "0", "--out", str(tmp_path / "out"), *options]
+    with started(*command, log=log, PYTHONUNBUFFERED="1") as process:
+        wait_until(lambda: re.search(r"Serving at (\S+);", log.read_text()))
+        yield process, re.findall(r"Serving at (\S+);", log.read_text())[-1], log
+
+
+def get(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return bytes(answer.read())
+
+
+def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(InputError, match=f"^port: {port} on 127.0.0.1 cannot be listened on: Address already in"):
+            serve(here(tmp_path, port=port))
+
+
+def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^port: 0 on 192\.0\.2\.99 cannot be listened on"):
+        serve(here(tmp_path, host="192.0.2.99"))
+
+
+def test_other_machines_are_let_in_only_where_there_is_a_valid_token(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="greenshift token create"):
+        serve(here(tmp_path, host="0.0.0.0"))
+    with Store(tmp_path / "out" / "studies.sqlite") as store:
+        Tokens(store).create_token("old")
+        Tokens(store).revoke_token("old")
+    with pytest.raises(RefusedError, match="no token yet"):
+        serve(here(tmp_path, host="0.0.0.0"))
+
+
+@pytest.mark.parametrize(
+    ("host", "is_alone"), [("127.0.0.1", True), ("localhost", True), ("127.0.0.2", True), ("0.0.0.0", False)]
+)
+def test_loopback_is_what_the_socket_says(tmp_path: Path, host: str, is_alone: bool) -> None:
+    with listening(here(tmp_path, host=host)) as listener:
+        assert is_loopback(listener) is is_alone
+
+
+def test_a_store_has_one_service(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/studies.sqlite"
+    with Store(url) as store, alone(store), pytest.raises(ConflictError, match="has a service already"):
+        serve(here(tmp_path, database_url=url))
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(InputError, match=r"^out: .* is no folder that can be written"):
+        serve(here(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_service_within_seconds_whoever_still_listens(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    with serving(tmp_path, "--scheduler", NOWHERE) as (process, url, log):
+        assert json.loads(get(f"{url}/healthz"))["status"] == "ok"
+        assert b"greenshift_cluster_connected 0.0" in get(f"{url}/metrics")
+        begun = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(timeout=10) == code
+        assert time.monotonic() - begun < 8
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.slow
+def test_local_workers_end_with_the_service_also_where_it_is_killed(tmp_path: Path) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with serving(tmp_path, "--local-workers", "1", "--log-format", "json") as (process, url, log):
+            wait_until(lambda: b"greenshift_slots 1.0" in get(f"{url}/metrics"))
+            children = descendants(process.pid)
+            assert children
+            process.send_signal(number)
+            process.wait(timeout=10)
+            assert have_ended(children, seconds=20)
+        lines = [line for line in log.read_text().splitlines() if not line.startswith("Serving at")]
+        assert all(json.loads(line)["message"] for line in lines)
