@@ -26,9 +26,12 @@ class Volume:
 def comparable(spec: StudySpec, trials: Iterable[Trial]) -> list[Trial]:
     """COMPLETED trials at the maximum fidelity, the default left out, with every objective known by one method.
 
+    All keep to the study's constraints.
+
     Where an objective was obtained in several ways, or its energy spent by several models of device, only the trials
     of the most trusted way count, and of several such the most frequent.
     """
+    bounds = spec.bounds
     kept = [
         t
         for t in trials
@@ -36,6 +39,7 @@ def comparable(spec: StudySpec, trials: Iterable[Trial]) -> list[Trial]:
         and t.is_full
         and not t.is_default
         and all(t.value(name) is not None for name in spec.objectives)
+        and all(bound.holds(t.value(bound.measurement)) for bound in bounds)
     ]
     for name in spec.objectives:
         kept = _of_one_method(name, kept)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from service import ranking
+from service.errors import InputError
 from service.schema import Trial
 from tests.service.fakes import completed, failed, full_trial, measurement, study_spec, trial
 
@@ -150,3 +151,24 @@ def test_energies_of_two_models_of_gpu_are_never_ranked_together() -> None:
 
     assert ids(ranking.comparable(ENERGY, trials)) == ["a", "c"]
     assert ids(ranking.front(ENERGY, trials)) == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("constraints", "kept"),
+    [
+        ([], ["1", "2", "3"]),
+        (["error <= 0.2"], ["1", "2"]),
+        (["error<=0.2", "deployment_energy <= 2"], ["2"]),
+        (["deployment_energy >= 3"], ["1"]),
+        (["latency <= 1"], []),
+    ],
+)
+def test_the_front_keeps_to_the_constraints(constraints: list[str], kept: list[str]) -> None:
+    trials = [full_trial("1", 0.1, 3.0), full_trial("2", 0.2, 2.0), full_trial("3", 0.3, 1.0)]
+    assert [t.trial_id for t in ranking.front(study_spec(constraints=constraints), trials)] == kept
+
+
+@pytest.mark.parametrize("text", ["error", "error < 0.2", "error <= much", "<= 3", "a b <= 3", "error <= inf"])
+def test_a_constraint_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"constraints: must read like 'error <= 0.2'"):
+        study_spec(constraints=[text])
