@@ -22,7 +22,7 @@ _UNLIMITED = 100_000
 
 def task_of(spec: StudySpec, *, download: bool = False) -> Task:
     """What workers are asked about before they get trials of a study."""
-    return Task(spec.dataset, spec.network, spec.data_dir, download, spec.weights)
+    return Task(spec.dataset, spec.network, spec.data_dir, download, spec.weights, spec.site)
 
 
 def pin(study: Study, store: Store, dispatcher: Dispatcher, facts: TaskFacts) -> None:

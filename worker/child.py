@@ -146,6 +146,7 @@ def _inspect(message: Inspect) -> Inspected:
             message.data_dir,
             download=message.download,
             weights_path=message.weights_path,
+            site=message.site,
         )
     except ConfigurationError as error:
         return Inspected(failure=as_failure(error))

@@ -21,6 +21,7 @@ from worker.schema import (
     Failure,
     FailureKind,
     SelfTestReport,
+    SiteSpec,
     TaskFacts,
     TrialResult,
     TrialSpec,
@@ -80,23 +81,25 @@ def inspect_task(
     *,
     download: bool = False,
     weights_path: str | None = None,
+    site: SiteSpec | None = None,
     isolated: bool = False,
 ) -> TaskFacts:
-    """Resolves the names of a study on this worker; fetches a missing data set only if `download` says so.
+    """Resolves the names of a study on this worker; uses the network only to fetch a data set, if `download` says so.
 
     Raises:
-        ConfigurationError: a data set, its folder or a network that this worker does not have, or weights to start
-            from that it cannot read or that do not fit.
+        ConfigurationError: a data set, its folder or a network that this worker does not have, weights to start from
+            that it cannot read or that do not fit, or a country or region of `site` that no trial could find the carbon
+            intensity of.
         ChildError: the process that was asked died; only if `isolated`.
     """
     if isolated:
         question = Inspect(
-            dataset=dataset, network=network, data_dir=data_dir, download=download, weights_path=weights_path
+            dataset=dataset, network=network, data_dir=data_dir, download=download, weights_path=weights_path, site=site
         )
         return inspect_isolated(question)
     from worker.trial import inspect  # torch is loaded here, on the worker only
 
-    return inspect(dataset, network, data_dir, download=download, weights_path=weights_path)
+    return inspect(dataset, network, data_dir, download=download, weights_path=weights_path, site=site)
 
 
 def self_test() -> SelfTestReport:

@@ -7,7 +7,7 @@ from typing import Annotated, BinaryIO, Literal
 
 from pydantic import Field, TypeAdapter
 
-from worker.schema import EnergyReport, EpochMetrics, Failure, Frozen, TaskFacts, TrialResult, TrialSpec
+from worker.schema import EnergyReport, EpochMetrics, Failure, Frozen, SiteSpec, TaskFacts, TrialResult, TrialSpec
 
 _LENGTH = struct.Struct(">I")
 
@@ -20,7 +20,7 @@ class Run(Frozen):
 
 
 class Inspect(Frozen):
-    """Tell what you know of a data set and a network."""
+    """Tell what you know of a data set, a network and a site."""
 
     kind: Literal["inspect"] = "inspect"
     dataset: str
@@ -28,6 +28,7 @@ class Inspect(Frozen):
     data_dir: str | None
     download: bool
     weights_path: str | None = None
+    site: SiteSpec | None = None
 
 
 class Stop(Frozen):

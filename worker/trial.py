@@ -15,7 +15,7 @@ from torch import nn, optim
 from shiftlayers import shiftable_layers
 from worker.checkpoint import Checkpoint, load_checkpoint, optimizer_state, restore_optimizer, save_checkpoint
 from worker.data import SPLIT_SEED, Dataset, Split, fetch_dataset, join, load_dataset
-from worker.energy.carbon import carbon_model
+from worker.energy.carbon import carbon_model, check_site
 from worker.energy.devices import describe, gpu_uuid, pick_device, synchronize
 from worker.energy.meter import EnergyMeter
 from worker.energy.sources import open_source
@@ -189,13 +189,22 @@ class _EpochStream:
 
 
 def inspect(
-    dataset: str, network: str, data_dir: str | None, *, download: bool = False, weights_path: str | None = None
+    dataset: str,
+    network: str,
+    data_dir: str | None,
+    *,
+    download: bool = False,
+    weights_path: str | None = None,
+    site: SiteSpec | None = None,
 ) -> TaskFacts:
     """What this worker knows of a data set and a network, without training.
 
     Raises:
-        ConfigurationError: one of them, or the weights to start from, does not exist here, or they do not fit.
+        ConfigurationError: one of them, or the weights to start from, does not exist here, or they do not fit, or the
+            country or region of `site` is unknown.
     """
+    if site is not None:
+        check_site(site)
     if download:
         fetch_dataset(dataset, data_dir)
     data = load_dataset(dataset, data_dir)

@@ -17,7 +17,7 @@ from service.cluster import local_cluster
 from service.dispatch import DaskDispatcher, Dispatcher, InlineDispatcher, Task, lost
 from service.errors import InputError, ServiceError
 from tests.service.processes import descendants, have_ended
-from worker.schema import EpochMetrics, FailureKind, Recipe, TrialResult, TrialSpec
+from worker.schema import EpochMetrics, FailureKind, Recipe, SiteSpec, TrialResult, TrialSpec
 
 
 def trial_spec(trial_id: str = "00001", **changes: Any) -> TrialSpec:
@@ -86,9 +86,10 @@ class TestContract:
             (Task("letters", "resnet8"), "dataset must be one of digits.*'letters'"),
             (Task("fashion-mnist", "resnet8", "/nowhere"), "data_dir must be an existing folder, got /nowhere"),
             (Task("digits", "resnet8", weights="/nowhere.pt"), "weights must be a file .* got /nowhere.pt"),
+            (Task("digits", "resnet8", site=SiteSpec(country="XYZ")), "site.country must be .*, got 'XYZ'"),
         ],
     )
-    def test_a_name_that_no_worker_knows_is_an_input_error(self, dispatcher: Dispatcher, task: Task, said: str) -> None:
+    def test_what_no_worker_knows_is_an_input_error(self, dispatcher: Dispatcher, task: Task, said: str) -> None:
         with pytest.raises(InputError, match=said):
             dispatcher.inspect(task)
 

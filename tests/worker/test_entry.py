@@ -10,7 +10,7 @@ from worker import trial
 from worker.energy.sources import NoSource
 from worker.entry import inspect_task, run_trial
 from worker.errors import ConfigurationError, DivergedError
-from worker.schema import FailureKind, Recipe, TrialResult, TrialSpec
+from worker.schema import FailureKind, Recipe, SiteSpec, TrialResult, TrialSpec
 
 
 def make_spec(**changes) -> TrialSpec:
@@ -132,6 +132,11 @@ def test_the_facts_of_a_task_are_resolved():
 def test_the_facts_of_what_cannot_be_are_an_error(dataset, network):
     with pytest.raises(ConfigurationError):
         inspect_task(dataset, network)
+
+
+def test_the_facts_of_a_site_that_no_table_knows_are_an_error():
+    with pytest.raises(ConfigurationError, match="got 'XYZ'"):
+        inspect_task("digits", "resnet8", site=SiteSpec(country="XYZ"))
 
 
 def test_epochs_are_told_while_the_trial_goes_on():
