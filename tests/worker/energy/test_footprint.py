@@ -27,6 +27,12 @@ def test_the_embodied_share_by_hand():
     assert embodied_grams(1000.0, SITE, is_gpu=False) == pytest.approx(25.0)
 
 
+def test_an_hour_is_that_of_the_source():
+    # "approximately 0.056 kg of CO2eq for each hour of server time and 0.003 kg [...] for each hour of GPU time".
+    assert embodied_grams(3600.0, SiteSpec(), is_gpu=False) == pytest.approx(56, rel=0.01)
+    assert embodied_grams(3600.0, SiteSpec(), is_gpu=True) == pytest.approx(3.36, rel=0.01)
+
+
 def test_the_unknown_stays_unknown():
     assert water_litres(None, SITE) is None
     assert embodied_grams(None, SITE, is_gpu=True) is None
