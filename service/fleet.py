@@ -141,6 +141,7 @@ class _Inquiry:
         self._lock = threading.Lock()
         self._answers: SimpleQueue[TaskFacts | ServiceError] = SimpleQueue()
         self.facts: dict[str, TaskFacts] = {}
+        self._refusals: dict[str, ServiceError] = {}
 
     def ask(self, addresses: dict[str, int]) -> None:
         """Asks those that have not been asked."""
@@ -178,7 +179,10 @@ class _Inquiry:
         if isinstance(answer, TaskFacts):
             self.facts[address] = answer
         else:
-            logger.warning("worker %s gets no trial of this study: %s", address, answer)
+            self._refusals[address] = answer
+        # Where no worker knows the study, the first refusal is the error, and is said once.
+        while self.facts and self._refusals:
+            logger.warning("worker %s gets no trial of this study: %s", *self._refusals.popitem())
         self._answers.put(answer)
 
 
