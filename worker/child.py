@@ -23,7 +23,7 @@ from worker.energy.meter import EnergyMeter
 from worker.energy.reading import NoSource
 from worker.entry import as_failure, inspect_task, run_trial
 from worker.errors import ConfigurationError, StoppedError
-from worker.messages import Begun, Done, Energy, Epoch, Inspect, Inspected, Message, Ready, Run, Stop, encode, read
+from worker.messages import Begun, Done, Epoch, Inspect, Inspected, Message, Ready, Run, SoFar, Stop, encode, read
 from worker.schema import EnergyReport, EpochMetrics, SiteSpec
 from worker.trial import make_meter
 
@@ -84,7 +84,7 @@ class Child:
         try:
             result = run_trial(
                 message.spec,
-                on_energy=lambda report: self._send(Energy(report=report)),
+                on_interim=lambda interim: self._send(SoFar(interim=interim)),
                 on_epoch=self._tell_epoch,
                 should_stop=self._stop.is_set,
             )

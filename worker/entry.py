@@ -16,10 +16,10 @@ from worker.errors import ConfigurationError, DivergedError, StoppedError
 from worker.isolation import inspect_isolated, run_isolated
 from worker.messages import Inspect
 from worker.schema import (
-    EnergyReport,
     EpochMetrics,
     Failure,
     FailureKind,
+    Interim,
     SelfTestReport,
     SiteSpec,
     TaskFacts,
@@ -33,7 +33,7 @@ def run_trial(
     spec: TrialSpec,
     *,
     on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
-    on_energy: Callable[[EnergyReport], None] = lambda _: None,
+    on_interim: Callable[[Interim], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
     isolated: bool = False,
 ) -> TrialResult:
@@ -42,7 +42,7 @@ def run_trial(
     Args:
         spec: what to train, and within which limits.
         on_epoch: is given the metrics of each epoch while the trial goes on.
-        on_energy: is given what the trial spent as soon as it is known, if the trial is not isolated.
+        on_interim: is given what is known of the trial whenever that grows, if the trial is not isolated.
         should_stop: once it says so, the trial ends as cancelled: within a batch of training, and if isolated within
             a second of anything that is Python, and killed three seconds later.
         isolated: in a process of its own, kept for the next trial. Then whatever happens to that process, up to its
@@ -50,11 +50,12 @@ def run_trial(
     """
     started = time.monotonic()
     stop = _Stop(spec, should_stop)
-    spent: list[EnergyReport] = []
+    so_far = Interim()
 
-    def spend(report: EnergyReport) -> None:
-        spent.append(report)
-        on_energy(report)
+    def learn(interim: Interim) -> None:
+        nonlocal so_far
+        so_far = interim
+        on_interim(interim)
 
     try:
         if isolated:
@@ -62,10 +63,10 @@ def run_trial(
         else:
             from worker.trial import run  # torch is loaded here, on the worker only
 
-            result = run(spec, spend, on_epoch, stop)
+            result = run(spec, learn, on_epoch, stop)
     except Exception as error:  # noqa: BLE001 - a failed trial is a result
         failure = stop.limit_failure(error) or as_failure(error)
-        result = failed(spec, failure, spent[-1] if spent else None)
+        result = failed(spec, failure, so_far)
     return result.model_copy(
         update={
             "duration_seconds": time.monotonic() - started,

@@ -7,7 +7,17 @@ from typing import Annotated, BinaryIO, Literal
 
 from pydantic import Field, TypeAdapter
 
-from worker.schema import EnergyReport, EpochMetrics, Failure, Frozen, SiteSpec, TaskFacts, TrialResult, TrialSpec
+from worker.schema import (
+    EnergyReport,
+    EpochMetrics,
+    Failure,
+    Frozen,
+    Interim,
+    SiteSpec,
+    TaskFacts,
+    TrialResult,
+    TrialSpec,
+)
 
 _LENGTH = struct.Struct(">I")
 
@@ -61,11 +71,11 @@ class Epoch(Frozen):
     metrics: EpochMetrics
 
 
-class Energy(Frozen):
-    """What the running trial has spent, as far as it was measured."""
+class SoFar(Frozen):
+    """What is known of the running trial by now."""
 
-    kind: Literal["energy"] = "energy"
-    report: EnergyReport
+    kind: Literal["so_far"] = "so_far"
+    interim: Interim
 
 
 class Done(Frozen):
@@ -83,7 +93,7 @@ class Inspected(Frozen):
     failure: Failure | None = None
 
 
-Message = Run | Inspect | Stop | Ready | Begun | Epoch | Energy | Done | Inspected
+Message = Run | Inspect | Stop | Ready | Begun | Epoch | SoFar | Done | Inspected
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
 
 

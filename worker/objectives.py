@@ -15,13 +15,19 @@ from torch import nn
 from shiftlayers import CostEstimate, save_packed
 from worker.data import Dataset
 from worker.energy.devices import synchronize
-from worker.energy.footprint import embodied_measurement, water_measurement
 from worker.families import Int8Layer, deployment_cost
-from worker.schema import EnergyReport, ExtraObjective, Leg, Measurement, TrialSpec
+from worker.schema import EnergyReport, ExtraObjective, Leg, Measurement, Quality, TrialSpec
 from worker.train import predict
 
 N_LATENCY_PASSES = 7
 _BYTES_OF_FLOAT = 4
+# What a trial spends: the field of a report and of a leg that each objective is the sum of, and its unit.
+SPENT = {
+    "energy": ("joules", "J"),
+    "emissions": ("emissions_grams", "gCO2eq"),
+    "water_litres": ("water_litres", "L"),
+    "embodied_grams": ("embodied_grams", "gCO2eq"),
+}
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -41,13 +47,20 @@ class Trained:
 def measure_objectives(trained: Trained) -> dict[str, Measurement]:
     """Every objective, those that the spec asks for besides included."""
     cost = deployment_cost(trained.model, trained.spec.family, trained.data.image_shape)
+    spending = spent(trained.energy, trained.earlier_legs)
     always = {
         "error": Measurement(value=trained.error, unit="ratio", method="evaluation", quality="measured"),
         "deployment_energy": analytic(cost),
-        "energy": _of_all_legs("J", trained, trained.energy.joules, [leg.joules for leg in trained.earlier_legs]),
-        "emissions": _emissions(trained),
+        "energy": spending["energy"],
+        "emissions": spending["emissions"],
     }
-    return always | {name: _EXTRA[name](trained) for name in trained.spec.extra_objectives}
+    asked = {name: spending.get(name) or _EXTRA[name](trained) for name in trained.spec.extra_objectives}
+    return always | asked
+
+
+def spent(energy: EnergyReport, earlier_legs: Sequence[Leg]) -> dict[str, Measurement]:
+    """The objectives that tell what a trial spent, with all trials that it went on from."""
+    return {name: _of_all_legs(name, energy, earlier_legs) for name in SPENT}
 
 
 def analytic(cost: CostEstimate) -> Measurement:
@@ -64,21 +77,17 @@ def reset_peak_memory(device: torch.device) -> None:
         _RESET.write_text("5")
 
 
-def _emissions(trained: Trained) -> Measurement:
-    earlier = [leg.emissions_grams for leg in trained.earlier_legs]
-    total = _of_all_legs("gCO2eq", trained, trained.energy.emissions_grams, earlier)
-    # A measured energy times a tabulated intensity is an estimate.
-    return total.model_copy(update={"quality": "estimated"}) if total.value is not None else total
-
-
-def _of_all_legs(unit: str, trained: Trained, own: float | None, earlier: list[float | None]) -> Measurement:
+def _of_all_legs(name: str, energy: EnergyReport, earlier_legs: Sequence[Leg]) -> Measurement:
     """The sum over all legs; unknown where a leg is, or where legs were read in other ways or on other devices."""
-    energy = trained.energy
-    is_one = all((leg.method, leg.device) == (energy.method, energy.device) for leg in trained.earlier_legs)
-    known = [value for value in (own, *earlier) if value is not None]
-    if not is_one or len(known) <= len(earlier):
+    field, unit = SPENT[name]
+    is_one = all((leg.method, leg.device) == (energy.method, energy.device) for leg in earlier_legs)
+    values = [getattr(part, field) for part in (energy, *earlier_legs)]
+    if not is_one or None in values:
         return Measurement(value=None, unit=unit, method="none", quality="none")
-    return Measurement(value=sum(known), unit=unit, method=energy.method, quality=energy.quality)
+    # A measured energy times a tabulated factor is an estimate. It keeps the method of the energy beneath it, so that
+    # methods are never mixed in a ranking.
+    quality: Quality = energy.quality if name == "energy" else "estimated"
+    return Measurement(value=sum(values), unit=unit, method=energy.method, quality=quality)
 
 
 def _latency(trained: Trained) -> Measurement:
@@ -126,6 +135,4 @@ _EXTRA: dict[ExtraObjective, Callable[[Trained], Measurement]] = {
     "latency": _latency,
     "model_bytes": _model_bytes,
     "peak_memory_bytes": _peak_memory,
-    "water_litres": lambda trained: water_measurement(trained.energy),
-    "embodied_grams": lambda trained: embodied_measurement(trained.energy),
 }

@@ -147,8 +147,24 @@ class Leg(Frozen):
     epochs: int
     joules: float | None
     emissions_grams: float | None
+    water_litres: float | None = None
+    embodied_grams: float | None = None
     method: Method
     device: str
+
+    @classmethod
+    def of(cls, trial_id: str, epochs: int, energy: EnergyReport) -> Leg:
+        """The leg of a trial that trained `epochs` epochs of its own."""
+        return cls(
+            trial_id=trial_id,
+            epochs=epochs,
+            joules=energy.joules,
+            emissions_grams=energy.emissions_grams,
+            water_litres=energy.water_litres,
+            embodied_grams=energy.embodied_grams,
+            method=energy.method,
+            device=energy.device,
+        )
 
 
 class EpochMetrics(Frozen):
@@ -189,6 +205,18 @@ class Failure(Frozen):
     traceback: str = ""
 
 
+class Interim(Frozen):
+    """What is known of an attempt before it is over, and what a failed one leaves.
+
+    Attributes:
+        energy: that training and evaluation have spent so far; None before the first window is closed.
+        earlier_legs: of the trials that this one goes on from.
+    """
+
+    energy: EnergyReport | None = None
+    earlier_legs: tuple[Leg, ...] = ()
+
+
 class TrialResult(Frozen):
     """What came of one attempt at one trial; `failure` is None exactly where the trial completed.
 
@@ -197,7 +225,7 @@ class TrialResult(Frozen):
         int8_deployment_energy: of the same network with 8-bit multiplications, to compare with.
         training_loss: mean loss of each epoch that this trial trained.
         earlier_legs: of the trials that this one went on from, first one first; `energy` is of this trial alone, the
-            objectives `energy` and `emissions` are of all legs.
+            objectives `energy`, `emissions`, `water_litres` and `embodied_grams` are of all legs.
         duration_seconds: of the whole attempt, data loading included.
     """
 

@@ -167,7 +167,7 @@ def test_a_trial_past_its_limit_of_time_says_so():
 
 
 def test_an_error_after_the_limit_of_time_is_itself(monkeypatch):
-    def fail(_spec, _on_energy, _on_epoch, should_stop):
+    def fail(_spec, _on_interim, _on_epoch, should_stop):
         assert should_stop()
         raise RuntimeError("a bug")
 

@@ -102,6 +102,17 @@ def test_a_process_that_dies_is_a_crashed_trial(
     assert_the_next_trial_is_clean(children, child)
 
 
+def test_the_legs_that_a_trial_went_on_from_outlive_its_process(
+    child: int, children: WarmChildren, tmp_path: Path
+) -> None:
+    url = str(tmp_path / "first.pt")
+    assert isolated(checkpoint_to=url, trial_id="first").failure is None
+    result = isolated("killed", resume_from=url, epochs=2)
+    assert result.failure is not None
+    assert [(leg.trial_id, leg.epochs) for leg in result.earlier_legs] == [("first", 1)]
+    assert_the_next_trial_is_clean(children, child)
+
+
 def test_a_process_larger_than_its_limit_is_ended(child: int, children: WarmChildren) -> None:
     limit = (resident_bytes(child) or 0) + 2**28
     result = isolated("hoard", epochs=1000, memory_limit_bytes=limit)

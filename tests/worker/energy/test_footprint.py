@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.service.fakes import energy_report
-from worker.energy.footprint import embodied_grams, embodied_measurement, water_litres, water_measurement
+from worker.energy.footprint import embodied_grams, water_litres
 from worker.schema import SiteSpec
 
 SITE = SiteSpec(
@@ -36,18 +35,3 @@ def test_an_hour_is_that_of_the_source():
 def test_the_unknown_stays_unknown():
     assert water_litres(None, SITE) is None
     assert embodied_grams(None, SITE, is_gpu=True) is None
-
-
-def test_both_are_estimates_under_the_method_of_their_energy():
-    report = energy_report(5.0).model_copy(update={"water_litres": 2.0, "embodied_grams": 3.0})
-
-    water, embodied = water_measurement(report), embodied_measurement(report)
-
-    assert (water.value, water.unit, water.method, water.quality) == (2.0, "L", "codecarbon", "estimated")
-    assert (embodied.value, embodied.unit, embodied.quality) == (3.0, "gCO2eq", "estimated")
-
-
-def test_what_is_unknown_has_no_method():
-    water = water_measurement(energy_report(None))
-
-    assert (water.value, water.method, water.quality) == (None, "none", "none")
