@@ -20,6 +20,7 @@ ObjectiveName = Literal[
     "emissions",
     "inference_energy",
     "deployment_energy",
+    "inference_energy",
     "latency",
     "model_bytes",
     "peak_memory_bytes",
@@ -32,7 +33,7 @@ BaselineName = Literal["deepshift-recommended"]
 KeepModels = Literal["all", "front", "none"]
 OptimizerKind = Literal["greenshift", "smac-default", "random"]
 # Everything else differs from one model of device to another.
-_OF_ANY_DEVICE = frozenset({"error", "deployment_energy", "model_bytes"})
+OF_ANY_DEVICE = frozenset({"error", "deployment_energy", "model_bytes"})
 # Epochs of a trial where neither the fidelity nor the space says how many: the upper end of the paper's range.
 DEFAULT_EPOCHS = 20
 
@@ -156,7 +157,7 @@ class StudySpec(Frozen):
     @property
     def measures_energy(self) -> bool:
         """Whether an objective depends on what the device spends, so that two models of device must not be mixed."""
-        return not _OF_ANY_DEVICE.issuperset(self.objectives)
+        return not OF_ANY_DEVICE.issuperset(self.objectives)
 
     @model_validator(mode="after")
     def _can_continue(self) -> Self:

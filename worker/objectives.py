@@ -15,8 +15,10 @@ from torch import nn
 from shiftlayers import CostEstimate, save_packed
 from worker.data import Dataset
 from worker.energy.devices import synchronize
+from worker.energy.meter import INFERENCE_SECONDS, EnergyMeter, measure_inference
+from worker.errors import StoppedError
 from worker.families import Int8Layer, deployment_cost
-from worker.schema import EnergyReport, ExtraObjective, Leg, Measurement, Quality, TrialSpec
+from worker.schema import EnergyReport, ExtraObjective, InferenceEnergy, Leg, Measurement, Quality, TrialSpec
 from worker.train import predict
 
 N_LATENCY_PASSES = 7
@@ -41,7 +43,30 @@ class Trained:
     device: torch.device
     error: float
     energy: EnergyReport
+    inference: InferenceEnergy | None = None
     earlier_legs: Sequence[Leg] = ()
+
+
+def measure_inference_energy(
+    one_pass: Callable[[], object],
+    n_images: int,
+    meter: EnergyMeter,
+    should_stop: Callable[[], bool] = lambda: False,
+    at_least_seconds: float = INFERENCE_SECONDS,
+) -> InferenceEnergy:
+    """Energy per image of passes over `n_images` images, after one to warm up that nobody measures.
+
+    Raises:
+        StoppedError: `should_stop`, which is asked before every pass, said so.
+    """
+
+    def checked_pass() -> None:
+        if should_stop():
+            raise StoppedError("stopped while passes were repeated for the energy of an inference")
+        one_pass()
+
+    checked_pass()
+    return measure_inference(meter, checked_pass, n_images, at_least_seconds)
 
 
 def measure_objectives(trained: Trained) -> dict[str, Measurement]:
@@ -131,7 +156,14 @@ def _peak_memory(trained: Trained) -> Measurement:
     return Measurement(value=value, unit="B", method="evaluation", quality="measured")
 
 
+def _inference_energy(trained: Trained) -> Measurement:
+    if trained.inference is None:
+        return Measurement(value=None, unit="J / image", method="none", quality="none")
+    return trained.inference.measurement
+
+
 _EXTRA: dict[ExtraObjective, Callable[[Trained], Measurement]] = {
+    "inference_energy": _inference_energy,
     "latency": _latency,
     "model_bytes": _model_bytes,
     "peak_memory_bytes": _peak_memory,

@@ -40,7 +40,9 @@ __all__ = [
 ]
 QuantizerName = Literal["deepshift-q", "deepshift-ps", "s3", "denseshift", "apot"]
 ScheduleName = Literal["cosine", "step", "one-cycle", "constant"]
-ExtraObjective = Literal["latency", "model_bytes", "peak_memory_bytes", "water_litres", "embodied_grams"]
+ExtraObjective = Literal[
+    "inference_energy", "latency", "model_bytes", "peak_memory_bytes", "water_litres", "embodied_grams"
+]
 Family = Literal["shift", "int8", "float"]
 Precision = Literal["float32", "bfloat16"]
 OptimizerName = Literal["sgd", "adam", "adamw", "adadelta", "adagrad", "rmsprop", "radam", "ranger"]
@@ -103,8 +105,8 @@ class TrialSpec(Frozen):
         shift_depth: convolution and linear layers, counted from the output, that are converted; 0 or more.
         epochs: passes over the training split, at least 1; those of the trial that this one goes on from included.
         data_fraction: share of the training split that is trained on, 0..1; a smaller share is part of a larger one.
-        extra_objectives: what else is measured: `latency`, `model_bytes`, `peak_memory_bytes`, and by models
-            `water_litres`, `embodied_grams`.
+        extra_objectives: what else is measured: `inference_energy`, for which passes are repeated over five seconds,
+            `latency`, `model_bytes`, `peak_memory_bytes`, and by models `water_litres`, `embodied_grams`.
         is_final: the network is trained on training and validation data and judged by the test split.
         resume_from: where the checkpoint lies that training goes on from; None or nothing there starts afresh.
         checkpoint_to: where this trial leaves a checkpoint; None leaves none. Paths, or URLs that fsspec knows.
@@ -210,10 +212,12 @@ class Interim(Frozen):
 
     Attributes:
         energy: that training and evaluation have spent so far; None before the first window is closed.
+        inference: that passes repeated to measure an inference have spent so far.
         earlier_legs: of the trials that this one goes on from.
     """
 
     energy: EnergyReport | None = None
+    inference: InferenceEnergy | None = None
     earlier_legs: tuple[Leg, ...] = ()
 
 
@@ -223,6 +227,7 @@ class TrialResult(Frozen):
     Attributes:
         objectives: by name: `error`, `deployment_energy`, `energy`, `emissions`.
         int8_deployment_energy: of the same network with 8-bit multiplications, to compare with.
+        inference: what stands behind `inference_energy`, where that was asked for; its joules are no part of `energy`.
         training_loss: mean loss of each epoch that this trial trained.
         earlier_legs: of the trials that this one went on from, first one first; `energy` is of this trial alone, the
             objectives `energy`, `emissions`, `water_litres` and `embodied_grams` are of all legs.
@@ -235,6 +240,7 @@ class TrialResult(Frozen):
     objectives: dict[str, Measurement] = Field(default_factory=dict)
     int8_deployment_energy: Measurement | None = None
     energy: EnergyReport | None = None
+    inference: InferenceEnergy | None = None
     training_loss: tuple[float, ...] = ()
     earlier_legs: tuple[Leg, ...] = ()
     duration_seconds: float = 0.0

@@ -21,7 +21,7 @@ from worker.energy.meter import EnergyMeter
 from worker.energy.sources import open_source
 from worker.families import build_model, convert, deployment_cost
 from worker.models import build_network, example_input, load_weights
-from worker.objectives import Trained, analytic, measure_objectives, reset_peak_memory
+from worker.objectives import Trained, analytic, measure_inference_energy, measure_objectives, reset_peak_memory
 from worker.optimizers import make_optimizer
 from worker.schema import EnergyReport, EpochMetrics, Interim, Leg, SiteSpec, TaskFacts, TrialResult, TrialSpec
 from worker.train import evaluate, train
@@ -39,7 +39,7 @@ def run(
         spec: what to train.
         on_interim: is given what is known by now, also what training and evaluation spent where they fail.
         on_epoch: is given the metrics of each epoch of training.
-        should_stop: is asked after every batch of training.
+        should_stop: is asked after every batch of training, and before passes that are repeated.
 
     Raises:
         ConfigurationError: the data set, the network or the shift depth does not exist.
@@ -61,21 +61,23 @@ def run(
             losses = _train(training, learned, data, on_epoch, should_stop)
             error = _judge(training, judge)
     finally:
-        on_interim(so_far.model_copy(update={"energy": meter.report()}))
-    if spec.checkpoint_to is not None:
-        save_checkpoint(_checkpoint(training, so_far.earlier_legs, meter.report()), spec.checkpoint_to)
-    if spec.model_path is not None:
-        _save(training.model, Path(spec.model_path))
-    trained = Trained(spec, training.model, data, device, error, meter.report(), so_far.earlier_legs)
+        energy = meter.report()
+        so_far = so_far.model_copy(update={"energy": energy})
+        on_interim(so_far)
+    _leave(training, so_far.earlier_legs, energy)
+    if "inference_energy" in spec.extra_objectives:
+        inference = measure_inference_energy(lambda: _judge(training, judge), len(judge), meter, should_stop)
+        so_far = so_far.model_copy(update={"inference": inference})
+        on_interim(so_far)
+    trained = Trained(spec, training.model, data, device, error, energy, so_far.inference, so_far.earlier_legs)
     return TrialResult(
         study_id=spec.study_id,
         trial_id=spec.trial_id,
         attempt=spec.attempt,
         objectives=measure_objectives(trained),
         int8_deployment_energy=analytic(deployment_cost(training.model, "float", data.image_shape).twin("int8")),
-        energy=meter.report(),
         training_loss=losses,
-        earlier_legs=so_far.earlier_legs,
+        **dict(so_far),
     )
 
 
@@ -152,6 +154,15 @@ def _judge(training: _Training, judge: Split) -> float:
     recipe = training.spec.recipe
     model, batch_size, precision = training.model, recipe.test_batch_size, recipe.precision
     return evaluate(model, judge, batch_size, precision, channels_last=recipe.channels_last)
+
+
+def _leave(training: _Training, earlier_legs: tuple[Leg, ...], energy: EnergyReport) -> None:
+    """Writes what the spec asks for: a checkpoint for another trial to go on from, and the weights."""
+    spec = training.spec
+    if spec.checkpoint_to is not None:
+        save_checkpoint(_checkpoint(training, earlier_legs, energy), spec.checkpoint_to)
+    if spec.model_path is not None:
+        _save(training.model, Path(spec.model_path))
 
 
 def _checkpoint(training: _Training, earlier_legs: tuple[Leg, ...], energy: EnergyReport) -> Checkpoint:
