@@ -122,6 +122,8 @@ class StudySpec(Frozen):
         ranges: (lowest, highest) of numbers of a named space, where they differ from its own.
         fixed: hyperparameters that are the same for every network, the default included; no part of the search.
         initial_configs: evaluated before what the optimizer proposes; what one leaves out is the space's default.
+        n_seeds: networks that each trial trains, with `seed`, `seed + 1`, ...; an objective is their mean, what they
+            spend their sum.
         site: what energy means there in carbon and water.
         trial_time_limit_seconds: a trial that runs longer fails; None is no limit.
         trial_memory_limit_bytes: a trial whose process is resident with more fails; None is no limit.
@@ -142,6 +144,7 @@ class StudySpec(Frozen):
     budget: Budget
     optimizer: OptimizerKind = "greenshift"
     seed: int = Field(0, ge=0, lt=2**31)
+    n_seeds: int = Field(1, ge=1)
     data_dir: str | None = None
     continue_promoted: bool = False
     ranges: dict[str, tuple[int | float, int | float]] = Field(default_factory=dict)

@@ -37,7 +37,7 @@ def run_trial(
     should_stop: Callable[[], bool] = lambda: False,
     isolated: bool = False,
 ) -> TrialResult:
-    """Trains and evaluates one network and returns what came of it; never raises an exception of the trial.
+    """Trains and evaluates a network for each seed and returns what came of it; never raises an error of the trial.
 
     Args:
         spec: what to train, and within which limits.
@@ -61,9 +61,9 @@ def run_trial(
         if isolated:
             result = run_isolated(spec, on_epoch, should_stop)
         else:
-            from worker.trial import run  # torch is loaded here, on the worker only
+            from worker.seeds import run_seeds  # torch is loaded here, on the worker only
 
-            result = run(spec, learn, on_epoch, stop)
+            result = run_seeds(spec, learn, on_epoch, stop)
     except Exception as error:  # noqa: BLE001 - a failed trial is a result
         failure = stop.limit_failure(error) or as_failure(error)
         result = failed(spec, failure, so_far)

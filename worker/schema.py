@@ -110,8 +110,9 @@ class TrialSpec(Frozen):
         is_final: the network is trained on training and validation data and judged by the test split.
         resume_from: where the checkpoint lies that training goes on from; None or nothing there starts afresh.
         checkpoint_to: where this trial leaves a checkpoint; None leaves none. Paths, or URLs that fsspec knows.
+        n_seeds: networks that are trained in one trial, with `seed`, `seed + 1`, ...; limits are of all together.
         data_dir: folder of the data sets; None uses the worker's GREENSHIFT_DATA_DIR.
-        model_path: where the trained weights are written as safetensors, or None.
+        model_path: where the trained weights are written as safetensors, those of the first seed, or None.
         site: what its energy means in carbon and water.
         weights_path: safetensors or torch file of weights to start from, before any layer is converted, or None.
         time_limit_seconds: the trial fails when it runs longer; None is no limit.
@@ -134,6 +135,7 @@ class TrialSpec(Frozen):
     resume_from: str | None = None
     checkpoint_to: str | None = None
     seed: int = Field(0, ge=0)
+    n_seeds: int = Field(1, ge=1)
     data_dir: str | None = None
     model_path: str | None = None
     site: SiteSpec = SiteSpec()
@@ -173,7 +175,7 @@ class EpochMetrics(Frozen):
     """What one epoch of training came to, while the trial goes on; losing one harms nothing.
 
     Attributes:
-        epoch: counted from 1.
+        epoch: counted from 1, and on from one seed to the next: the first epoch of the second seed is `epochs` + 1.
         training_loss: mean over the epoch.
         seconds: that the epoch took.
     """
@@ -228,7 +230,8 @@ class TrialResult(Frozen):
         objectives: by name: `error`, `deployment_energy`, `energy`, `emissions`.
         int8_deployment_energy: of the same network with 8-bit multiplications, to compare with.
         inference: what stands behind `inference_energy`, where that was asked for; its joules are no part of `energy`.
-        training_loss: mean loss of each epoch that this trial trained.
+        by_seed: `objectives` of each seed alone, where the trial trained several.
+        training_loss: mean loss of each epoch that this trial trained, one seed after the other.
         earlier_legs: of the trials that this one went on from, first one first; `energy` is of this trial alone, the
             objectives `energy`, `emissions`, `water_litres` and `embodied_grams` are of all legs.
         duration_seconds: of the whole attempt, data loading included.
@@ -238,6 +241,7 @@ class TrialResult(Frozen):
     trial_id: str
     attempt: int
     objectives: dict[str, Measurement] = Field(default_factory=dict)
+    by_seed: tuple[dict[str, Measurement], ...] = ()
     int8_deployment_energy: Measurement | None = None
     energy: EnergyReport | None = None
     inference: InferenceEnergy | None = None

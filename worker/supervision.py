@@ -134,6 +134,9 @@ class Supervision:
         else:
             failure = Failure(kind=FailureKind.CRASHED, message=self._process.how_it_died(), traceback=traceback)
         energy = self._so_far.energy or self._lost_energy()
+        if energy is not None and energy.repeats < self._spec.n_seeds:
+            # That of the seed that was being trained died with the process.
+            energy = energy.model_copy(update={"flags": tuple(dict.fromkeys((*energy.flags, "process_died")))})
         return failed(self._spec, failure, self._so_far.model_copy(update={"energy": energy}))
 
     def _lost_energy(self) -> EnergyReport | None:
