@@ -25,7 +25,7 @@ def task_of(spec: StudySpec, *, download: bool = False) -> AnyTask:
     """What workers are asked about before they get trials of a study."""
     if spec.task is not None:
         return OwnTask(spec.task)
-    return Task(str(spec.dataset), str(spec.network), spec.data_dir, download, spec.weights)
+    return Task(str(spec.dataset), str(spec.network), spec.data_dir, download, spec.weights, spec.site)
 
 
 def facts_of(study: Study, store: Store, dispatcher: Dispatcher, task: AnyTask, *, wait: bool = True) -> AnyFacts:

@@ -146,6 +146,7 @@ class _Inquiry:
         self._lock = threading.Lock()
         self._answers: SimpleQueue[AnyFacts | ServiceError] = SimpleQueue()
         self.facts: dict[str, AnyFacts] = {}
+        self._refusals: dict[str, ServiceError] = {}
 
     def ask(self, addresses: dict[str, int]) -> None:
         """Asks those that have not been asked."""
@@ -183,7 +184,10 @@ class _Inquiry:
         if isinstance(answer, AnyFacts):
             self.facts[address] = answer
         else:
-            logger.warning("worker %s gets no trial of this study: %s", address, answer)
+            self._refusals[address] = answer
+        # Where no worker knows the study, the first refusal is the error, and is said once.
+        while self.facts and self._refusals:
+            logger.warning("worker %s gets no trial of this study: %s", *self._refusals.popitem())
         self._answers.put(answer)
 
 

@@ -30,6 +30,7 @@ ObjectiveName = Literal[
     "emissions",
     "inference_energy",
     "deployment_energy",
+    "inference_energy",
     "latency",
     "model_bytes",
     "peak_memory_bytes",
@@ -42,7 +43,7 @@ BaselineName = Literal["deepshift-recommended"]
 KeepModels = Literal["all", "front", "none"]
 OptimizerKind = Literal["greenshift", "smac-default", "random"]
 # Everything else differs from one model of device to another.
-_OF_ANY_DEVICE = frozenset({"error", "deployment_energy", "model_bytes"})
+OF_ANY_DEVICE = frozenset({"error", "deployment_energy", "model_bytes"})
 # Epochs of a trial where neither the fidelity nor the space says how many: the upper end of the paper's range.
 DEFAULT_EPOCHS = 20
 # What every table says of a trial beside its objectives.
@@ -157,6 +158,8 @@ class StudySpec(Frozen):
         initial_configs: evaluated before what the optimizer proposes; what one leaves out is the space's default.
         constraints: what every network of the front must keep to, such as `error <= 0.2`.
         weight: share of the cluster, against those of other studies that want it, above 0.
+        n_seeds: networks that each trial trains, with `seed`, `seed + 1`, ...; an objective is their mean, what they
+            spend their sum.
         site: what energy means there in carbon and water.
         trial_time_limit_seconds: a trial that runs longer fails; None is no limit.
         trial_memory_limit_bytes: a trial whose process is resident with more fails; None is no limit.
@@ -180,6 +183,7 @@ class StudySpec(Frozen):
     budget: Budget
     optimizer: OptimizerKind = "greenshift"
     seed: int = Field(0, ge=0, lt=2**31)
+    n_seeds: int = Field(1, ge=1)
     data_dir: str | None = None
     continue_promoted: bool = False
     ranges: dict[str, tuple[int | float, int | float]] = Field(default_factory=dict)
@@ -212,7 +216,7 @@ class StudySpec(Frozen):
     @property
     def measures_energy(self) -> bool:
         """Whether an objective depends on what the device spends, so that two models of device must not be mixed."""
-        return not _OF_ANY_DEVICE.issuperset(self.objectives)
+        return not OF_ANY_DEVICE.issuperset(self.objectives)
 
     @model_validator(mode="after")
     def _of_a_network_or_of_a_task(self) -> Self:

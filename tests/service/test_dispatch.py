@@ -24,6 +24,7 @@ from worker.schema import (
     EpochMetrics,
     FailureKind,
     Recipe,
+    SiteSpec,
     TaskDescription,
     TaskTrialSpec,
     TrialResult,
@@ -112,9 +113,10 @@ class TestContract:
             (Task("letters", "resnet8"), "dataset must be one of digits.*'letters'"),
             (Task("fashion-mnist", "resnet8", "/nowhere"), "data_dir must be an existing folder, got /nowhere"),
             (Task("digits", "resnet8", weights="/nowhere.pt"), "weights must be a file .* got /nowhere.pt"),
+            (Task("digits", "resnet8", site=SiteSpec(country="XYZ")), "site.country must be .*, got 'XYZ'"),
         ],
     )
-    def test_a_name_that_no_worker_knows_is_an_input_error(self, dispatcher: Dispatcher, task: Task, said: str) -> None:
+    def test_what_no_worker_knows_is_an_input_error(self, dispatcher: Dispatcher, task: Task, said: str) -> None:
         with pytest.raises(InputError, match=said):
             dispatcher.inspect(task)
 

@@ -22,12 +22,15 @@ def test_a_worker_that_does_not_know_the_study_gets_none_of_its_trials(caplog: p
         assert facts.device == rich
         assert fleet.n_slots() == 1
         assert fleet.addresses() == [rich]
-    assert f"worker {poor} gets no trial of this study: dataset must be" in caplog.text
+        # The other one may answer later.
+        while f"worker {poor} gets no trial of this study: dataset must be" not in caplog.text:
+            time.sleep(0.01)
 
 
-def test_names_that_no_worker_knows_are_refused() -> None:
+def test_names_that_no_worker_knows_are_refused_once(caplog: pytest.LogCaptureFixture) -> None:
     with two_workers() as client, pytest.raises(InputError, match="dataset must be something else"):
         Fleet(client).inspect(partial(knows_only, "nobody"))
+    assert "gets no trial" not in caplog.text
 
 
 def test_a_pinned_study_runs_on_one_model_of_device_only() -> None:
