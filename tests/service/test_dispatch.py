@@ -262,9 +262,10 @@ def test_a_killed_worker_is_a_lost_trial_and_the_next_attempt_runs(client: Clien
     assert (again.attempt, again.failure) == (2, None)
 
 
+@pytest.mark.slow
 def test_an_attempt_outlives_the_dispatcher_that_began_it_and_is_adopted_by_the_next(client: Client) -> None:
     address = client.scheduler.address
-    spec = trial_spec("00011", epochs=60)
+    spec = trial_spec("00011", epochs=20)
     with Client(address, set_as_default=False) as first:
         dispatcher = DaskDispatcher(first, durable=True)
         epochs: SimpleQueue[int] = SimpleQueue()
@@ -276,7 +277,7 @@ def test_an_attempt_outlives_the_dispatcher_that_began_it_and_is_adopted_by_the_
         assert not dispatcher.adopt(trial_spec("00011", attempt=7), results.put)
         assert dispatcher.adopt(spec, results.put, lambda metrics: epochs.put(metrics.epoch))
         result = results.get(timeout=120)
-        assert (result.trial_id, result.failure, len(result.training_loss)) == ("00011", None, 60)
+        assert (result.trial_id, result.failure, len(result.training_loss)) == ("00011", None, 20)
         assert not dispatcher.adopt(spec, results.put)
     assert epochs.get(timeout=1) > begun
 
