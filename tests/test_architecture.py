@@ -25,6 +25,8 @@ ARROWS = {
     "space": set(),
     "store": set(),
     "optimizer": set(),
+    "access": set(),
+    "certificates": {"access"},
     "cluster": set(),
     "baselines": {"space"},
     "ranking": {"baselines", "pareto"},
