@@ -34,6 +34,7 @@ def test_a_local_cluster_has_workers_with_one_slot_and_an_equal_share_of_the_cor
         assert all(address.startswith("tcp://127.0.0.1:") for address in found)
         share = str(max(1, (os.cpu_count() or 1) // 2))
         assert set(client.run(os.getenv, "OMP_NUM_THREADS").values()) == {share}
+        assert set(client.run(os.getenv, "OMP_WAIT_POLICY").values()) == {"PASSIVE"}
         pids = list(client.run(os.getpid).values())
         with cluster.remote_cluster(Access(client.scheduler.address)) as other:
             assert len(other.scheduler_info(n_workers=-1)["workers"]) == 2
@@ -49,7 +50,10 @@ def test_two_clusters_on_one_machine_do_not_quarrel_about_a_port(capfd: pytest.C
 
 def test_a_worker_sees_the_gpu_that_it_is_pinned_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "gpu_uuids", lambda: ["GPU-a"])
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     with cluster.local_cluster(1) as client:
         (worker,) = client.scheduler_info(n_workers=-1)["workers"].values()
         assert worker["resources"] == {"GPU": 1}
         assert list(client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()) == ["GPU-a"]
+        # What the user wants of threads is kept.
+        assert list(client.run(os.getenv, "OMP_WAIT_POLICY").values()) == ["ACTIVE"]
