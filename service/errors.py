@@ -5,7 +5,8 @@ ServiceError            5  the study failed
 │   └── ConflictError   2  the folder holds another study
 ├── ClusterLostError    5  the scheduler is gone; the study can go on when it is back
 ├── NoWorkerError       5  no worker is there; there may be one later
-└── NotFoundError       3  there is no such study
+├── NotFoundError       3  there is no such study
+└── RefusedError        3  what could be done and is not, because it would do harm
 """
 
 from __future__ import annotations
@@ -37,5 +38,11 @@ class NoWorkerError(ServiceError):
 
 class NotFoundError(ServiceError):
     """There is no such study."""
+
+    exit_code = 3
+
+
+class RefusedError(ServiceError):
+    """What was asked for would do harm; says which, and what to do instead."""
 
     exit_code = 3

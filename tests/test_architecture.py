@@ -25,7 +25,11 @@ ARROWS = {
     "space": set(),
     "store": set(),
     "optimizer": set(),
-    "cluster": set(),
+    "access": set(),
+    "certificates": {"access"},
+    "workers": {"access"},
+    "upkeep": {"workers"},
+    "cluster": {"access", "workers"},
     "baselines": {"space"},
     "ranking": {"baselines", "pareto"},
     "ledger": {"store"},
@@ -59,8 +63,30 @@ ARROWS = {
     "assembly": {"baselines", "coordinator", "dispatch", "optimizer", "space", "store", "tasks"},
     "finalize": {"dispatch", "ranking", "specs", "store"},
     "supervisor": {"assembly", "coordinator", "dispatch", "sharing", "store"},
-    "server": {"artifacts", "assembly", "cluster", "dispatch", "finalize", "ledger", "ranking", "store"},
-    "cli": {"coordinator", "finalize", "ranking", "report", "server", "worker.entry"},
+    "server": {
+        "access",
+        "artifacts",
+        "assembly",
+        "cluster",
+        "dispatch",
+        "finalize",
+        "ledger",
+        "ranking",
+        "store",
+        "workers",
+    },
+    "cli": {
+        "access",
+        "certificates",
+        "coordinator",
+        "finalize",
+        "ranking",
+        "report",
+        "server",
+        "upkeep",
+        "worker.entry",
+        "workers",
+    },
 }
 DEFERRED = {
     "worker/entry.py",
@@ -168,8 +194,8 @@ def test_only_the_store_imports_sqlalchemy() -> None:
     }
 
 
-def test_only_one_door_of_the_worker_and_cluster_import_pynvml() -> None:
-    assert importers("pynvml") == {"worker/energy/nvml.py", "service/cluster.py"}
+def test_only_one_door_of_the_worker_and_what_starts_workers_import_pynvml() -> None:
+    assert importers("pynvml") == {"worker/energy/nvml.py", "service/workers.py"}
 
 
 @pytest.mark.parametrize("path", list(files("service")), ids=module_name)
@@ -196,7 +222,7 @@ def test_a_worker_is_reached_by_its_door_only_and_by_dispatch_only_inside_functi
     reached = [f for f in imports("service") if f.top == "worker" and f.module != "worker.schema"]
     assert {(f.file, f.module, f.is_deferred) for f in reached} == {
         ("service/dispatch.py", "worker.entry", True),
-        ("service/cli/worker.py", "worker.entry", False),
+        ("service/cli/selftest.py", "worker.entry", False),
         ("service/cli/trial.py", "worker.entry", False),
     }
 

@@ -13,11 +13,12 @@ from service.schema import StudySpec, preset_names
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+CLUSTER = (ROOT / "deploy" / "docs" / "cluster.md").read_text()
 
 
-def options() -> list[str]:
-    run = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
-    return [parameter.opts[0] for parameter in run.params if parameter.param_type_name == "option"]
+def options(command: str) -> list[str]:
+    found = typer.main.get_command(app).commands[command]  # type: ignore[attr-defined]
+    return [parameter.opts[0] for parameter in found.params if parameter.param_type_name == "option"]
 
 
 def test_the_first_screen_holds_two_commands_and_no_other() -> None:
@@ -33,9 +34,14 @@ def test_every_command_is_documented(command: str) -> None:
     assert f"greenshift {command}" in README
 
 
-@pytest.mark.parametrize("option", options())
+@pytest.mark.parametrize("option", options("run"))
 def test_every_option_of_run_is_documented(option: str) -> None:
     assert f"`{option}" in README
+
+
+@pytest.mark.parametrize("option", [*options("worker"), *options("certs")])
+def test_every_option_of_a_cluster_is_documented(option: str) -> None:
+    assert re.search(rf"[` ]{option}\b", CLUSTER)
 
 
 @pytest.mark.parametrize("preset", preset_names())

@@ -1,16 +1,55 @@
-"""Looking at and waiting for processes, within limits."""
+"""Starting, looking at and waiting for processes, within limits."""
 
 from __future__ import annotations
 
+import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 GREENSHIFT = [sys.executable, "-c", "from service.cli import main; main()"]
+DASK = [sys.executable, "-m", "dask"]
+
+
+@contextmanager
+def started(*command: str, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that prints into `log`, for as long as it is needed; killed then if it has not ended."""
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            command, stdout=file, stderr=file, env=os.environ | environment, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextmanager
+def dask_scheduler(folder: Path, *options: str, port: int = 0) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A `dask scheduler` as users start one, but on loopback, and its address."""
+    told = folder / "scheduler.json"
+    told.unlink(missing_ok=True)
+    command = [*DASK, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--dashboard-address", "127.0.0.1:0"]
+    command += ["--scheduler-file", str(told), *options]
+    with started(*command, log=folder / "scheduler.log") as process:
+        wait_until(lambda: told.is_file() and told.read_text().endswith("}"))
+        yield process, json.loads(told.read_text())["address"]
+
+
+def wait_until(is_so: Callable[[], object], seconds: float = 60.0) -> None:
+    """Returns once `is_so`, and fails where it is not within `seconds`."""
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, f"not so within {seconds} s"
+        time.sleep(0.02)
 
 
 def descendants(pid: int) -> list[int]:

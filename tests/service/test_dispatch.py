@@ -315,7 +315,9 @@ def test_a_cluster_that_offers_no_resource_is_refused_in_one_line(n_workers: int
             n_workers=n_workers, processes=False, threads_per_worker=1, dashboard_address="127.0.0.1:0"
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
-        pytest.raises(ServiceError, match=r"resource GPU or CPU_SLOT; start one with .*dask worker") as caught,
+        pytest.raises(
+            ServiceError, match=r"resource GPU or CPU_SLOT; start one with `greenshift worker ADDRESS`"
+        ) as caught,
     ):
         DaskDispatcher(client)
     assert len(str(caught.value).splitlines()) == 1
