@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from service.errors import ServiceError
 from service.optimizer import Optimizer, Suggestion, Told
+from service.telemetry import ASK_SECONDS, TELL_SECONDS
 
 Log = list[Suggestion | Told]
 
@@ -82,5 +83,7 @@ class Asker:
             optimizer.replay(log)
             self._optimizer = optimizer
         for event in told:
-            self._optimizer.tell(event.trial_id, event.objectives, failure=event.failure)
-        return self._optimizer.ask()
+            with TELL_SECONDS.time():
+                self._optimizer.tell(event.trial_id, event.objectives, failure=event.failure)
+        with ASK_SECONDS.time():
+            return self._optimizer.ask()

@@ -23,6 +23,7 @@ from service.recovery import optimizer_log, told_of_trial, untold
 from service.schema import Study, StudyState, Trial, TrialState
 from service.specs import trial_spec
 from service.store import Request, Store
+from service.telemetry import count_result
 from worker.schema import AnyFacts, AnyTrialSpec, EpochMetrics, FailureKind, TrialResult
 
 logger = logging.getLogger(__name__)
@@ -293,6 +294,7 @@ class Coordinator:
 
     def _finished(self, result: TrialResult) -> None:
         self._spent.add(result)
+        count_result(result)
         trial = self._running.get(result.trial_id)
         if trial is None or trial.attempt != result.attempt:
             self._store.finish_attempt(result, TrialState.FAILED)  # logged as late, whatever the state

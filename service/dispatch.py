@@ -14,7 +14,7 @@ from distributed.client import FutureCancelledError
 from distributed.core import Status
 
 from service.errors import InputError, ServiceError
-from service.fleet import Fleet
+from service.fleet import Fleet, Standing
 from worker.schema import AnyFacts, AnyTrialSpec, EpochMetrics, Failure, FailureKind, SiteSpec, TrialResult
 
 Done = Callable[[TrialResult], None]
@@ -182,6 +182,10 @@ class DaskDispatcher:
 
     def pin(self, device: str) -> None:
         self._fleet.pin(device)
+
+    def standings(self) -> dict[str, Standing]:
+        """What the study knows of each worker, by address."""
+        return self._fleet.standings()
 
     def submit(self, spec: AnyTrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> None:
         addresses = self._fleet.addresses()

@@ -6,7 +6,8 @@ ServiceError            5  the study failed
 ├── ClusterLostError    5  the scheduler is gone; the study can go on when it is back
 ├── NoWorkerError       5  no worker is there; there may be one later
 ├── NotFoundError       3  there is no such study
-└── RefusedError        3  what could be done and is not, because it would do harm
+├── RefusedError        3  what could be done and is not, because it would do harm
+└── UnreachableError    4  no service answers at the address
 """
 
 from __future__ import annotations
@@ -43,6 +44,12 @@ class NotFoundError(ServiceError):
 
 
 class RefusedError(ServiceError):
-    """What was asked for would do harm; says which, and what to do instead."""
+    """What could be done and is not, because it would do harm; says what to do instead."""
 
     exit_code = 3
+
+
+class UnreachableError(ServiceError):
+    """No service answers at the address; nothing is known of what it would have said."""
+
+    exit_code = 4

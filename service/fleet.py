@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -31,6 +32,14 @@ _VERSIONS = {"greenshift": 2, "python": 2, "distributed": None}
 # Dask tells of the others unasked.
 _NOT_DASKS = ["greenshift"]
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a study knows of a worker: the model of its device, and whether it gets no trial."""
+
+    device: str | None
+    is_set_aside: bool
 
 
 class Fleet:
@@ -98,6 +107,11 @@ class Fleet:
         """Addresses of all workers that are there, whether or not they may work for this study."""
         return set(self._workers())
 
+    def standings(self) -> dict[str, Standing]:
+        """What is known of each worker that has been asked."""
+        inquiry = self._inquiry
+        return {} if inquiry is None else {address: self._standing(address, inquiry) for address in inquiry.answered()}
+
     def heed(self, address: str, failure: FailureKind | None) -> None:
         """Learns how a trial on a worker ended; sets the worker aside after too many failures in a row."""
         if failure is None:
@@ -109,6 +123,10 @@ class Fleet:
                     "worker %s is set aside after %d failed trials in a row; the last one: %s",
                     address, MAX_FAILURES, failure,
                 )  # fmt: skip
+
+    def _standing(self, address: str, inquiry: _Inquiry) -> Standing:
+        facts = inquiry.facts.get(address)
+        return Standing(None if facts is None else facts.device, not self._may_work(address))
 
     def _may_work(self, address: str) -> bool:
         if self._n_failures[address] >= MAX_FAILURES:
@@ -192,6 +210,11 @@ class _Inquiry:
         self._open[address] = future
         future.add_done_callback(lambda future: hear(address, future))
 
+    def answered(self) -> set[str]:
+        """Addresses of those that have answered, or failed to."""
+        with self._lock:
+            return self._asked - self._open.keys()
+
     def first(self) -> AnyFacts:
         """The first answer.
 
@@ -223,8 +246,8 @@ class _Inquiry:
         if isinstance(answer, ServiceError):
             self._refuse(address, answer)
             return
-        self._open.pop(address, None)
         self.facts[address] = answer
+        self._open.pop(address, None)
         self._say_refusals()
         self._answers.put(answer)
 

@@ -24,7 +24,7 @@ CAUSES: dict[Cause, str] = {
     "inference": "passes repeated for the energy of an inference",
     "final": "final trainings, judged by the test split",
 }
-_AMOUNTS = ("joules", "emissions_grams", "water_litres", "embodied_grams")
+AMOUNTS = ("joules", "emissions_grams", "water_litres", "embodied_grams")
 
 
 @dataclass
@@ -53,6 +53,11 @@ class Entry:
     embodied_grams: float = 0.0
     seconds: float = 0.0
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the energy of at least one attempt is known; else the sums are unknown, not zero."""
+        return self.n_unknown < self.n_attempts
+
     def add(self, report: EnergyReport | None) -> None:
         """Counts one attempt."""
         self.n_attempts += 1
@@ -60,7 +65,7 @@ class Entry:
         if report is None:
             return
         self.seconds += report.duration_seconds
-        for name in _AMOUNTS:
+        for name in AMOUNTS:
             setattr(self, name, getattr(self, name) + (getattr(report, name) or 0.0))
 
 
@@ -73,14 +78,19 @@ class Ledger:
     @classmethod
     def from_events(cls, events: Iterable[Event]) -> Ledger:
         """The ledger that a study's log adds up to."""
-        found: dict[tuple[str, ...], Entry] = {}
+        ledger = cls()
+        ledger.add(events)
+        return ledger
+
+    def add(self, events: Iterable[Event]) -> None:
+        """Counts what further lines of the log tell."""
+        found = {(e.cause, e.worker, e.device, e.method, e.quality): e for e in self.entries}
         for event in events:
             for cause, worker, report in _spendings(event):
                 how = (report.device, report.method, report.quality) if report else ("", "none", "none")
-                key = (cause, worker, *how)
-                found.setdefault(key, Entry(cause, worker, *how)).add(report)
+                found.setdefault((cause, worker, *how), Entry(cause, worker, *how)).add(report)
         order = list(CAUSES)
-        return cls(sorted(found.values(), key=lambda e: (order.index(e.cause), e.worker, e.device, e.method)))
+        self.entries = sorted(found.values(), key=lambda e: (order.index(e.cause), e.worker, e.device, e.method))
 
     def by_cause(self) -> list[Entry]:
         """The entries with workers added up."""
@@ -88,7 +98,7 @@ class Ledger:
         for entry in self.entries:
             key = (entry.cause, entry.device, entry.method, entry.quality)
             total = sums.setdefault(key, Entry(entry.cause, "", entry.device, entry.method, entry.quality))
-            for name in ("n_attempts", "n_unknown", "seconds", *_AMOUNTS):
+            for name in ("n_attempts", "n_unknown", "seconds", *AMOUNTS):
                 setattr(total, name, getattr(total, name) + getattr(entry, name))
         return list(sums.values())
 
@@ -100,13 +110,12 @@ class Ledger:
 
 def write_ledger(path: Path, ledger: Ledger) -> None:
     """Writes the ledger as a CSV file; unknown sums are empty."""
-    names = ("cause", "worker", "device", "method", "quality", "n_attempts", "n_unknown", *_AMOUNTS, "seconds")
+    names = ("cause", "worker", "device", "method", "quality", "n_attempts", "n_unknown", *AMOUNTS, "seconds")
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(names)
         for entry in ledger.entries:
-            is_known = entry.n_unknown < entry.n_attempts
-            writer.writerow("" if name in _AMOUNTS and not is_known else getattr(entry, name) for name in names)
+            writer.writerow("" if name in AMOUNTS and not entry.is_known else getattr(entry, name) for name in names)
 
 
 def reports_of(result: TrialResult) -> list[EnergyReport]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from importlib import resources
@@ -309,7 +310,7 @@ class StudySpec(Frozen):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise InputError(_describe(error)) from error
+            raise InputError(describe(error.errors())) from error
 
 
 class StudyState(StrEnum):
@@ -422,10 +423,10 @@ def _read_text(path: Path) -> str:
         raise InputError(f"study {path} cannot be read: {error}") from error
 
 
-def _describe(error: ValidationError) -> str:
-    """One line a fault (four at most): key, value and what is allowed."""
+def describe(faults: Iterable[Mapping[str, Any]]) -> str:
+    """What pydantic found, one line a fault (four at most): key, value and what is allowed."""
     lines = []
-    for fault in error.errors()[:4]:
+    for fault in list(faults)[:4]:
         key = ".".join(str(part) for part in fault["loc"] if part != "[key]")
         allowed = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,16 +16,20 @@ from service.assembly import facts_of, make_coordinator, pin, settle, task_of
 from service.coordinator import Coordinator
 from service.dispatch import DaskDispatcher
 from service.errors import ClusterLostError, NoWorkerError, ServiceError
+from service.fleet import Standing
+from service.roster import Bulletin, roster
 from service.schema import Study, StudyState
 from service.sharing import SharedDispatcher, Shares
 from service.store import Store
+from service.telemetry import show_connection
 
 logger = logging.getLogger(__name__)
 _TO_RUN = (StudyState.WAITING, StudyState.RUNNING, StudyState.PAUSED)
 # How often to look for studies.
 _WAKE_SECONDS = 1.0
 _MAX_PAUSE_SECONDS = 30.0
-_LEAVE_SECONDS = 30.0
+# For coordinators to record what has come; one that waits for workers is not waited for.
+_LEAVE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class Supervisor:
             try:
                 with self._connect() as client:
                     self.is_connected, pause = True, 1.0
+                    show_connection(True)
                     self._serve(_Session(self._store, client, self._places, durable=self._durable))
             except ServiceError as error:
                 logger.warning("no cluster: %s; trying again in %.0f s", error, pause)
@@ -75,6 +81,7 @@ class Supervisor:
                     for study in self._store.studies(state):
                         _stop_if_asked(self._store, study)
             self.is_connected = False
+            show_connection(False)
             self._stopping.wait(pause)
             pause = min(2 * pause, _MAX_PAUSE_SECONDS)
 
@@ -92,7 +99,7 @@ class _Session:
 
     def __init__(self, store: Store, client: Client, places: Places, *, durable: bool) -> None:
         self._store, self._client, self._places, self._durable = store, client, places, durable
-        self._shares = Shares()
+        self._shares, self._bulletin = Shares(), Bulletin(store)
         self._runs: dict[str, _Run] = {}
 
     def look(self) -> None:
@@ -111,13 +118,16 @@ class _Session:
         for study in self._to_run():
             if study.study_id not in self._runs:
                 self._start(study)
+        standings = {study_id: run.standings() for study_id, run in self._runs.items()}
+        self._bulletin.tell(roster(self._client.scheduler_info(n_workers=-1), standings), self._runs)
 
     def close(self) -> None:
         """Lets every study stand as it is."""
         for run in self._runs.values():
             run.leave()
+        end = time.monotonic() + _LEAVE_SECONDS
         for run in self._runs.values():
-            run.join(_LEAVE_SECONDS)
+            run.join(max(0.0, end - time.monotonic()))
 
     def _to_run(self) -> list[Study]:
         return [study for state in _TO_RUN for study in self._store.studies(state)]
@@ -138,6 +148,7 @@ class _Run(threading.Thread):
         self._study, self._store, self._client, self._shares = study, store, client, shares
         self._places, self._durable = places, durable
         self._coordinator: Coordinator | None = None
+        self._dispatcher: DaskDispatcher | None = None
         self._is_left = False
         self.is_cluster_lost = False
 
@@ -146,6 +157,10 @@ class _Run(threading.Thread):
         self._is_left = True
         if self._coordinator is not None:
             self._coordinator.leave()
+
+    def standings(self) -> dict[str, Standing]:
+        """What the study knows of each worker, by address."""
+        return {} if self._dispatcher is None else self._dispatcher.standings()
 
     def run(self) -> None:
         """Runs the study to its end; what it cannot be is said in the store."""
@@ -162,6 +177,8 @@ class _Run(threading.Thread):
             logger.info("study %s waits: %s", study_id, error)
             _stop_if_asked(self._store, self._study)
         except Exception as error:
+            if self._is_left:
+                return  # whatever it was waiting for has been closed
             logger.warning("study %s failed: %s", study_id, error, exc_info=not isinstance(error, ServiceError))
             if self._store.study(study_id).state is not StudyState.FAILED:
                 self._store.set_study_state(study_id, StudyState.FAILED, str(error))
@@ -170,7 +187,7 @@ class _Run(threading.Thread):
 
     def _make(self) -> Coordinator:
         study, store = self._study, self._store
-        own = DaskDispatcher(self._client, durable=self._durable)
+        own = self._dispatcher = DaskDispatcher(self._client, durable=self._durable)
         dispatcher = SharedDispatcher(own, self._shares, study.study_id)
         facts = facts_of(study, store, dispatcher, task_of(study.spec), wait=not self._durable)
         study = settle(study, store, facts)

@@ -6,5 +6,19 @@ from service.store.log import Event, Request, RequestKind
 from service.store.reader import Page, Reader, Snapshot
 from service.store.store import Store
 from service.store.tokens import Token, Tokens
+from service.store.workers import Roster, Workers, WorkerStatus
 
-__all__ = ["Event", "Page", "Reader", "Request", "RequestKind", "Snapshot", "Store", "Token", "Tokens"]
+__all__ = [
+    "Event",
+    "Page",
+    "Reader",
+    "Request",
+    "RequestKind",
+    "Roster",
+    "Snapshot",
+    "Store",
+    "Token",
+    "Tokens",
+    "WorkerStatus",
+    "Workers",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
@@ -86,6 +86,32 @@ class Reader:
         query = query.order_by(*(column.desc() for column in order) if newest_first else order)
         return [_study(row) for row in self._rows(query.limit(limit))]
 
+    def studies_page(
+        self, state: StudyState | None = None, *, name: str | None = None, after: str | None = None, limit: int = 100
+    ) -> list[Study]:
+        """Up to `limit` studies, the newest first.
+
+        Args:
+            state: of the studies, or None for all.
+            name: of the studies, or None for all.
+            after: id of the last study of the page before; None for the first page.
+            limit: 1 or more.
+
+        Raises:
+            KeyError: there is no study `after`.
+        """
+        query = select(studies)
+        if state is not None:
+            query = query.where(studies.c.state == state)
+        if name is not None:
+            query = query.where(studies.c.name == name)
+        if after is not None:
+            last, created_at = self.study(after), studies.c.created_at
+            is_of_that_moment = (created_at == last.created_at) & (studies.c.study_id < after)
+            query = query.where((created_at < last.created_at) | is_of_that_moment)
+        query = query.order_by(studies.c.created_at.desc(), studies.c.study_id.desc())
+        return [_study(row) for row in self._rows(query.limit(limit))]
+
     def study(self, study_id: str) -> Study:
         """The study with this id.
 
@@ -94,13 +120,20 @@ class Reader:
         """
         return _study(self.database.read(lambda connection: read_study(connection, study_id)))
 
+    def n_studies(self) -> dict[str, int]:
+        """How many studies are in each state: waiting, running, paused, completed, failed, stopped."""
+        query = select(studies.c.state, func.count().label("n")).group_by(studies.c.state)
+        return {state.lower(): 0 for state in StudyState} | {
+            row["state"].lower(): row["n"] for row in self._rows(query)
+        }
+
     def n_trials(self, study_id: str) -> dict[str, int]:
         """How many trials of a study are in each state: waiting, running, completed, failed, stopped."""
         return self._counts(trials.c.study_id == study_id).get(study_id, _no_trials())
 
-    def n_trials_of_all(self) -> dict[str, dict[str, int]]:
-        """How many trials are in each state, by study; studies without trials are left out."""
-        return self._counts()
+    def n_trials_of_all(self, study_ids: Collection[str] | None = None) -> dict[str, dict[str, int]]:
+        """How many trials are in each state, by study, of all or these; studies without trials are left out."""
+        return self._counts() if study_ids is None else self._counts(trials.c.study_id.in_(study_ids))
 
     def trial(self, study_id: str, trial_id: str) -> Trial:
         """One trial.
@@ -136,12 +169,15 @@ class Reader:
         items = rows[:limit]
         return Page([to_trial(row) for row in items], items[-1]["added"] if len(rows) > limit else None)
 
-    def trials_changed(self, study_id: str, after_seq: int, limit: int | None = None) -> list[Trial]:
+    def trials_changed(
+        self, study_id: str, after_seq: int, limit: int | None = None, *, state: TrialState | None = None
+    ) -> list[Trial]:
         """Trials with an event after number `after_seq`, as they are now, in the order of their last events.
 
+        All, or those that are in `state` now.
         The `seq` of the last one is the next `after_seq`; then nothing is missed, and what changed twice comes once.
         """
-        return [to_trial(row) for row in self._rows(_part(_trials(study_id), trials.c.seq, after_seq, limit))]
+        return [to_trial(row) for row in self._rows(_part(_trials(study_id, state), trials.c.seq, after_seq, limit))]
 
     def events(
         self, study_id: str, after: int | None = None, *, limit: int | None = None, newest_first: bool = False

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 from sqlalchemy import ColumnElement, Connection, RowMapping, Table, delete, insert, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from service.errors import InputError, ServiceError
+from service.errors import ConflictError, InputError, ServiceError
 from service.schema import Study, StudySpec, StudyState, Trial, TrialState
 from service.store.log import Request, RequestKind, append, hold
 from service.store.projection import CHANGING, new_study, new_trial, replay, study_changes, trial_changes
@@ -22,19 +22,41 @@ T = TypeVar("T")
 _ABOUT_TRIALS = ("retry", "cancel")
 
 
+class _TakenError(Exception):
+    """The store has a study of this id."""
+
+
 class Store(Reader):
     """Studies and trials in a database. One coordinator runs a study; any process may read it and ask things of it."""
 
-    def create_study(self, spec: StudySpec) -> Study:
-        """A new study in state WAITING."""
-        study_id = uuid.uuid4().hex[:12]
+    def create_study(self, spec: StudySpec, study_id: str | None = None) -> Study:
+        """A new study in state WAITING.
+
+        Args:
+            spec: what it is.
+            study_id: of up to 32 characters; None makes one up. Where the store has it already nothing is created, so
+                that who does not know whether a call succeeded may make it again.
+
+        Raises:
+            ConflictError: the store has a study of this id that was created from another `spec`.
+        """
+        study_id = study_id or uuid.uuid4().hex[:12]
+        document = spec.model_dump(mode="json")
 
         def create(connection: Connection) -> Study:
-            event = append(connection, study_id, "study_created", {"spec": spec.model_dump(mode="json")})
-            connection.execute(insert(studies).values(new_study(study_id, event)))
+            event = append(connection, study_id, "study_created", {"spec": document})
+            row = _insert(connection, studies).values(new_study(study_id, event)).on_conflict_do_nothing()
+            if connection.execute(row.returning(studies.c.study_id)).one_or_none() is None:
+                raise _TakenError  # so that the event is undone
             return Study(study_id=study_id, spec=spec, state=StudyState.WAITING, created_at=event.at)
 
-        return self.database.write(create)
+        try:
+            return self.database.write(create)
+        except _TakenError:
+            # The row may have changed since.
+            if self.events(study_id, limit=1)[0].payload["spec"] != document:
+                raise ConflictError(f"study {study_id} is there already, created from another spec") from None
+            return self.study(study_id)
 
     def set_study_state(self, study_id: str, state: StudyState, reason: str = "") -> None:
         """Moves a study to `state`."""

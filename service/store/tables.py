@@ -82,3 +82,11 @@ tokens = Table(
     Column("revoked_at", Moment),
     Column("last_used_at", Moment),
 )
+
+# One row: all workers, as whoever runs the studies saw them last.
+workers = Table(
+    "workers",
+    metadata,
+    Column("seen_at", Moment, primary_key=True),
+    Column("roster", Document, nullable=False),
+)

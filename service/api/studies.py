@@ -1,0 +1,131 @@
+"""Routes about studies as a whole: submitting them, and how they stand."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, Header, HTTPException, Query, Response
+
+from service.api.context import FoundStudy, InContext, problems
+from service.api.security import Caller
+from service.api.submission import Submission
+from service.errors import ConflictError
+from service.ledger import AMOUNTS, Entry
+from service.schema import Study, StudyState, Trial
+from service.wire import (
+    API,
+    STUDY_ID,
+    LedgerDocument,
+    NTrials,
+    Spending,
+    StudiesPage,
+    StudyDocument,
+    StudyStatus,
+    StudySummary,
+)
+
+router = APIRouter(tags=["studies"])
+
+
+@router.post("/studies", status_code=201, responses=problems(400, 413, 422))
+def submit(
+    study: Submission,
+    context: InContext,
+    caller: Caller,
+    response: Response,
+    idempotency_key: Annotated[
+        str | None,
+        Header(max_length=255, description="The same key and study, sent again, are the same study and not another."),
+    ] = None,
+) -> StudyDocument:
+    """Submits a study: the keys of its YAML file as a JSON object. It starts as soon as there are workers."""
+    study_id = None
+    if idempotency_key is not None:
+        study_id = hashlib.sha256(f"{caller}\n{idempotency_key}".encode()).hexdigest()[:12]
+    try:
+        created = context.store.create_study(study, study_id)
+    except ConflictError:
+        raise HTTPException(422, "Idempotency-Key: must be new, because another study was sent with it") from None
+    response.headers["Location"] = f"{API}/studies/{created.study_id}"
+    return _document(created, context)
+
+
+@router.get("/studies", responses=problems(404, 422))
+def list_studies(
+    context: InContext,
+    state: StudyState | None = None,
+    name: Annotated[str | None, Query(max_length=100)] = None,
+    after: Annotated[str | None, Query(pattern=STUDY_ID, description="`next` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> StudiesPage:
+    """Lists studies, the newest first."""
+    try:
+        found = context.store.studies_page(state, name=name, after=after, limit=limit + 1)
+    except KeyError:
+        raise HTTPException(404, f"after: there is no study {after!r}") from None
+    page = found[:limit]
+    counts = context.store.n_trials_of_all([study.study_id for study in page])
+    items = [_summary(study, counts.get(study.study_id)) for study in page]
+    return StudiesPage(items=items, next=page[-1].study_id if len(found) > limit else None)
+
+
+@router.get("/studies/{study_id}", responses=problems(404, 422))
+def show_study(study: FoundStudy, context: InContext) -> StudyDocument:
+    """Shows a study with its spec."""
+    return _document(study, context)
+
+
+@router.get("/studies/{study_id}/status", responses=problems(404, 422))
+def show_status(study: FoundStudy, context: InContext) -> StudyStatus:
+    """Says how far a study is, how good its front, and how much energy it has spent."""
+    standing = context.progress.of(study)
+    volume = standing.volume
+    return StudyStatus(
+        study_id=study.study_id,
+        state=study.state,
+        n_trials=NTrials.model_validate(context.store.n_trials(study.study_id)),
+        hypervolume=None if volume is None else volume.hypervolume,
+        reference_point=None if volume is None else volume.reference_point,
+        energy_joules=_joules(standing.ledger.entries),
+    )
+
+
+@router.get("/studies/{study_id}/front", responses=problems(404, 422))
+def show_front(study: FoundStudy, context: InContext) -> list[Trial]:
+    """Lists the trials at full fidelity that no other dominates, by the first objective."""
+    return context.progress.of(study).front
+
+
+@router.get("/studies/{study_id}/ledger", responses=problems(404, 422))
+def show_ledger(study: FoundStudy, context: InContext) -> LedgerDocument:
+    """Lists all energy that a study has spent, by cause and by worker: failed attempts are no exception."""
+    entries = context.progress.of(study).ledger.entries
+    return LedgerDocument(joules=_joules(entries), entries=[_spending(entry) for entry in entries])
+
+
+def _document(study: Study, context: InContext) -> StudyDocument:
+    counts = context.store.n_trials(study.study_id)
+    return StudyDocument(**dict(_summary(study, counts)), spec=study.spec)
+
+
+def _summary(study: Study, counts: dict[str, int] | None) -> StudySummary:
+    return StudySummary(
+        study_id=study.study_id,
+        name=study.spec.name,
+        state=study.state,
+        created_at=study.created_at,
+        n_trials=NTrials.model_validate(counts or dict.fromkeys(NTrials.model_fields, 0)),
+    )
+
+
+def _joules(entries: list[Entry]) -> float | None:
+    """All that is known; None, and not zero, where nothing is."""
+    known = [entry.joules for entry in entries if entry.is_known]
+    return sum(known) if known else None
+
+
+def _spending(entry: Entry) -> Spending:
+    known = {name: getattr(entry, name) if entry.is_known else None for name in AMOUNTS}
+    others = {name: getattr(entry, name) for name in Spending.model_fields if name not in AMOUNTS}
+    return Spending.model_validate(known | others)

@@ -1,0 +1,45 @@
+"""Routes about the trials of a study."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from service.api.context import FoundStudy, FoundTrial, InContext, problems
+from service.schema import Trial, TrialState
+from service.wire import EpochPoint, Seq, TrialsPage
+
+router = APIRouter(tags=["trials"], prefix="/studies/{study_id}/trials")
+
+
+@router.get("", responses=problems(404, 422))
+def list_trials(
+    study: FoundStudy,
+    context: InContext,
+    after: Annotated[Seq, Query(description="`seq` of the last trial that is known already.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    state: TrialState | None = None,
+) -> TrialsPage:
+    """Lists trials with an event after number `after`, as they are now, in the order of their last events.
+
+    So one route serves both: all trials, page by page, and those that are new or have changed. A trial that
+    changes in the meantime comes again.
+    """
+    found = context.store.trials_changed(study.study_id, after, limit + 1, state=state)
+    return TrialsPage(items=found[:limit], next=found[limit - 1].seq if len(found) > limit else None)
+
+
+@router.get("/{trial_id}", responses=problems(404, 422))
+def show_trial(trial: FoundTrial) -> Trial:
+    """Shows a trial."""
+    return trial
+
+
+@router.get("/{trial_id}/epochs", responses=problems(404, 422))
+def list_epochs(trial: FoundTrial, context: InContext) -> list[EpochPoint]:
+    """Lists what each epoch of a trial came to, by attempt and epoch, while it goes on as well."""
+    return [
+        EpochPoint.model_validate(epoch.model_dump(include=set(EpochPoint.model_fields)))
+        for epoch in context.store.epochs(trial.study_id, trial.trial_id)
+    ]
