@@ -24,10 +24,11 @@ from service.dispatch import DaskDispatcher, Task
 from service.errors import InputError, RefusedError
 from service.schema import StudySpec
 from service.server import run_study
+from service.store import Store
 from service.workers import n_cores
 from tests.service.fakes import study_document
 from tests.service.processes import DASK, GREENSHIFT, dask_scheduler, descendants, have_ended, started, wait_until
-from worker.schema import EpochMetrics
+from worker.schema import EpochMetrics, Failure, TrialResult
 
 pytestmark = pytest.mark.slow
 Workers = dict[str, dict[str, Any]]
@@ -76,6 +77,16 @@ def running_study(folder: Path, address: str) -> Iterator[None]:
     finally:
         stop()
         thread.join(timeout=30)
+
+
+def first_failure(folder: Path) -> Failure:
+    """Why the first attempt of a study's only trial failed."""
+    with Store(folder / "study.sqlite") as store:
+        (study,) = store.studies()
+        result = next(e.payload["result"] for e in store.events(study.study_id) if e.kind == "attempt_finished")
+    failure = TrialResult.model_validate(result).failure
+    assert failure is not None
+    return failure
 
 
 @contextmanager
@@ -168,6 +179,8 @@ def test_a_study_goes_on_elsewhere_as_soon_as_a_worker_is_told_to_end(tmp_path: 
         assert running(client)["default/2"] != before
         while epochs.get(timeout=60).attempt == 1:
             pass
+        # The scheduler gave up at once, as it has been told, in place of running the attempt again itself.
+        assert "KilledWorker" in first_failure(tmp_path / "out").message
         assert nanny.wait(timeout=20) == 0
         assert have_ended(everybody, seconds=1)
 
