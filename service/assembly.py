@@ -25,7 +25,7 @@ def task_of(spec: StudySpec, *, download: bool = False) -> AnyTask:
     """What workers are asked about before they get trials of a study."""
     if spec.task is not None:
         return OwnTask(spec.task)
-    return Task(str(spec.dataset), str(spec.network), spec.data_dir, download, spec.weights)
+    return Task(str(spec.dataset), str(spec.network), spec.data_dir, download, spec.weights, spec.site)
 
 
 def facts_of(study: Study, store: Store, dispatcher: Dispatcher, task: AnyTask, *, wait: bool = True) -> AnyFacts:
@@ -86,13 +86,18 @@ def make_coordinator(
     Raises:
         InputError: a space, a fidelity or a config that the network does not have.
     """
-    make = partial(_make_optimizer, study, facts, dispatcher.n_slots())
+    make = partial(make_optimizer, study, facts, dispatcher.n_slots())
     # What cannot be is said before anything begins.
     make()
     return Coordinator(study, store, make, dispatcher, facts, **options)
 
 
-def _make_optimizer(study: Study, facts: AnyFacts, n_workers: int) -> Optimizer:
+def make_optimizer(study: Study, facts: AnyFacts, n_workers: int) -> Optimizer:
+    """A fresh optimizer over the study's space.
+
+    Raises:
+        InputError: a space, a fidelity or a config that the network does not have.
+    """
     spec = study.spec
     n_trials = spec.budget.n_trials or _UNLIMITED
     space = build_space(spec, facts.n_layers if isinstance(facts, TaskFacts) else 0)

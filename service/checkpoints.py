@@ -10,7 +10,10 @@ logger = logging.getLogger(__name__)
 
 
 def checkpoint_url(folder: str, study_id: str, trial_id: str) -> str:
-    """The file or object of one trial's checkpoint, under a path or any URL that fsspec knows."""
+    """The file or object of one trial's checkpoint, under a path or any URL that fsspec knows.
+
+    Those of a trial's further seeds lie beside it, under the same name and a number.
+    """
     return f"{folder.rstrip('/')}/{study_id}/{trial_id}.pt"
 
 

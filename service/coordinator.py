@@ -17,6 +17,7 @@ from service.checkpoints import checkpoint_url, remove_checkpoints
 from service.dispatch import Dispatcher
 from service.errors import ClusterLostError, ServiceError
 from service.optimizer import Optimizer, Told
+from service.progress import Progress
 from service.proposals import trial_of
 from service.recovery import optimizer_log, told_of_trial, untold
 from service.schema import Study, StudyState, Trial, TrialState
@@ -90,6 +91,7 @@ class Coordinator:
         self._paused = study.state is StudyState.PAUSED
         self._has_workers = True
         self._spent = Spent()
+        self._progress = Progress(study.spec)
         self._started = time.monotonic()
 
     def stop(self) -> None:
@@ -157,6 +159,7 @@ class Coordinator:
         """Brings optimizer, untold results, running and waiting trials to where the log ends."""
         trials = self._store.trials(self._study.study_id)
         self._spent = Spent.from_events(self._store.events(self._study.study_id))
+        self._progress = Progress(self._study.spec, trials)
         self._add_baselines({t.trial_id for t in trials})
         log = self._log()
         self._told = {entry.trial_id for entry in log if isinstance(entry, Told)}
@@ -306,6 +309,7 @@ class Coordinator:
             return
         if state is TrialState.COMPLETED:
             self._check_budget(result)
+            self._progress.see(finished)
         self._learn(finished)
 
     def _learn(self, trial: Trial) -> None:
@@ -335,7 +339,9 @@ class Coordinator:
             )
 
     def _is_spent(self) -> bool:
-        return self._spent.reaches(self._study.spec.budget, time.monotonic() - self._started)
+        return self._progress.has_stalled or self._spent.reaches(
+            self._study.spec.budget, time.monotonic() - self._started
+        )
 
     def _is_overrun(self) -> bool:
         return self._spent.overruns(self._study.spec.budget, time.monotonic() - self._started)

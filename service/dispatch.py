@@ -15,7 +15,7 @@ from distributed.core import Status
 
 from service.errors import InputError, ServiceError
 from service.fleet import Fleet, Standing
-from worker.schema import AnyFacts, AnyTrialSpec, EpochMetrics, Failure, FailureKind, TrialResult
+from worker.schema import AnyFacts, AnyTrialSpec, EpochMetrics, Failure, FailureKind, SiteSpec, TrialResult
 
 Done = Callable[[TrialResult], None]
 OnEpoch = Callable[[EpochMetrics], None]
@@ -25,12 +25,13 @@ _Ran = tuple[str, TrialResult]
 
 @dataclass(frozen=True)
 class Task:
-    """What all trials of a study share: names that workers resolve.
+    """What all trials of a study share, and a worker checks before the first one.
 
     Attributes:
         data_dir: folder of the data sets on the workers; None is their own GREENSHIFT_DATA_DIR.
         download: a missing data set may be fetched.
         weights: file on the workers that every trial starts from, or None.
+        site: where the energy is spent; None is nothing to check.
     """
 
     dataset: str
@@ -38,6 +39,7 @@ class Task:
     data_dir: str | None = None
     download: bool = False
     weights: str | None = None
+    site: SiteSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Dispatcher(Protocol):
         """What a worker knows of a data set and a network, or of a task of the user's own.
 
         Raises:
-            InputError: the worker does not have them, or not the weights to start from.
+            InputError: the worker does not have them, or not the weights to start from, or does not know the site.
         """
 
     def expect(self, task: AnyTask) -> None:
@@ -336,6 +338,7 @@ def _inspect(task: AnyTask, isolated: bool = True) -> AnyFacts:
         task.data_dir,
         download=task.download,
         weights_path=task.weights,
+        site=task.site,
         isolated=isolated,
     )
 

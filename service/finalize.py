@@ -120,7 +120,7 @@ def _chosen(study: Study, store: Store) -> list[Trial]:
 
 def _final_spec(study: Study, trial: Trial, seed: int, attempt: int) -> AnyTrialSpec:
     name = f"final-{trial.trial_id}-{seed}"
-    return trial_spec(study.spec, trial, trial_id=name, seed=seed, attempt=attempt, is_final=True)
+    return trial_spec(study.spec, trial, trial_id=name, seed=seed, n_seeds=1, attempt=attempt, is_final=True)
 
 
 def _errors(trial: Trial, results: dict[Run, TrialResult]) -> tuple[float, ...]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 from distributed import Client, Future
-from distributed.client import FutureCancelledError
+from distributed.client import ClosedClientError, FutureCancelledError
 from distributed.scheduler import KilledWorker
+from distributed.versions import get_versions
 
 from service.errors import ClusterLostError, InputError, NoWorkerError, ServiceError
 from worker.schema import AnyFacts, FailureKind
@@ -25,6 +27,11 @@ MAX_FAILURES = 3
 _FAULTS_OF_WORKERS = (FailureKind.CRASHED, FailureKind.OUT_OF_MEMORY, FailureKind.CONFIGURATION)
 # Before any trial that waits: without an answer a worker gets none.
 _PRIORITY = 1000
+# What must be the same everywhere -> how many parts of its version count; None is all of them.
+_VERSIONS = {"greenshift": 2, "python": 2, "distributed": None}
+# Dask tells of the others unasked.
+_NOT_DASKS = ["greenshift"]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -45,11 +52,13 @@ class Fleet:
         resource: that a trial takes one unit of: `GPU`, or `CPU_SLOT` where no worker offers a GPU.
 
     Raises:
+        InputError: the scheduler runs other versions than this process.
         NoWorkerError: no worker offers either resource.
     """
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._scheduler_id: str | None = None
         self.resource = self._pick_resource()
         self._inquiry: _Inquiry | None = None
         self._device: str | None = None
@@ -58,7 +67,7 @@ class Fleet:
     def inspect(self, question: Callable[[], AnyFacts]) -> AnyFacts:
         """Asks all workers what they know of a study and returns the first answer; newcomers are asked as they come.
 
-        A worker that does not know the study's names is given none of its trials.
+        A worker that does not know the study's names, or runs other versions, is given none of its trials.
 
         Raises:
             InputError: no worker knows the names; says what the first one missed.
@@ -133,8 +142,7 @@ class Fleet:
             if any(worker["resources"].get(resource, 0) >= 1 for worker in workers):
                 return resource
         raise NoWorkerError(
-            f"no Dask worker offers a resource {' or '.join(RESOURCES)}; start one with "
-            "`dask worker ADDRESS --nthreads 1 --resources GPU=1`"
+            f"no Dask worker offers a resource {' or '.join(RESOURCES)}; start one with `greenshift worker ADDRESS`"
         )
 
     def _offers(self) -> dict[str, int]:
@@ -145,12 +153,28 @@ class Fleet:
     def _workers(self) -> dict[str, Any]:
         if self._client.status == "closed":
             raise ClusterLostError("the Dask scheduler is gone; the same command goes on once it is back")
-        workers: dict[str, Any] = self._client.scheduler_info(n_workers=-1).get("workers", {})
+        info = self._client.scheduler_info(n_workers=-1)
+        if info.get("id", self._scheduler_id) != self._scheduler_id:
+            self._meet(info["address"])
+            self._scheduler_id = info["id"]
+        workers: dict[str, Any] = info.get("workers", {})
         return workers
+
+    def _meet(self, address: str) -> None:
+        """Makes sure of a scheduler, which may be another one after a loss: by itself it runs lost tasks again.
+
+        The function is sent to it by value, as it need not have this program; hence its versions come first.
+        """
+        scheduler = self._client.scheduler
+        assert scheduler is not None, "it has just told its address"
+        theirs = _versions(self._client.sync(scheduler.versions, packages=_NOT_DASKS))
+        if different := _difference(_versions(), theirs):
+            raise InputError(f"scheduler: {address} has {different}")
+        self._client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
 
 
 class _Inquiry:
-    """One question to every worker, each asked once.
+    """One question to every worker, each asked once, and only if its versions are ours.
 
     Attributes:
         facts: what those know that have answered.
@@ -160,26 +184,31 @@ class _Inquiry:
         self._client, self._resource, self._question = client, resource, question
         self._asked: set[str] = set()
         # Held while they are open, else Dask forgets them, and not longer, else Dask would compute them again.
-        self._open: dict[str, Future[AnyFacts]] = {}
+        self._open: dict[str, Future[Any]] = {}
         self._lock = threading.Lock()
         self._answers: SimpleQueue[AnyFacts | ServiceError] = SimpleQueue()
         self.facts: dict[str, AnyFacts] = {}
+        self._refusals: dict[str, ServiceError] = {}
 
     def ask(self, addresses: dict[str, int]) -> None:
         """Asks those that have not been asked."""
         with self._lock:
             for address in addresses.keys() - self._asked:
                 self._asked.add(address)
-                future = self._client.submit(
-                    self._question,
-                    pure=False,
-                    workers=[address],
-                    allow_other_workers=False,
-                    resources={self._resource: 1},
-                    priority=_PRIORITY,
-                )
-                self._open[address] = future
-                future.add_done_callback(lambda future, address=address: self._hear(address, future))
+                # A function of Dask's own: another version of this program might not even have ours, and die of it.
+                self._submit(address, partial(get_versions, _NOT_DASKS), self._hear_versions)
+
+    def _submit(self, address: str, question: Callable[[], _T], hear: Callable[[str, Future[_T]], None]) -> None:
+        future = self._client.submit(
+            question,
+            pure=False,
+            workers=[address],
+            allow_other_workers=False,
+            resources={self._resource: 1},
+            priority=_PRIORITY,
+        )
+        self._open[address] = future
+        future.add_done_callback(lambda future: hear(address, future))
 
     def answered(self) -> set[str]:
         """Addresses of those that have answered, or failed to."""
@@ -200,24 +229,62 @@ class _Inquiry:
             refusals.append(answer)
         raise refusals[0] if refusals else NoWorkerError("no worker is there to be asked")
 
+    def _hear_versions(self, address: str, future: Future[dict[str, Any]]) -> None:
+        found = _answer_of(future)
+        if isinstance(found, ServiceError):
+            self._refuse(address, found)
+        elif different := _difference(_versions(), _versions(found)):
+            self._refuse(address, InputError(f"it has {different}"))
+        else:
+            try:
+                self._submit(address, self._question, self._hear)
+            except (OSError, ClosedClientError) as error:
+                self._refuse(address, ServiceError(str(error)))
+
     def _hear(self, address: str, future: Future[AnyFacts]) -> None:
         answer = _answer_of(future)
-        if isinstance(answer, AnyFacts):
-            self.facts[address] = answer
-        else:
-            logger.warning("worker %s gets no trial of this study: %s", address, answer)
+        if isinstance(answer, ServiceError):
+            self._refuse(address, answer)
+            return
+        self.facts[address] = answer
         self._open.pop(address, None)
+        self._say_refusals()
         self._answers.put(answer)
 
+    def _refuse(self, address: str, why: ServiceError) -> None:
+        self._open.pop(address, None)
+        self._refusals[address] = why
+        self._say_refusals()
+        self._answers.put(why)
 
-def _answer_of(future: Future[AnyFacts]) -> AnyFacts | ServiceError:
+    def _say_refusals(self) -> None:
+        """Where no worker knows the study, the first refusal is the error, and is said once."""
+        while self.facts and self._refusals:
+            logger.warning("worker %s gets no trial of this study: %s", *self._refusals.popitem())
+
+
+def _answer_of(future: Future[_T]) -> _T | ServiceError:
     """What a worker said, or the error that its answer means here."""
     try:
-        facts: AnyFacts = future.result(timeout=60)
+        answer: _T = future.result(timeout=60)
     except ValueError as error:
         return InputError(str(error))
     except (KilledWorker, FutureCancelledError):
         return NoWorkerError("the worker was lost before the first trial")
     except Exception as error:  # noqa: BLE001 - whatever a worker raised, the others may still answer
         return ServiceError(str(error) or type(error).__name__)
-    return facts
+    return answer
+
+
+def _versions(found: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """What counts of the versions here, or of those that Dask has `found` elsewhere; without what is not installed."""
+    packages = (found or get_versions(_NOT_DASKS))["packages"]
+    return {name: ".".join(packages[name].split(".")[:n]) for name, n in _VERSIONS.items() if packages.get(name)}
+
+
+def _difference(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
+    """The first difference in words; empty where there is none. What only one of them has does not count."""
+    for name in sorted(ours.keys() & theirs.keys()):
+        if ours[name] != theirs[name]:
+            return f"{name} {theirs[name]}, and here is {ours[name]}; both must be the same"
+    return ""

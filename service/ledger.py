@@ -120,7 +120,8 @@ def write_ledger(path: Path, ledger: Ledger) -> None:
 
 def reports_of(result: TrialResult) -> list[EnergyReport]:
     """All that an attempt has spent and that is known."""
-    return [report for report in (result.energy,) if report is not None]
+    inference = result.inference.report if result.inference is not None else None
+    return [report for report in (result.energy, inference) if report is not None]
 
 
 def _spendings(event: Event) -> Iterator[tuple[Cause, str, EnergyReport | None]]:
@@ -130,6 +131,8 @@ def _spendings(event: Event) -> Iterator[tuple[Cause, str, EnergyReport | None]]
     elif event.kind in ("attempt_finished", "late_result", "final_result"):
         result = TrialResult.model_validate(event.payload["result"])
         yield _cause(event, result), result.worker, result.energy
+        if result.inference is not None:
+            yield "inference", result.worker, result.inference.report
 
 
 def _cause(event: Event, result: TrialResult) -> Cause:

@@ -10,7 +10,7 @@ import numpy as np
 
 from service import pareto
 from service.baselines import DEFAULT_TRIAL_ID
-from service.schema import StudySpec, Trial, TrialState
+from service.schema import OF_ANY_DEVICE, StudySpec, Trial, TrialState
 
 _BY_TRUST = ("measured", "integrated", "estimated", "none")
 
@@ -26,9 +26,12 @@ class Volume:
 def comparable(spec: StudySpec, trials: Iterable[Trial]) -> list[Trial]:
     """COMPLETED trials at the maximum fidelity, the default left out, with every objective known by one method.
 
-    Where an objective was obtained in several ways, or its energy spent by several models of device, only the trials
-    of the most trusted way count, and of several such the most frequent.
+    All keep to the study's constraints.
+
+    Where an objective was obtained in several ways, or on several models of device where these make a difference, only
+    the trials of the most trusted way count, and of several such the most frequent.
     """
+    bounds = spec.bounds
     kept = [
         t
         for t in trials
@@ -36,6 +39,7 @@ def comparable(spec: StudySpec, trials: Iterable[Trial]) -> list[Trial]:
         and t.is_full
         and not t.is_default
         and all(t.value(name) is not None for name in spec.objectives)
+        and all(bound.holds(t.value(bound.measurement)) for bound in bounds)
     ]
     for name in spec.objectives:
         kept = _of_one_method(name, kept)
@@ -107,9 +111,9 @@ def _of_one_method(name: str, trials: list[Trial]) -> list[Trial]:
 
 
 def _origin(trial: Trial, name: str) -> tuple[str, str, str]:
-    """Quality and method of a figure, and for what a device spent also the device: two models are two rulers."""
-    measurement = trial.measurement(name)
-    assert measurement is not None and trial.result is not None
-    spent_here = name in ("energy", "emissions") and trial.result.energy is not None
-    device = trial.result.energy.device if spent_here and trial.result.energy else ""
+    """Quality and method of a figure, and where the device makes a difference also that: two models are two rulers."""
+    measurement, result = trial.measurement(name), trial.result
+    assert measurement is not None and result is not None
+    report = result.inference.report if name == "inference_energy" and result.inference else result.energy
+    device = report.device if report is not None and name not in OF_ANY_DEVICE else ""
     return measurement.quality, measurement.method, device

@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from service.bounds import Bound, read_bound
 from service.errors import InputError
 from worker.schema import Family, Frozen, Measurement, Recipe, SiteSpec, TrialResult
 
@@ -30,6 +31,7 @@ ObjectiveName = Literal[
     "emissions",
     "inference_energy",
     "deployment_energy",
+    "inference_energy",
     "latency",
     "model_bytes",
     "peak_memory_bytes",
@@ -42,7 +44,7 @@ BaselineName = Literal["deepshift-recommended"]
 KeepModels = Literal["all", "front", "none"]
 OptimizerKind = Literal["greenshift", "smac-default", "random"]
 # Everything else differs from one model of device to another.
-_OF_ANY_DEVICE = frozenset({"error", "deployment_energy", "model_bytes"})
+OF_ANY_DEVICE = frozenset({"error", "deployment_energy", "model_bytes"})
 # Epochs of a trial where neither the fidelity nor the space says how many: the upper end of the paper's range.
 DEFAULT_EPOCHS = 20
 # What every table says of a trial beside its objectives.
@@ -111,17 +113,19 @@ class Budget(Frozen):
         energy_joules: of all attempts, failed ones included, as far as their energy is known. Trials that run
             when this, `wall_seconds` or `emissions_grams` is reached are finished.
         emissions_grams: likewise, in gCO2eq.
+        stalled_rungs: so many rungs in a row without a gain of hypervolume, a rung being `eta` trials at full fidelity.
     """
 
     n_trials: int | None = Field(None, ge=1)
     wall_seconds: float | None = Field(None, gt=0)
     energy_joules: float | None = Field(None, gt=0)
     emissions_grams: float | None = Field(None, gt=0)
+    stalled_rungs: int | None = Field(None, ge=1)
 
     @property
     def needs_energy(self) -> bool:
         """Whether nothing but spent energy or emissions would end the study."""
-        return self.n_trials is None and self.wall_seconds is None
+        return self.n_trials is None and self.wall_seconds is None and self.stalled_rungs is None
 
     @model_validator(mode="after")
     def _some_limit(self) -> Self:
@@ -153,7 +157,10 @@ class StudySpec(Frozen):
         ranges: (lowest, highest) of numbers of a named space, where they differ from its own.
         fixed: hyperparameters that are the same for every network, the default included; no part of the search.
         initial_configs: evaluated before what the optimizer proposes; what one leaves out is the space's default.
+        constraints: what every network of the front must keep to, such as `error <= 0.2`.
         weight: share of the cluster, against those of other studies that want it, above 0.
+        n_seeds: networks that each trial trains, with `seed`, `seed + 1`, ...; an objective is their mean, what they
+            spend their sum.
         site: what energy means there in carbon and water.
         trial_time_limit_seconds: a trial that runs longer fails; None is no limit.
         trial_memory_limit_bytes: a trial whose process is resident with more fails; None is no limit.
@@ -177,11 +184,13 @@ class StudySpec(Frozen):
     budget: Budget
     optimizer: OptimizerKind = "greenshift"
     seed: int = Field(0, ge=0, lt=2**31)
+    n_seeds: int = Field(1, ge=1)
     data_dir: str | None = None
     continue_promoted: bool = False
     ranges: dict[str, tuple[int | float, int | float]] = Field(default_factory=dict)
     fixed: dict[str, Any] = Field(default_factory=dict)
     initial_configs: tuple[dict[str, Any], ...] = ()
+    constraints: tuple[str, ...] = ()
     weight: float = Field(1.0, gt=0)
     site: SiteSpec = SiteSpec()
     weights: str | None = None
@@ -189,6 +198,11 @@ class StudySpec(Frozen):
     keep_models: KeepModels = "all"
     trial_time_limit_seconds: float | None = Field(None, gt=0)
     trial_memory_limit_bytes: int | None = Field(None, ge=1)
+
+    @property
+    def bounds(self) -> list[Bound]:
+        """The constraints, read."""
+        return [read_bound(text) for text in self.constraints]
 
     @property
     def gaps(self) -> frozenset[str]:
@@ -203,7 +217,7 @@ class StudySpec(Frozen):
     @property
     def measures_energy(self) -> bool:
         """Whether an objective depends on what the device spends, so that two models of device must not be mixed."""
-        return not _OF_ANY_DEVICE.issuperset(self.objectives)
+        return not OF_ANY_DEVICE.issuperset(self.objectives)
 
     @model_validator(mode="after")
     def _of_a_network_or_of_a_task(self) -> Self:
@@ -236,6 +250,13 @@ class StudySpec(Frozen):
         if not isinstance(space, dict) and space not in ("dsnn", "paper"):
             raise ValueError(f"must be dsnn, paper or a ConfigSpace JSON object, got {space!r}")
         return space
+
+    @field_validator("constraints")
+    @classmethod
+    def _can_be_read(cls, constraints: tuple[str, ...]) -> tuple[str, ...]:
+        for text in constraints:
+            read_bound(text)
+        return constraints
 
     @field_validator("fixed")
     @classmethod

@@ -13,9 +13,10 @@ from typing import Any
 
 import yaml
 
+from service.access import Access
 from service.artifacts import prune_models
 from service.assembly import make_coordinator, pin, settle, task_of
-from service.cluster import default_n_workers, local_cluster, remote_cluster
+from service.cluster import local_cluster, remote_cluster
 from service.dispatch import DaskDispatcher
 from service.errors import ConflictError, InputError, NotFoundError
 from service.finalize import FinalScore, finalize, write_final
@@ -23,6 +24,7 @@ from service.ledger import Ledger
 from service.ranking import front
 from service.schema import Study, StudySpec, StudyState, Trial
 from service.store import Store
+from service.workers import default_n_workers
 from worker.schema import TrialResult
 
 # What a study may be given anew when it goes on.
@@ -52,7 +54,7 @@ def run_study(
     out: Path,
     *,
     n_workers: int | None = None,
-    scheduler: str | None = None,
+    scheduler: Access | None = None,
     download: bool = False,
     on_start: Callable[[Callable[[], None]], None] = lambda _: None,
     on_change: Callable[[StudyRun], None] = lambda _: None,
@@ -63,7 +65,7 @@ def run_study(
         spec: the study; on going on, its budget and `keep_models` may differ.
         out: created if missing; holds `study.sqlite`, `study.yaml` and `models/`.
         n_workers: processes on this machine; None is one per GPU, or one per core without GPUs.
-        scheduler: address of a running Dask scheduler, used instead of processes of our own.
+        scheduler: a running Dask scheduler, used instead of processes of our own.
         download: a missing data set may be fetched.
         on_start: is given a function that makes the run end soon, from any thread or a signal handler.
         on_change: is given the study after every change.
@@ -102,7 +104,7 @@ def finalize_study(
     out: Path,
     *,
     n_workers: int | None = None,
-    scheduler: str | None = None,
+    scheduler: Access | None = None,
     on_start: Callable[[Callable[[], None]], None] = lambda _: None,
     on_result: Callable[[TrialResult, int, int], None] = lambda _result, _n_done, _n_all: None,
 ) -> tuple[list[FinalScore], bool]:
@@ -111,7 +113,7 @@ def finalize_study(
     Args:
         out: of a study that has a front; `final.csv` is written there.
         n_workers: processes on this machine; None is one per GPU, or one per core without GPUs.
-        scheduler: address of a running Dask scheduler, used instead.
+        scheduler: a running Dask scheduler, used instead.
         on_start: is given a function that makes this end soon, from any thread or a signal handler.
         on_result: is given each result, how many are done and how many there are.
 
@@ -139,7 +141,7 @@ def finalize_study(
     return scores, not stopping.is_set()
 
 
-def _cluster(n_workers: int | None, scheduler: str | None) -> AbstractContextManager[Any]:
+def _cluster(n_workers: int | None, scheduler: Access | None) -> AbstractContextManager[Any]:
     """Processes on this machine, or the workers of a running scheduler."""
     return local_cluster(n_workers or default_n_workers()) if scheduler is None else remote_cluster(scheduler)
 

@@ -17,12 +17,14 @@ from typing import Any
 
 import uvicorn
 
+from service.access import Access
 from service.api import create_app
-from service.cluster import default_n_workers, local_cluster, remote_cluster
+from service.cluster import local_cluster, remote_cluster
 from service.errors import InputError, RefusedError
 from service.settings import database_of
 from service.store import Store, Tokens, alone
 from service.supervisor import Places, Supervisor
+from service.workers import default_n_workers, plan_workers
 
 logger = logging.getLogger(__name__)
 # For requests under way, and then for coordinators to record what has come.
@@ -42,7 +44,7 @@ class Serving:
         out: folder of trained weights, and of checkpoints and the store where those are not said.
         database_url: of the store; None is a SQLite file in `out`.
         checkpoint_url: path or fsspec URL that all workers see; None is a folder in `out`.
-        scheduler: address of a running Dask scheduler; None starts processes on this machine.
+        scheduler: a running Dask scheduler; None starts processes on this machine.
         n_workers: of those; None is one per GPU, or one per core without GPUs.
         data_dir: folder of the data sets for those; None is GREENSHIFT_DATA_DIR.
     """
@@ -52,7 +54,7 @@ class Serving:
     out: Path
     database_url: str | None = None
     checkpoint_url: str | None = None
-    scheduler: str | None = None
+    scheduler: Access | None = None
     n_workers: int | None = None
     data_dir: Path | None = None
 
@@ -141,7 +143,10 @@ def _connect(serving: Serving) -> Callable[[], AbstractContextManager[Any]]:
     if serving.data_dir is not None:
         # What the processes on this machine inherit.
         os.environ["GREENSHIFT_DATA_DIR"] = str(serving.data_dir.resolve())
-    return partial(local_cluster, serving.n_workers or default_n_workers())
+    n_workers = serving.n_workers or default_n_workers()
+    # More than there are GPUs is said before anything begins.
+    plan_workers(n_workers, "local")
+    return partial(local_cluster, n_workers)
 
 
 def _server(store: Store, *, require_token: bool) -> uvicorn.Server:
@@ -154,10 +159,8 @@ def _server(store: Store, *, require_token: bool) -> uvicorn.Server:
 
 def _answer(server: uvicorn.Server, listener: socket.socket) -> None:
     """Answers requests until a signal comes; uvicorn gives that on to the handler of before when it is done."""
-    terminated = threading.Event()
 
     def terminate(_number: int, _frame: object) -> None:
-        terminated.set()
         server.should_exit = True
 
     before = signal.signal(signal.SIGTERM, terminate)

@@ -32,6 +32,7 @@ def trial_spec(spec: StudySpec, trial: Trial, **more: Any) -> AnyTrialSpec:
         "data_fraction": trial.data_fraction,
         "extra_objectives": tuple(name for name in get_args(ExtraObjective) if name in spec.objectives),
         "seed": trial.seed,
+        "n_seeds": spec.n_seeds,
         "data_dir": spec.data_dir,
         "site": spec.site,
         "time_limit_seconds": spec.trial_time_limit_seconds,

@@ -17,7 +17,8 @@ STANDARD = sys.stdlib_module_names
 EVERYWHERE = {"service.schema", "service.errors", "worker.schema"}
 # Part of the service -> further parts that it may import; its own modules always.
 ARROWS = {
-    "schema": set(),
+    "bounds": set(),
+    "schema": {"bounds"},
     "errors": set(),
     "settings": set(),
     "telemetry": set(),
@@ -29,7 +30,11 @@ ARROWS = {
     "space": set(),
     "store": set(),
     "optimizer": set(),
-    "cluster": set(),
+    "access": set(),
+    "certificates": {"access"},
+    "workers": {"access"},
+    "upkeep": {"workers"},
+    "cluster": {"access", "workers"},
     "baselines": {"space"},
     "ranking": {"baselines", "pareto"},
     "ledger": {"store"},
@@ -43,6 +48,7 @@ ARROWS = {
     "tasks": set(),
     "proposals": {"optimizer"},
     "artifacts": {"ranking"},
+    "progress": {"ranking"},
     "asking": {"optimizer", "telemetry"},
     "recovery": {"optimizer", "proposals", "store"},
     "coordinator": {
@@ -53,6 +59,7 @@ ARROWS = {
         "checkpoints",
         "dispatch",
         "optimizer",
+        "progress",
         "proposals",
         "recovery",
         "specs",
@@ -64,9 +71,22 @@ ARROWS = {
     "roster": {"fleet", "store", "telemetry"},
     "supervisor": {"assembly", "coordinator", "dispatch", "fleet", "roster", "sharing", "store", "telemetry"},
     "logs": set(),
-    "server": {"artifacts", "assembly", "cluster", "dispatch", "finalize", "ledger", "ranking", "store"},
-    "serving": {"api", "cluster", "settings", "store", "supervisor"},
+    "server": {
+        "access",
+        "artifacts",
+        "assembly",
+        "cluster",
+        "dispatch",
+        "finalize",
+        "ledger",
+        "ranking",
+        "store",
+        "workers",
+    },
+    "serving": {"access", "api", "cluster", "settings", "store", "supervisor", "workers"},
     "cli": {
+        "access",
+        "certificates",
         "client",
         "coordinator",
         "finalize",
@@ -78,8 +98,10 @@ ARROWS = {
         "serving",
         "settings",
         "store",
+        "upkeep",
         "wire",
         "worker.entry",
+        "workers",
     },
 }
 DEFERRED = {
@@ -188,8 +210,8 @@ def test_only_the_store_imports_sqlalchemy() -> None:
     }
 
 
-def test_only_one_door_of_the_worker_and_cluster_import_pynvml() -> None:
-    assert importers("pynvml") == {"worker/energy/nvml.py", "service/cluster.py"}
+def test_only_one_door_of_the_worker_and_what_starts_workers_import_pynvml() -> None:
+    assert importers("pynvml") == {"worker/energy/nvml.py", "service/workers.py"}
 
 
 @pytest.mark.parametrize("path", list(files("service")), ids=module_name)
@@ -208,7 +230,7 @@ def test_every_part_of_the_service_stands_in_the_table() -> None:
 def test_schema_and_errors_of_the_service_know_no_other_part() -> None:
     schema = {f.module for f in imports_of(ROOT / "service/schema.py") if f.top in PACKAGES}
     errors = {f.module for f in imports_of(ROOT / "service/errors.py") if f.top in PACKAGES}
-    assert schema <= {"service.errors", "worker.schema"}
+    assert schema <= {"service.errors", "service.bounds", "worker.schema"}
     assert errors == set()
 
 
@@ -216,7 +238,7 @@ def test_a_worker_is_reached_by_its_door_only_and_by_dispatch_only_inside_functi
     reached = [f for f in imports("service") if f.top == "worker" and f.module != "worker.schema"]
     assert {(f.file, f.module, f.is_deferred) for f in reached} == {
         ("service/dispatch.py", "worker.entry", True),
-        ("service/cli/worker.py", "worker.entry", False),
+        ("service/cli/selftest.py", "worker.entry", False),
         ("service/cli/trial.py", "worker.entry", False),
     }
 

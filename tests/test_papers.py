@@ -17,7 +17,7 @@ from service.schema import StudySpec
 from tests.service.processes import greenshift
 from tests.worker.data.originals import write_cifar10
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1100)]
 PRESETS = ("paper-2024", "paper-2026", "paper-2026-mobilenetv2", "paper-2026-googlenet")
 N_LAYERS = {"resnet20": 20, "mobilenet_v2": 53, "googlenet": 58}
 BASELINES = ["default", "default-recommended"]
@@ -41,7 +41,7 @@ class Repeated:
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cifar")
-    write_cifar10(folder, n=40)
+    write_cifar10(folder, n=30)
     return folder
 
 
@@ -56,9 +56,9 @@ def repeated(request: pytest.FixtureRequest, data_dir: Path, tmp_path_factory: p
     }
     (folder / "small.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     out, small = folder / "out", ("--n-trials", str(N_TRIALS), "--workers", "2", "--data-dir", str(data_dir))
-    run = greenshift("run", str(folder / "small.yaml"), *small, "--out", str(out), seconds=300)
+    run = greenshift("run", str(folder / "small.yaml"), *small, "--out", str(out), seconds=500)
     assert run.returncode == 0, run.stderr
-    final = greenshift("finalize", str(out), "--workers", "2", seconds=300)
+    final = greenshift("finalize", str(out), "--workers", "2", seconds=500)
     assert final.returncode == 0, final.stderr
     return Repeated(spec, out, final.stdout)
 

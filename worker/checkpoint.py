@@ -108,6 +108,11 @@ def _write(url: str, content: bytes) -> None:
     store.mv(part, path)
 
 
+def checkpoint_of_seed(url: str | None, index: int) -> str | None:
+    """Where the checkpoint of a trial's network lies, `index` seeds after the first, whose place is `url` itself."""
+    return url if url is None or index == 0 else f"{url}.{index}"
+
+
 def optimizer_state(optimizer: optim.Optimizer, model: nn.Module) -> dict[str, dict[str, Any]]:
     """What `optimizer` remembers, by the names that its parameters have in `model`."""
     return {name: dict(optimizer.state[p]) for name, p in model.named_parameters() if p in optimizer.state}

@@ -28,13 +28,13 @@ from worker.messages import (
     Describe,
     Described,
     Done,
-    Energy,
     Epoch,
     Inspect,
     Inspected,
     Message,
     Ready,
     Run,
+    SoFar,
     Stop,
     encode,
     read,
@@ -101,7 +101,7 @@ class Child:
         try:
             result = run_trial(
                 message.spec,
-                on_energy=lambda report: self._send(Energy(report=report)),
+                on_interim=lambda interim: self._send(SoFar(interim=interim)),
                 on_epoch=self._tell_epoch,
                 should_stop=self._stop.is_set,
             )
@@ -163,6 +163,7 @@ def _inspect(message: Inspect) -> Inspected:
             message.data_dir,
             download=message.download,
             weights_path=message.weights_path,
+            site=message.site,
         )
     except ConfigurationError as error:
         return Inspected(failure=as_failure(error))

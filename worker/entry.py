@@ -17,11 +17,12 @@ from worker.isolation import describe_isolated, inspect_isolated, run_isolated
 from worker.messages import Describe, Inspect
 from worker.schema import (
     AnyTrialSpec,
-    EnergyReport,
     EpochMetrics,
     Failure,
     FailureKind,
+    Interim,
     SelfTestReport,
+    SiteSpec,
     TaskDescription,
     TaskFacts,
     TaskTrialSpec,
@@ -34,7 +35,7 @@ def run_trial(
     spec: AnyTrialSpec,
     *,
     on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
-    on_energy: Callable[[EnergyReport], None] = lambda _: None,
+    on_interim: Callable[[Interim], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
     isolated: bool = False,
 ) -> TrialResult:
@@ -45,7 +46,7 @@ def run_trial(
     Args:
         spec: what to train or evaluate, and within which limits.
         on_epoch: is given the metrics of each epoch while the trial goes on.
-        on_energy: is given what the trial spent as soon as it is known, if the trial is not isolated.
+        on_interim: is given what is known of the trial whenever that grows, if the trial is not isolated.
         should_stop: once it says so, the trial ends as cancelled: within a batch of training, and if isolated within
             a second of anything that is Python, and killed three seconds later.
         isolated: in a process of its own, kept for the next trial. Then whatever happens to that process, up to its
@@ -53,11 +54,12 @@ def run_trial(
     """
     started = time.monotonic()
     stop = _Stop(spec, should_stop)
-    spent: list[EnergyReport] = []
+    so_far = Interim()
 
-    def spend(report: EnergyReport) -> None:
-        spent.append(report)
-        on_energy(report)
+    def learn(interim: Interim) -> None:
+        nonlocal so_far
+        so_far = interim
+        on_interim(interim)
 
     try:
         if isolated:
@@ -65,14 +67,14 @@ def run_trial(
         elif isinstance(spec, TaskTrialSpec):
             from worker.task_trial import run as run_task  # torch is loaded here, on the worker only
 
-            result = run_task(spec, spend, on_epoch, stop)
+            result = run_task(spec, learn, on_epoch, stop)
         else:
-            from worker.trial import run  # torch is loaded here, on the worker only
+            from worker.seeds import run_seeds  # torch is loaded here, on the worker only
 
-            result = run(spec, spend, on_epoch, stop)
+            result = run_seeds(spec, learn, on_epoch, stop)
     except Exception as error:  # noqa: BLE001 - a failed trial is a result
         failure = stop.limit_failure(error) or as_failure(error)
-        result = failed(spec, failure, spent[-1] if spent else None)
+        result = failed(spec, failure, so_far)
     return result.model_copy(
         update={
             "duration_seconds": time.monotonic() - started,
@@ -88,23 +90,25 @@ def inspect_task(
     *,
     download: bool = False,
     weights_path: str | None = None,
+    site: SiteSpec | None = None,
     isolated: bool = False,
 ) -> TaskFacts:
-    """Resolves the names of a study on this worker; fetches a missing data set only if `download` says so.
+    """Resolves the names of a study on this worker; uses the network only to fetch a data set, if `download` says so.
 
     Raises:
-        ConfigurationError: a data set, its folder or a network that this worker does not have, or weights to start
-            from that it cannot read or that do not fit.
+        ConfigurationError: a data set, its folder or a network that this worker does not have, weights to start from
+            that it cannot read or that do not fit, or a country or region of `site` that no trial could find the carbon
+            intensity of.
         ChildError: the process that was asked died; only if `isolated`.
     """
     if isolated:
         question = Inspect(
-            dataset=dataset, network=network, data_dir=data_dir, download=download, weights_path=weights_path
+            dataset=dataset, network=network, data_dir=data_dir, download=download, weights_path=weights_path, site=site
         )
         return inspect_isolated(question)
     from worker.trial import inspect  # torch is loaded here, on the worker only
 
-    return inspect(dataset, network, data_dir, download=download, weights_path=weights_path)
+    return inspect(dataset, network, data_dir, download=download, weights_path=weights_path, site=site)
 
 
 def describe_task(name: str, *, isolated: bool = False) -> TaskDescription:

@@ -13,6 +13,8 @@ from worker.schema import (
     EpochMetrics,
     Failure,
     Frozen,
+    Interim,
+    SiteSpec,
     TaskDescription,
     TaskFacts,
     TrialResult,
@@ -29,7 +31,7 @@ class Run(Frozen):
 
 
 class Inspect(Frozen):
-    """Tell what you know of a data set and a network."""
+    """Tell what you know of a data set, a network and a site."""
 
     kind: Literal["inspect"] = "inspect"
     dataset: str
@@ -37,6 +39,7 @@ class Inspect(Frozen):
     data_dir: str | None
     download: bool
     weights_path: str | None = None
+    site: SiteSpec | None = None
 
 
 class Describe(Frozen):
@@ -76,11 +79,11 @@ class Epoch(Frozen):
     metrics: EpochMetrics
 
 
-class Energy(Frozen):
-    """What the running trial has spent, as far as it was measured."""
+class SoFar(Frozen):
+    """What is known of the running trial by now."""
 
-    kind: Literal["energy"] = "energy"
-    report: EnergyReport
+    kind: Literal["so_far"] = "so_far"
+    interim: Interim
 
 
 class Done(Frozen):
@@ -106,7 +109,7 @@ class Described(Frozen):
     failure: Failure | None = None
 
 
-Message = Run | Inspect | Describe | Stop | Ready | Begun | Epoch | Energy | Done | Inspected | Described
+Message = Run | Inspect | Describe | Stop | Ready | Begun | Epoch | SoFar | Done | Inspected | Described
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
 
 

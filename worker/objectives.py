@@ -15,13 +15,21 @@ from torch import nn
 from shiftlayers import CostEstimate, save_packed
 from worker.data import Dataset
 from worker.energy.devices import synchronize
-from worker.energy.footprint import embodied_measurement, water_measurement
+from worker.energy.meter import INFERENCE_SECONDS, EnergyMeter, measure_inference
+from worker.errors import StoppedError
 from worker.families import Int8Layer, deployment_cost
-from worker.schema import EnergyReport, ExtraObjective, Leg, Measurement, TrialSpec
+from worker.schema import EnergyReport, ExtraObjective, InferenceEnergy, Leg, Measurement, Quality, TrialSpec
 from worker.train import predict
 
 N_LATENCY_PASSES = 7
 _BYTES_OF_FLOAT = 4
+# What a trial spends: the field of a report and of a leg that each objective is the sum of, and its unit.
+SPENT = {
+    "energy": ("joules", "J"),
+    "emissions": ("emissions_grams", "gCO2eq"),
+    "water_litres": ("water_litres", "L"),
+    "embodied_grams": ("embodied_grams", "gCO2eq"),
+}
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -35,30 +43,49 @@ class Trained:
     device: torch.device
     error: float
     energy: EnergyReport
+    inference: InferenceEnergy | None = None
     earlier_legs: Sequence[Leg] = ()
+
+
+def measure_inference_energy(
+    one_pass: Callable[[], object],
+    n_images: int,
+    meter: EnergyMeter,
+    should_stop: Callable[[], bool] = lambda: False,
+    at_least_seconds: float = INFERENCE_SECONDS,
+) -> InferenceEnergy:
+    """Energy per image of passes over `n_images` images, after one to warm up that nobody measures.
+
+    Raises:
+        StoppedError: `should_stop`, which is asked before every pass, said so.
+    """
+
+    def checked_pass() -> None:
+        if should_stop():
+            raise StoppedError("stopped while passes were repeated for the energy of an inference")
+        one_pass()
+
+    checked_pass()
+    return measure_inference(meter, checked_pass, n_images, at_least_seconds)
 
 
 def measure_objectives(trained: Trained) -> dict[str, Measurement]:
     """Every objective, those that the spec asks for besides included."""
     cost = deployment_cost(trained.model, trained.spec.family, trained.data.image_shape)
+    spending = spent(trained.energy, trained.earlier_legs)
     always = {
         "error": Measurement(value=trained.error, unit="ratio", method="evaluation", quality="measured"),
         "deployment_energy": analytic(cost),
-        **spent(trained.energy, trained.earlier_legs),
+        "energy": spending["energy"],
+        "emissions": spending["emissions"],
     }
-    return always | {name: _EXTRA[name](trained) for name in trained.spec.extra_objectives}
+    asked = {name: spending.get(name) or _EXTRA[name](trained) for name in trained.spec.extra_objectives}
+    return always | asked
 
 
 def spent(energy: EnergyReport, earlier_legs: Sequence[Leg]) -> dict[str, Measurement]:
-    """The objectives `energy` and `emissions` of a trial and of all that it went on from."""
-    emissions = _of_all_legs(
-        "gCO2eq", energy, earlier_legs, energy.emissions_grams, [leg.emissions_grams for leg in earlier_legs]
-    )
-    if emissions.value is not None:
-        # A measured energy times a tabulated intensity is an estimate.
-        emissions = emissions.model_copy(update={"quality": "estimated"})
-    joules = [leg.joules for leg in earlier_legs]
-    return {"energy": _of_all_legs("J", energy, earlier_legs, energy.joules, joules), "emissions": emissions}
+    """The objectives that tell what a trial spent, with all trials that it went on from."""
+    return {name: _of_all_legs(name, energy, earlier_legs) for name in SPENT}
 
 
 def analytic(cost: CostEstimate) -> Measurement:
@@ -75,15 +102,17 @@ def reset_peak_memory(device: torch.device) -> None:
         _RESET.write_text("5")
 
 
-def _of_all_legs(
-    unit: str, energy: EnergyReport, legs: Sequence[Leg], own: float | None, earlier: list[float | None]
-) -> Measurement:
+def _of_all_legs(name: str, energy: EnergyReport, earlier_legs: Sequence[Leg]) -> Measurement:
     """The sum over all legs; unknown where a leg is, or where legs were read in other ways or on other devices."""
-    is_one = all((leg.method, leg.device) == (energy.method, energy.device) for leg in legs)
-    known = [value for value in (own, *earlier) if value is not None]
-    if not is_one or len(known) <= len(earlier):
+    field, unit = SPENT[name]
+    is_one = all((leg.method, leg.device) == (energy.method, energy.device) for leg in earlier_legs)
+    values = [getattr(part, field) for part in (energy, *earlier_legs)]
+    if not is_one or None in values:
         return Measurement(value=None, unit=unit, method="none", quality="none")
-    return Measurement(value=sum(known), unit=unit, method=energy.method, quality=energy.quality)
+    # A measured energy times a tabulated factor is an estimate. It keeps the method of the energy beneath it, so that
+    # methods are never mixed in a ranking.
+    quality: Quality = energy.quality if name == "energy" else "estimated"
+    return Measurement(value=sum(values), unit=unit, method=energy.method, quality=quality)
 
 
 def _latency(trained: Trained) -> Measurement:
@@ -127,10 +156,15 @@ def _peak_memory(trained: Trained) -> Measurement:
     return Measurement(value=value, unit="B", method="evaluation", quality="measured")
 
 
+def _inference_energy(trained: Trained) -> Measurement:
+    if trained.inference is None:
+        return Measurement(value=None, unit="J / image", method="none", quality="none")
+    return trained.inference.measurement
+
+
 _EXTRA: dict[ExtraObjective, Callable[[Trained], Measurement]] = {
+    "inference_energy": _inference_energy,
     "latency": _latency,
     "model_bytes": _model_bytes,
     "peak_memory_bytes": _peak_memory,
-    "water_litres": lambda trained: water_measurement(trained.energy),
-    "embodied_grams": lambda trained: embodied_measurement(trained.energy),
 }

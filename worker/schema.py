@@ -40,7 +40,9 @@ __all__ = [
 ]
 QuantizerName = Literal["deepshift-q", "deepshift-ps", "s3", "denseshift", "apot"]
 ScheduleName = Literal["cosine", "step", "one-cycle", "constant"]
-ExtraObjective = Literal["latency", "model_bytes", "peak_memory_bytes", "water_litres", "embodied_grams"]
+ExtraObjective = Literal[
+    "inference_energy", "latency", "model_bytes", "peak_memory_bytes", "water_litres", "embodied_grams"
+]
 Family = Literal["shift", "int8", "float"]
 Precision = Literal["float32", "bfloat16"]
 # What a worker itself measures of any task.
@@ -146,9 +148,11 @@ class TrialSpec(Attempt):
         shift_depth: convolution and linear layers, counted from the output, that are converted; 0 or more.
         epochs: passes over the training split, at least 1; those of the trial that this one goes on from included.
         data_fraction: share of the training split that is trained on, 0..1; a smaller share is part of a larger one.
-        extra_objectives: what else is measured: `latency`, `model_bytes`, `peak_memory_bytes`, and by models
-            `water_litres`, `embodied_grams`.
+        extra_objectives: what else is measured: `inference_energy`, for which passes are repeated over five seconds,
+            `latency`, `model_bytes`, `peak_memory_bytes`, and by models `water_litres`, `embodied_grams`.
         is_final: the network is trained on training and validation data and judged by the test split.
+        n_seeds: networks that are trained in one trial, with `seed`, `seed + 1`, ...; limits are of all together, and
+            the weights that are kept those of the first.
         weights_path: safetensors or torch file of weights to start from, before any layer is converted, or None.
     """
 
@@ -161,6 +165,7 @@ class TrialSpec(Attempt):
     data_fraction: float = Field(1.0, gt=0, le=1)
     extra_objectives: tuple[ExtraObjective, ...] = ()
     is_final: bool = False
+    n_seeds: int = Field(1, ge=1)
     weights_path: str | None = None
 
 
@@ -174,15 +179,31 @@ class Leg(Frozen):
     epochs: int
     joules: float | None
     emissions_grams: float | None
+    water_litres: float | None = None
+    embodied_grams: float | None = None
     method: Method
     device: str
+
+    @classmethod
+    def of(cls, trial_id: str, epochs: int, energy: EnergyReport) -> Leg:
+        """The leg of a trial that trained `epochs` epochs of its own."""
+        return cls(
+            trial_id=trial_id,
+            epochs=epochs,
+            joules=energy.joules,
+            emissions_grams=energy.emissions_grams,
+            water_litres=energy.water_litres,
+            embodied_grams=energy.embodied_grams,
+            method=energy.method,
+            device=energy.device,
+        )
 
 
 class EpochMetrics(Frozen):
     """What one epoch of training came to, while the trial goes on; losing one harms nothing.
 
     Attributes:
-        epoch: counted from 1.
+        epoch: counted from 1, and on from one seed to the next: the first epoch of the second seed is `epochs` + 1.
         training_loss: mean over the epoch.
         seconds: that the epoch took.
     """
@@ -216,15 +237,31 @@ class Failure(Frozen):
     traceback: str = ""
 
 
+class Interim(Frozen):
+    """What is known of an attempt before it is over, and what a failed one leaves.
+
+    Attributes:
+        energy: that training and evaluation have spent so far; None before the first window is closed.
+        inference: that passes repeated to measure an inference have spent so far.
+        earlier_legs: of the trials that this one goes on from.
+    """
+
+    energy: EnergyReport | None = None
+    inference: InferenceEnergy | None = None
+    earlier_legs: tuple[Leg, ...] = ()
+
+
 class TrialResult(Frozen):
     """What came of one attempt at one trial; `failure` is None exactly where the trial completed.
 
     Attributes:
         objectives: by name: `error`, `deployment_energy`, `energy`, `emissions`; of a task its own and what it spent.
         int8_deployment_energy: of the same network with 8-bit multiplications, to compare with.
-        training_loss: mean loss of each epoch that this trial trained.
+        inference: what stands behind `inference_energy`, where that was asked for; its joules are no part of `energy`.
+        by_seed: `objectives` of each seed alone, where the trial trained several.
+        training_loss: mean loss of each epoch that this trial trained, one seed after the other.
         earlier_legs: of the trials that this one went on from, first one first; `energy` is of this trial alone, the
-            objectives `energy` and `emissions` are of all legs.
+            objectives `energy`, `emissions`, `water_litres` and `embodied_grams` are of all legs.
         duration_seconds: of the whole attempt, data loading included.
     """
 
@@ -232,8 +269,10 @@ class TrialResult(Frozen):
     trial_id: str
     attempt: int
     objectives: dict[str, Measurement] = Field(default_factory=dict)
+    by_seed: tuple[dict[str, Measurement], ...] = ()
     int8_deployment_energy: Measurement | None = None
     energy: EnergyReport | None = None
+    inference: InferenceEnergy | None = None
     training_loss: tuple[float, ...] = ()
     earlier_legs: tuple[Leg, ...] = ()
     duration_seconds: float = 0.0

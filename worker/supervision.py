@@ -6,9 +6,18 @@ import time
 from collections.abc import Callable, Iterator
 
 from worker.memory import n_memory_kills
-from worker.messages import Begun, Done, Energy, Epoch, Message, Run, Stop
+from worker.messages import Begun, Done, Epoch, Message, Run, SoFar, Stop
 from worker.process import ChildProcess
-from worker.schema import AnyTrialSpec, EnergyReport, EpochMetrics, Failure, FailureKind, TrialResult
+from worker.schema import (
+    AnyTrialSpec,
+    EnergyReport,
+    EpochMetrics,
+    Failure,
+    FailureKind,
+    Interim,
+    TrialResult,
+    TrialSpec,
+)
 
 # How often limits and stops are looked at.
 TICK_SECONDS = 0.05
@@ -52,7 +61,7 @@ class Supervision:
         self._process, self._spec = process, spec
         self._on_epoch, self._should_stop = on_epoch, should_stop
         self._unmeasured: EnergyReport | None = None
-        self._energy: EnergyReport | None = None
+        self._so_far = Interim()
         self._n_memory_kills = n_memory_kills()
         self._started = time.monotonic()
         self._ending: Failure | None = None
@@ -67,8 +76,8 @@ class Supervision:
                 return self._judge(message.result)
             if isinstance(message, Epoch):
                 self._on_epoch(message.metrics)
-            elif isinstance(message, Energy):
-                self._energy = message.report
+            elif isinstance(message, SoFar):
+                self._so_far = message.interim
             elif isinstance(message, Begun):
                 self._unmeasured = message.unmeasured
             elif self._ending is None:
@@ -111,8 +120,8 @@ class Supervision:
         self.was_disturbed = self._is_killed = True
         self._process.kill()
         for message in self._process.receive(0):
-            if isinstance(message, Energy):
-                self._energy = message.report
+            if isinstance(message, SoFar):
+                self._so_far = message.interim
 
     def _judge(self, result: TrialResult) -> TrialResult:
         """The result that the process gave, with the reason why it was told to end, if that is why it failed."""
@@ -133,7 +142,12 @@ class Supervision:
             failure = Failure(kind=FailureKind.OUT_OF_MEMORY, message=said, traceback=traceback)
         else:
             failure = Failure(kind=FailureKind.CRASHED, message=self._process.how_it_died(), traceback=traceback)
-        return failed(self._spec, failure, self._energy or self._lost_energy())
+        energy = self._so_far.energy or self._lost_energy()
+        n_seeds = self._spec.n_seeds if isinstance(self._spec, TrialSpec) else 1
+        if energy is not None and energy.repeats < n_seeds:
+            # That of the seed that was being trained died with the process.
+            energy = energy.model_copy(update={"flags": tuple(dict.fromkeys((*energy.flags, "process_died")))})
+        return failed(self._spec, failure, self._so_far.model_copy(update={"energy": energy}))
 
     def _lost_energy(self) -> EnergyReport | None:
         """The report of a window that died with its process: what it spent is unknown, and said to be."""
@@ -153,10 +167,10 @@ class Supervision:
         return ending.model_copy(update={"traceback": traceback})
 
 
-def failed(spec: AnyTrialSpec, failure: Failure, energy: EnergyReport | None = None) -> TrialResult:
-    """The result of a trial that failed."""
+def failed(spec: AnyTrialSpec, failure: Failure, so_far: Interim | None = None) -> TrialResult:
+    """The result of a trial that failed, with what was known of it."""
     names = {"study_id": spec.study_id, "trial_id": spec.trial_id, "attempt": spec.attempt}
-    return TrialResult(**names, energy=energy, failure=failure)
+    return TrialResult(**names, **dict(so_far or Interim()), failure=failure)
 
 
 def _increased(before: int | None, after: int | None) -> bool:

@@ -16,17 +16,24 @@ import torch
 from worker.checkpoint import Kept, load_kept, save_kept
 from worker.energy.devices import describe as describe_device
 from worker.energy.devices import pick_device
-from worker.energy.footprint import embodied_measurement, water_measurement
 from worker.errors import ConfigurationError, DivergedError
 from worker.objectives import spent
-from worker.schema import EnergyReport, EpochMetrics, Leg, Measurement, TaskDescription, TaskTrialSpec, TrialResult
+from worker.schema import (
+    EpochMetrics,
+    Interim,
+    Leg,
+    Measurement,
+    TaskDescription,
+    TaskTrialSpec,
+    TrialResult,
+)
 from worker.tasks import Evaluation, Task, find_task
 from worker.trial import EpochStream, make_meter
 
 
 def run(
     spec: TaskTrialSpec,
-    on_energy: Callable[[EnergyReport], None] = lambda _: None,
+    on_interim: Callable[[Interim], None] = lambda _: None,
     on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrialResult:
@@ -34,7 +41,7 @@ def run(
 
     Args:
         spec: which config of which task.
-        on_energy: is given what the evaluation spent, also where it fails.
+        on_interim: is given what the evaluation spent, also where it fails.
         on_epoch: is given each step that the task reports.
         should_stop: is asked after each of them, and whenever the task wants to know.
 
@@ -52,18 +59,19 @@ def run(
         with meter:
             returned = task.run(evaluation)
     finally:
-        on_energy(meter.report())
+        on_interim(Interim(energy=meter.report(), earlier_legs=earlier.legs if earlier is not None else ()))
     objectives = _measurements(spec.task, task, returned)
     legs = earlier.legs if earlier is not None else ()
     energy = meter.report()
     if spec.checkpoint_to is not None and evaluation.kept is not None:
-        save_kept(Kept(evaluation.kept, (*legs, _leg(spec, evaluation, energy))), spec.checkpoint_to)
-    footprint = {"water_litres": water_measurement(energy), "embodied_grams": embodied_measurement(energy)}
+        save_kept(
+            Kept(evaluation.kept, (*legs, Leg.of(spec.trial_id, len(evaluation.losses), energy))), spec.checkpoint_to
+        )
     return TrialResult(
         study_id=spec.study_id,
         trial_id=spec.trial_id,
         attempt=spec.attempt,
-        objectives=objectives | spent(energy, legs) | footprint,
+        objectives=objectives | spent(energy, legs),
         energy=energy,
         training_loss=tuple(evaluation.losses),
         earlier_legs=legs,
@@ -143,17 +151,6 @@ def _number(what: str, value: object) -> float:
     if not math.isfinite(number):
         raise DivergedError(f"{what} is {number}")
     return number
-
-
-def _leg(spec: TaskTrialSpec, evaluation: Evaluation, energy: EnergyReport) -> Leg:
-    return Leg(
-        trial_id=spec.trial_id,
-        epochs=len(evaluation.losses),
-        joules=energy.joules,
-        emissions_grams=energy.emissions_grams,
-        method=energy.method,
-        device=energy.device,
-    )
 
 
 def _space(name: str, task: Task) -> dict[str, Any]:

@@ -15,21 +15,31 @@ from torch import nn, optim
 from shiftlayers import shiftable_layers
 from worker.checkpoint import Checkpoint, load_checkpoint, optimizer_state, restore_optimizer, save_checkpoint
 from worker.data import SPLIT_SEED, Dataset, Split, fetch_dataset, join, load_dataset
-from worker.energy.carbon import carbon_model
+from worker.energy.carbon import carbon_model, check_site
 from worker.energy.devices import describe, gpu_uuid, pick_device, synchronize
 from worker.energy.meter import EnergyMeter
 from worker.energy.sources import open_source
 from worker.families import build_model, convert, deployment_cost
 from worker.models import build_network, example_input, load_weights
-from worker.objectives import Trained, analytic, measure_objectives, reset_peak_memory
+from worker.objectives import Trained, analytic, measure_inference_energy, measure_objectives, reset_peak_memory
 from worker.optimizers import make_optimizer
-from worker.schema import AnyTrialSpec, EnergyReport, EpochMetrics, Leg, SiteSpec, TaskFacts, TrialResult, TrialSpec
+from worker.schema import (
+    AnyTrialSpec,
+    EnergyReport,
+    EpochMetrics,
+    Interim,
+    Leg,
+    SiteSpec,
+    TaskFacts,
+    TrialResult,
+    TrialSpec,
+)
 from worker.train import evaluate, train
 
 
 def run(
     spec: TrialSpec,
-    on_energy: Callable[[EnergyReport], None] = lambda _: None,
+    on_interim: Callable[[Interim], None] = lambda _: None,
     on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrialResult:
@@ -37,9 +47,9 @@ def run(
 
     Args:
         spec: what to train.
-        on_energy: is given what training and evaluation spent, also where they fail.
+        on_interim: is given what is known by now, also what training and evaluation spent where they fail.
         on_epoch: is given the metrics of each epoch of training.
-        should_stop: is asked after every batch of training.
+        should_stop: is asked after every batch of training, and before passes that are repeated.
 
     Raises:
         ConfigurationError: the data set, the network or the shift depth does not exist.
@@ -49,7 +59,10 @@ def run(
     device = pick_device()
     data = load_dataset(spec.dataset, spec.data_dir)
     torch.manual_seed(spec.seed)
-    training = _begin(spec, data, device)
+    earlier = load_checkpoint(spec.resume_from) if spec.resume_from is not None else None
+    so_far = Interim(earlier_legs=earlier.legs if earlier is not None else ())
+    on_interim(so_far)
+    training = _begin(spec, earlier, data, device)
     learned, judge = (split.to(device) for split in _splits(spec, data))
     meter = make_meter(device, spec.site)
     reset_peak_memory(device)
@@ -58,21 +71,23 @@ def run(
             losses = _train(training, learned, data, on_epoch, should_stop)
             error = _judge(training, judge)
     finally:
-        on_energy(meter.report())
-    if spec.checkpoint_to is not None:
-        save_checkpoint(_checkpoint(training, meter.report()), spec.checkpoint_to)
-    if spec.model_path is not None:
-        _save(training.model, Path(spec.model_path))
-    trained = Trained(spec, training.model, data, device, error, meter.report(), training.earlier_legs)
+        energy = meter.report()
+        so_far = so_far.model_copy(update={"energy": energy})
+        on_interim(so_far)
+    _leave(training, so_far.earlier_legs, energy)
+    if "inference_energy" in spec.extra_objectives:
+        inference = measure_inference_energy(lambda: _judge(training, judge), len(judge), meter, should_stop)
+        so_far = so_far.model_copy(update={"inference": inference})
+        on_interim(so_far)
+    trained = Trained(spec, training.model, data, device, error, energy, so_far.inference, so_far.earlier_legs)
     return TrialResult(
         study_id=spec.study_id,
         trial_id=spec.trial_id,
         attempt=spec.attempt,
         objectives=measure_objectives(trained),
         int8_deployment_energy=analytic(deployment_cost(training.model, "float", data.image_shape).twin("int8")),
-        energy=meter.report(),
         training_loss=losses,
-        earlier_legs=training.earlier_legs,
+        **dict(so_far),
     )
 
 
@@ -86,12 +101,10 @@ class _Training:
     generator: torch.Generator
     device: torch.device
     first_epoch: int = 0
-    earlier_legs: tuple[Leg, ...] = ()
 
 
-def _begin(spec: TrialSpec, data: Dataset, device: torch.device) -> _Training:
+def _begin(spec: TrialSpec, earlier: Checkpoint | None, data: Dataset, device: torch.device) -> _Training:
     """A fresh network, or the one of the checkpoint with further layers converted and all that it remembers."""
-    earlier = load_checkpoint(spec.resume_from) if spec.resume_from is not None else None
     generator = torch.Generator().manual_seed(spec.seed)
     if earlier is None:
         model = _place(build_model(spec, data), spec, device)
@@ -102,7 +115,7 @@ def _begin(spec: TrialSpec, data: Dataset, device: torch.device) -> _Training:
     optimizer = make_optimizer(model, spec.recipe)
     restore_optimizer(optimizer, model, earlier.optimizer)
     generator.set_state(earlier.generator)
-    return _Training(spec, model, optimizer, generator, device, earlier.epochs, earlier.legs)
+    return _Training(spec, model, optimizer, generator, device, earlier.epochs)
 
 
 def _place(model: nn.Module, spec: TrialSpec, device: torch.device) -> nn.Module:
@@ -153,16 +166,17 @@ def _judge(training: _Training, judge: Split) -> float:
     return evaluate(model, judge, batch_size, precision, channels_last=recipe.channels_last)
 
 
-def _checkpoint(training: _Training, energy: EnergyReport) -> Checkpoint:
+def _leave(training: _Training, earlier_legs: tuple[Leg, ...], energy: EnergyReport) -> None:
+    """Writes what the spec asks for: a checkpoint for another trial to go on from, and the weights."""
     spec = training.spec
-    leg = Leg(
-        trial_id=spec.trial_id,
-        epochs=spec.epochs - training.first_epoch,
-        joules=energy.joules,
-        emissions_grams=energy.emissions_grams,
-        method=energy.method,
-        device=energy.device,
-    )
+    if spec.checkpoint_to is not None:
+        save_checkpoint(_checkpoint(training, earlier_legs, energy), spec.checkpoint_to)
+    if spec.model_path is not None:
+        _save(training.model, Path(spec.model_path))
+
+
+def _checkpoint(training: _Training, earlier_legs: tuple[Leg, ...], energy: EnergyReport) -> Checkpoint:
+    spec = training.spec
     return Checkpoint(
         trial_id=spec.trial_id,
         epochs=spec.epochs,
@@ -170,7 +184,7 @@ def _checkpoint(training: _Training, energy: EnergyReport) -> Checkpoint:
         model=training.model.state_dict(),
         optimizer=optimizer_state(training.optimizer, training.model),
         generator=training.generator.get_state(),
-        legs=(*training.earlier_legs, leg),
+        legs=(*earlier_legs, Leg.of(spec.trial_id, spec.epochs - training.first_epoch, energy)),
     )
 
 
@@ -189,13 +203,22 @@ class EpochStream:
 
 
 def inspect(
-    dataset: str, network: str, data_dir: str | None, *, download: bool = False, weights_path: str | None = None
+    dataset: str,
+    network: str,
+    data_dir: str | None,
+    *,
+    download: bool = False,
+    weights_path: str | None = None,
+    site: SiteSpec | None = None,
 ) -> TaskFacts:
     """What this worker knows of a data set and a network, without training.
 
     Raises:
-        ConfigurationError: one of them, or the weights to start from, does not exist here, or they do not fit.
+        ConfigurationError: one of them, or the weights to start from, does not exist here, or they do not fit, or the
+            country or region of `site` is unknown.
     """
+    if site is not None:
+        check_site(site)
     if download:
         fetch_dataset(dataset, data_dir)
     data = load_dataset(dataset, data_dir)

@@ -12,9 +12,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from service.cli.certs import certs
 from service.cli.control import cancel_trial, pause, resume, retry, stop
 from service.cli.live import LiveView, print_scores
 from service.cli.logs import logs
+from service.cli.options import Insecure, Scheduler, Tls, access_to, as_arguments
 from service.cli.remote import AsJson, echo_json
 from service.cli.serve import serve
 from service.cli.studies import export, front, status, studies, submit
@@ -53,7 +55,9 @@ def run(
         int | None, typer.Option(min=1, help="Worker processes on this machine; default one per GPU, else per core.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the results; default runs/NAME.")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="A running Dask scheduler, such as tcp://host:8786.")] = None,
+    scheduler: Scheduler = None,
+    tls: Tls = None,
+    insecure: Insecure = False,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of the data sets; default GREENSHIFT_DATA_DIR.")] = None,
     n_trials: Annotated[int | None, typer.Option(min=1, help="Another number of trials than the study says.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed.")] = None,
@@ -62,12 +66,13 @@ def run(
     """Runs a study on this machine or a Dask cluster, and goes on with it where the folder holds it already."""
     spec = _adjusted(StudySpec.load(study), data_dir, n_trials, seed)
     folder = out or Path("runs") / spec.name
+    access = access_to(scheduler, tls, insecure)
     with LiveView(spec) as view:
         finished = run_study(
             spec,
             folder,
             n_workers=workers,
-            scheduler=scheduler,
+            scheduler=access,
             download=download,
             on_start=_stop_on_signal,
             on_change=view.show,
@@ -76,7 +81,7 @@ def run(
     view.conclude(finished, folder)
     if finished.study.state is StudyState.STOPPED:
         again = ["greenshift", "run", str(folder / "study.yaml"), "--out", str(folder)]
-        again += [] if scheduler is None else ["--scheduler", scheduler]
+        again += as_arguments(access)
         typer.echo(f"Stopped. Every finished trial is kept; go on with: {shlex.join(again)}", err=True)
         raise typer.Exit(INTERRUPTED)
     if finished.study.state is StudyState.FAILED:
@@ -87,7 +92,9 @@ def run(
 def finalize(
     study: Annotated[Path, typer.Argument(help="The folder of a study that has run.")],
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes on this machine.")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="A running Dask scheduler, such as tcp://host:8786.")] = None,
+    scheduler: Scheduler = None,
+    tls: Tls = None,
+    insecure: Insecure = False,
 ) -> None:
     """Trains the front anew on training and validation data, three seeds each, and judges it once by the test split."""
 
@@ -95,8 +102,9 @@ def finalize(
         outcome = result.failure.kind if result.failure else amount(result.objectives["error"])
         typer.echo(f"[{n_done} of {n_all}] {result.trial_id}: test error {outcome}")
 
+    access = access_to(scheduler, tls, insecure)
     scores, is_complete = finalize_study(
-        study, n_workers=workers, scheduler=scheduler, on_start=_stop_on_signal, on_result=tell
+        study, n_workers=workers, scheduler=access, on_start=_stop_on_signal, on_result=tell
     )
     if not is_complete:
         typer.echo("Stopped. Every finished training is kept; the same command goes on.", err=True)
@@ -119,8 +127,8 @@ def presets(as_json: AsJson = False) -> None:
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    trial, worker, serve, submit, studies, status, watch, front, export, pause, resume, stop, retry, cancel_trial, logs,
-    workers,
+    trial, worker, certs, serve, submit, studies, status, watch, front, export, pause, resume, stop, retry,
+    cancel_trial, logs, workers,
 )  # fmt: skip
 for command in _COMMANDS:
     app.command()(command)

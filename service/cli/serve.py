@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from service.cli.options import Insecure, Scheduler, Tls, access_to
 from service.errors import InputError
 from service.logs import LogFormat, write_log
 from service.serving import Serving
@@ -21,7 +22,9 @@ def serve(
         str | None,
         typer.Option(help="The store; default GREENSHIFT_DATABASE_URL, else a SQLite file in the folder of --out."),
     ] = None,
-    scheduler: Annotated[str | None, typer.Option(help="A running Dask scheduler, such as tcp://host:8786.")] = None,
+    scheduler: Scheduler = None,
+    tls: Tls = None,
+    insecure: Insecure = False,
     local_workers: Annotated[
         int | None,
         typer.Option(min=1, help="Worker processes on this machine instead; default one per GPU, else per core."),
@@ -46,7 +49,7 @@ def serve(
             out,
             database_url=database_url or settings.database_url,
             checkpoint_url=settings.checkpoint_url,
-            scheduler=scheduler,
+            scheduler=access_to(scheduler, tls, insecure),
             n_workers=local_workers,
             data_dir=data_dir,
         ),

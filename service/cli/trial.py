@@ -32,7 +32,9 @@ def trial(
     def tell(metrics: EpochMetrics) -> None:
         said = f"step {metrics.epoch}: loss {metrics.training_loss:.4g}"
         if isinstance(loaded, TrialSpec):
-            said = f"epoch {metrics.epoch} of {loaded.epochs}: training loss {metrics.training_loss:.4g}"
+            index, epoch = divmod(metrics.epoch - 1, loaded.epochs)
+            seed = f"seed {loaded.seed + index}, " if loaded.n_seeds > 1 else ""
+            said = f"{seed}epoch {epoch + 1} of {loaded.epochs}: training loss {metrics.training_loss:.4g}"
         typer.echo(f"{said}, {metrics.seconds:.1f} s", err=True)
 
     result = run_trial(loaded, on_epoch=tell, should_stop=stop.is_set, isolated=isolated)

@@ -1,63 +1,116 @@
-"""The command `greenshift worker`: what this machine can measure."""
+"""The command `greenshift worker`: Dask workers on this machine, kept up; or what it can measure."""
 
 from __future__ import annotations
 
+import signal
+import socket
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from subprocess import Popen
 from typing import Annotated
 
 import typer
 
+from service.access import Access
+from service.cli.options import Insecure, Tls
+from service.cli.selftest import print_self_test
 from service.errors import InputError
-from worker.entry import self_test
-from worker.schema import Flag, GpuCheck, HostCheck, SelfTestReport
+from service.upkeep import Upkeep
+from service.workers import (
+    WorkerPlan,
+    address_towards,
+    default_n_workers,
+    gpu_uuids,
+    n_cores,
+    plan_workers,
+    start_worker,
+)
+
+_INTERRUPTED = 130
+_DEATH_SECONDS = 60
 
 
 def worker(
-    self_test_: Annotated[bool, typer.Option("--self-test", help="Say what this machine can measure.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    scheduler: Annotated[
+        str | None, typer.Argument(help="Its address, such as tcp://host:8786 or tls://host:8786.")
+    ] = None,
+    cores_per_worker: Annotated[
+        int | None, typer.Option(min=1, help="On a machine without GPUs, cores of each worker; default 1.")
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address of this machine to listen on; default that towards the scheduler.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="That of the workers begin with; default this machine's.")] = None,
+    local_directory: Annotated[Path | None, typer.Option(help="Folder for Dask's own files.")] = None,
+    tls: Tls = None,
+    insecure: Insecure = False,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Start nothing; say what this machine can measure.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The self-test as JSON, for programs.")] = False,
 ) -> None:
-    """Says what this machine can measure and how well."""
-    if not self_test_:
+    """Runs workers for a Dask scheduler, one for each GPU or core, and starts those again that end."""
+    if self_test:
+        print_self_test(as_json=as_json)
+        return
+    if scheduler is None:
+        raise InputError("scheduler: missing; name one such as tcp://host:8786, or ask for --self-test")
+    access = Access(scheduler, tls, insecure)
+    access.files("worker")
+    if host is not None:
+        _check_host(host)
+    plans = plan_workers(_n_workers(cores_per_worker), name or socket.gethostname())
+    start = partial(_start, access=access, host=host, directory=local_directory)
+    upkeep = Upkeep({plan.name: partial(start, plan) for plan in plans}, partial(typer.echo, err=True))
+    signals = _stop_on_signal(upkeep.stop)
+    upkeep.run()
+    if signal.SIGINT in signals:
+        typer.echo("Interrupted.", err=True)
+        raise typer.Exit(_INTERRUPTED)
+
+
+def _start(plan: WorkerPlan, *, access: Access, host: str | None, directory: Path | None) -> Popen[bytes]:
+    # Asked anew every time: the network, or the scheduler's name, may come later than this machine.
+    host = host or address_towards(access)
+    return start_worker(plan, access, host, death_seconds=_DEATH_SECONDS, directory=directory)
+
+
+def _n_workers(cores_per_worker: int | None) -> int:
+    if cores_per_worker is None:
+        return default_n_workers()
+    if gpu_uuids():
         raise InputError(
-            "greenshift does not start workers this way yet: use `dask worker ADDRESS --nthreads 1 --resources GPU=1`, "
-            "or ask for --self-test"
+            "cores-per-worker: this machine has GPUs, each of which gets a worker and an equal share of the cores; "
+            "an empty CUDA_VISIBLE_DEVICES hides them"
         )
-    report = self_test()
-    typer.echo(report.model_dump_json(indent=2) if as_json else "\n".join(lines(report)))
+    if cores_per_worker > n_cores():
+        raise InputError(f"cores-per-worker must be 1..{n_cores()}, the cores of this machine, got {cores_per_worker}")
+    return default_n_workers(cores_per_worker)
 
 
-def lines(report: SelfTestReport) -> list[str]:
-    """The report for people, a line a thing."""
-    carbon = report.carbon
-    year = f", {carbon.year}" if carbon.year is not None else ""
-    return [
-        f"{report.host}: trials run on {report.device}",
-        *(_gpu(gpu) for gpu in report.gpus),
-        *([] if report.gpus else ["GPU     none: NVML finds no GPU, or there is no driver"]),
-        f"CPU     {_host(report.cpu)}{_flags(report.host_flags)}",
-        f"memory  {_host(report.ram)}",
-        f"carbon  {carbon.grams_per_kwh:.3g} gCO2eq/kWh, {carbon.source}{year}{_flags(report.carbon_flags)}",
-    ]
+def _check_host(host: str) -> None:
+    """Tries to listen there.
+
+    Raises:
+        InputError: it is no address of this machine.
+    """
+    try:
+        family, kind, _, _, target = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.bind(target)
+    except OSError as error:
+        raise InputError(f"host must be an address of this machine, got {host!r}: {error.strerror}") from error
 
 
-def _gpu(gpu: GpuCheck) -> str:
-    if gpu.mean_watts is None:
-        figure = "energy unknown"
-    else:
-        spread = f" +/- {gpu.uncertainty_watts:.1f}" if gpu.uncertainty_watts is not None else ""
-        figure = f"{gpu.mean_watts:.1f}{spread} W"
-    tick = f", tick {gpu.tick_seconds * 1e3:.0f} ms" if gpu.tick_seconds is not None else ""
-    hidden = "" if gpu.visible else ", hidden by CUDA_VISIBLE_DEVICES"
-    return (
-        f"GPU     {gpu.name or 'unnamed'} {gpu.uuid}: {figure}, {gpu.quality}, {gpu.method}{tick}{hidden}"
-        f"{_flags(gpu.flags)}"
-    )
+def _stop_on_signal(stop: Callable[[], None]) -> list[int]:
+    """Ctrl-C and SIGTERM stop the workers; returns where the signals will be written down."""
+    signals: list[int] = []
 
+    def handle(number: int, _frame: object) -> None:
+        signals.append(number)
+        stop()
 
-def _host(part: HostCheck) -> str:
-    if part.mean_watts is None:
-        return "energy unknown"
-    return f"{part.mean_watts:.1f} W for this process, {part.quality}, {part.method}"
-
-
-def _flags(flags: tuple[Flag, ...]) -> str:
-    return f" [{', '.join(flags)}]" if flags else ""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
+    return signals

@@ -13,7 +13,7 @@ from service.ranking import comparable, front
 from service.report.words import baseline, provenance, things, title
 from service.schema import StudySpec, Trial
 
-_UNITS = {"energy": "J", "emissions": "gCO2eq", "deployment_energy": "J"}
+_UNITS = {"energy": "J", "emissions": "gCO2eq", "deployment_energy": "J", "inference_energy": "J"}
 
 # What the search is compared with; no colour tells these apart alone.
 _MARKS: dict[str, dict[str, object]] = {
@@ -54,7 +54,7 @@ def write_picture(path: Path, spec: StudySpec, trials: list[Trial]) -> None:
 
 
 def _label(objective: str, trials: list[Trial]) -> str:
-    per_image = " per image" if objective == "deployment_energy" else ""
+    per_image = " per image" if objective in ("deployment_energy", "inference_energy") else ""
     return f"{title(objective)}{per_image} ({provenance(objective, trials)})"
 
 

@@ -60,7 +60,7 @@ class Database:
         self._patience_seconds = patience_seconds
         self._is_sqlite = url.get_backend_name() == "sqlite"
         self.file = Path(url.database or ":memory:") if self._is_sqlite else None
-        self.name = (url.database or "memory") if self._is_sqlite else url.render_as_string(hide_password=True)
+        self.name = _name(url)
         self._engine = _sqlite_engine(url, patience_seconds) if self._is_sqlite else _postgresql_engine(url)
         self._writing = self._engine.execution_options(writes=True)
         try:
@@ -166,12 +166,24 @@ def _url(where: Path | str | None) -> URL:
     try:
         url = make_url(where)
     except (ArgumentError, ValueError) as error:
-        raise InputError(f"database: {allowed}, got {where!r}") from error
+        # What stands behind may be a password.
+        scheme, separator, _ = where.partition("://")
+        raise InputError(f"database: {allowed}, got {scheme + separator + '...' if separator else where!r}") from error
     if url.drivername == "sqlite":
         return url
     if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
         return url.set(drivername="postgresql+psycopg")
     raise InputError(f"database: {allowed}, got {url.drivername}://")
+
+
+def _name(url: URL) -> str:
+    """What messages call a database: nothing secret."""
+    if url.get_backend_name() == "sqlite":
+        return url.database or "memory"
+    shown = url.set(
+        drivername="postgresql", query={key: url.query[key] for key in ("host", "port") if key in url.query}
+    )
+    return shown.render_as_string(hide_password=True)
 
 
 def _sqlite_engine(url: URL, patience_seconds: float) -> Engine:

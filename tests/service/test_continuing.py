@@ -89,6 +89,27 @@ def test_the_epochs_trained_are_the_differences_of_the_rungs_exactly(finished):
     assert trained == differences < sum(t.epochs for t in completed)
 
 
+def test_every_seed_goes_on_from_its_own_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker_trial, "open_source", lambda _uuid: NoSource())
+    spec = StudySpec.load({**STUDY, "n_seeds": 2})
+    dispatcher = Recording()
+    with Store(tmp_path / "study.sqlite") as store:
+        study = store.create_study(spec)
+        facts = dispatcher.inspect(Task(spec.dataset, spec.network))
+        make_coordinator(study, store, dispatcher, facts, checkpoints=str(tmp_path / "checkpoints")).run()
+        trials = {t.trial_id: t for t in store.trials(study.study_id)}
+        n_epochs = {name: len(store.epochs(study.study_id, name)) for name in trials}
+
+    assert n_epochs == {name: len(trial.result.training_loss) for name, trial in trials.items()}
+    assert promoted(trials)
+    for trial in promoted(trials):
+        below = trials[trial.promoted_from]
+        assert len(trial.result.by_seed) == 2
+        assert len(trial.result.training_loss) == 2 * (trial.epochs - below.epochs)
+        assert [leg.trial_id for leg in trial.result.earlier_legs] == 2 * [below.trial_id]
+    assert [path for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()] == []
+
+
 def test_knobs_that_go_together_are_those_of_the_trial(finished):
     _, trials, specs, _ = finished
 

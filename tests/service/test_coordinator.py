@@ -695,6 +695,17 @@ def test_a_budget_of_unknown_energy_fails_the_study_in_place_of_running_for_ever
     assert store.study(study.study_id).state is StudyState.FAILED
 
 
+def test_a_study_that_gets_nowhere_ends(store: Store) -> None:
+    def gets_worse(spec: TrialSpec) -> TrialResult:
+        n = 0 if spec.trial_id == DEFAULT_TRIAL_ID else int(spec.trial_id)
+        return completed(spec.trial_id, spec.attempt, study_id=spec.study_id, error=n / 1000, deployment_energy=n)
+
+    study = new_study(store, budget={"n_trials": 100, "stalled_rungs": 2})
+    assert coordinator_of(study, store, FakeDispatcher(1, gets_worse)).run() is StudyState.COMPLETED
+    # The default, the best, two rungs of three, and at most what was asked for ahead.
+    assert 8 <= len(store.trials(study.study_id)) <= 10
+
+
 def test_limits_of_a_trial_reach_the_worker(store: Store) -> None:
     limits = {"trial_time_limit_seconds": 60.0, "trial_memory_limit_bytes": 10**9}
     dispatcher = FakeDispatcher()

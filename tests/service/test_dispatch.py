@@ -24,6 +24,7 @@ from worker.schema import (
     EpochMetrics,
     FailureKind,
     Recipe,
+    SiteSpec,
     TaskDescription,
     TaskTrialSpec,
     TrialResult,
@@ -112,9 +113,10 @@ class TestContract:
             (Task("letters", "resnet8"), "dataset must be one of digits.*'letters'"),
             (Task("fashion-mnist", "resnet8", "/nowhere"), "data_dir must be an existing folder, got /nowhere"),
             (Task("digits", "resnet8", weights="/nowhere.pt"), "weights must be a file .* got /nowhere.pt"),
+            (Task("digits", "resnet8", site=SiteSpec(country="XYZ")), "site.country must be .*, got 'XYZ'"),
         ],
     )
-    def test_a_name_that_no_worker_knows_is_an_input_error(self, dispatcher: Dispatcher, task: Task, said: str) -> None:
+    def test_what_no_worker_knows_is_an_input_error(self, dispatcher: Dispatcher, task: Task, said: str) -> None:
         with pytest.raises(InputError, match=said):
             dispatcher.inspect(task)
 
@@ -260,9 +262,10 @@ def test_a_killed_worker_is_a_lost_trial_and_the_next_attempt_runs(client: Clien
     assert (again.attempt, again.failure) == (2, None)
 
 
+@pytest.mark.slow
 def test_an_attempt_outlives_the_dispatcher_that_began_it_and_is_adopted_by_the_next(client: Client) -> None:
     address = client.scheduler.address
-    spec = trial_spec("00011", epochs=60)
+    spec = trial_spec("00011", epochs=20)
     with Client(address, set_as_default=False) as first:
         dispatcher = DaskDispatcher(first, durable=True)
         epochs: SimpleQueue[int] = SimpleQueue()
@@ -274,7 +277,7 @@ def test_an_attempt_outlives_the_dispatcher_that_began_it_and_is_adopted_by_the_
         assert not dispatcher.adopt(trial_spec("00011", attempt=7), results.put)
         assert dispatcher.adopt(spec, results.put, lambda metrics: epochs.put(metrics.epoch))
         result = results.get(timeout=120)
-        assert (result.trial_id, result.failure, len(result.training_loss)) == ("00011", None, 60)
+        assert (result.trial_id, result.failure, len(result.training_loss)) == ("00011", None, 20)
         assert not dispatcher.adopt(spec, results.put)
     assert epochs.get(timeout=1) > begun
 
@@ -312,7 +315,9 @@ def test_a_cluster_that_offers_no_resource_is_refused_in_one_line(n_workers: int
             n_workers=n_workers, processes=False, threads_per_worker=1, dashboard_address="127.0.0.1:0"
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
-        pytest.raises(ServiceError, match=r"resource GPU or CPU_SLOT; start one with .*dask worker") as caught,
+        pytest.raises(
+            ServiceError, match=r"resource GPU or CPU_SLOT; start one with `greenshift worker ADDRESS`"
+        ) as caught,
     ):
         DaskDispatcher(client)
     assert len(str(caught.value).splitlines()) == 1

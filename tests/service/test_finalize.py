@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,9 +21,9 @@ def store():
         yield store
 
 
-def searched(store: Store, *, recommended: bool = False) -> Study:
+def searched(store: Store, *, recommended: bool = False, **changes: Any) -> Study:
     """A study of two networks on the front, one that is dominated, and the default, once or twice."""
-    study = store.create_study(study_spec())
+    study = store.create_study(study_spec(**changes))
     points = {"a": (0.1, 3.0), "b": (0.2, 2.0), "c": (0.3, 2.5), "default": (0.4, 9.0)}
     if recommended:
         points["default-recommended"] = (0.05, 9.0)
@@ -66,6 +67,15 @@ def test_a_recommended_baseline_is_judged_as_well_and_told_apart(store, tmp_path
     with (tmp_path / "final.csv").open() as file:
         rows = {(row["trial_id"], row["is_default"]) for row in csv.DictReader(file)}
     assert rows == {("a", "False"), ("b", "False"), ("default", "True"), ("default-recommended", "True")}
+
+
+def test_a_final_training_has_one_seed_however_many_the_trials_of_the_search_had(store):
+    study, dispatcher = searched(store, n_seeds=4), FakeDispatcher()
+
+    finalize(study, store, dispatcher)
+
+    assert {spec.n_seeds for spec in dispatcher.submitted} == {1}
+    assert {spec.seed for spec in dispatcher.submitted} == {0, 1, 2}
 
 
 def test_no_network_is_judged_twice(store):

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from importlib import metadata
+from typing import Any
 
 import pytest
-from distributed import Client, LocalCluster, get_worker
+from distributed import Client, LocalCluster, Scheduler, get_worker
+from distributed.versions import get_versions
 
+from service import fleet as fleet_module
 from service.errors import InputError
 from service.fleet import Fleet
 from tests.service.fakes import FACTS
+from tests.service.processes import wait_until
 from worker.schema import FailureKind, TaskFacts
 
 
@@ -22,12 +28,13 @@ def test_a_worker_that_does_not_know_the_study_gets_none_of_its_trials(caplog: p
         assert facts.device == rich
         assert fleet.n_slots() == 1
         assert fleet.addresses() == [rich]
-    assert f"worker {poor} gets no trial of this study: dataset must be" in caplog.text
+        wait_until(lambda: f"worker {poor} gets no trial of this study: dataset must be" in caplog.text)
 
 
-def test_names_that_no_worker_knows_are_refused() -> None:
+def test_names_that_no_worker_knows_are_refused_once(caplog: pytest.LogCaptureFixture) -> None:
     with two_workers() as client, pytest.raises(InputError, match="dataset must be something else"):
         Fleet(client).inspect(partial(knows_only, "nobody"))
+    assert "gets no trial" not in caplog.text
 
 
 def test_a_pinned_study_runs_on_one_model_of_device_only() -> None:
@@ -70,11 +77,58 @@ def test_a_worker_is_set_aside_after_three_failures_in_a_row(caplog: pytest.LogC
     assert f"worker {bad} is set aside after 3 failed trials in a row" in caplog.text
 
 
+def test_a_worker_of_another_version_gets_no_trial(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with two_workers() as client:
+        (good, bad) = sorted(client.scheduler_info(n_workers=-1)["workers"])
+        claim(monkeypatch, bad, python="2.7.18.final.0")
+        fleet = Fleet(client)
+        assert fleet.inspect(device_of_worker).device == good
+        ours = "{}.{}".format(*sys.version_info)
+        said = f"worker {bad} gets no trial of this study: it has python 2.7, and here is {ours}; both must be the same"
+        wait_until(lambda: said in caplog.text)
+        assert (fleet.n_slots(), fleet.addresses()) == (1, [good])
+
+
+@pytest.mark.parametrize(
+    ("package", "version"), [("greenshift", "9.8.7"), ("python", "2.7.18.final.0"), ("distributed", "2000.1.1")]
+)
+def test_a_scheduler_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch, package: str, version: str) -> None:
+    with two_workers(n_workers=1) as client:
+        claim(monkeypatch, None, **{package: version})
+        with pytest.raises(InputError, match=rf"^scheduler: inproc://\S+ has {package} .*; both must be the same$"):
+            Fleet(client)
+
+
+def test_a_patch_of_python_or_of_ours_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    with two_workers(n_workers=1) as client:
+        claim(monkeypatch, None, python="{}.{}.99.final.0".format(*sys.version_info), greenshift=patched("greenshift"))
+        assert Fleet(client).n_slots() == 1
+
+
+def test_every_scheduler_is_told_to_leave_lost_trials_to_us_also_one_that_comes_after_another() -> None:
+    with ExitStack() as first, ExitStack() as second:
+        client = first.enter_context(two_workers(n_workers=1, protocol="tcp"))
+        port = int(client.scheduler.address.rpartition(":")[2])
+        with Client(client.scheduler.address, set_as_default=False, timeout=30) as ours:
+            assert ours.run_on_scheduler(allowed_failures) == 3
+            fleet = Fleet(ours)
+            assert ours.run_on_scheduler(allowed_failures) == 0
+            first.close()
+            second.enter_context(two_workers(n_workers=1, protocol="tcp", scheduler_port=port))
+            wait_until(lambda: ours.status == "running")
+            assert ours.run_on_scheduler(allowed_failures) == 3
+            assert fleet.n_slots() == 1
+            assert ours.run_on_scheduler(allowed_failures) == 0
+
+
 @contextmanager
-def two_workers(n_workers: int = 2) -> Iterator[Client]:
+def two_workers(n_workers: int = 2, **options: Any) -> Iterator[Client]:
     with (
         LocalCluster(
             n_workers=n_workers,
+            **options,
             processes=False,
             threads_per_worker=1,
             resources={"CPU_SLOT": 1},
@@ -95,3 +149,31 @@ def knows_only(address: str) -> TaskFacts:
     if get_worker().address != address:
         raise ValueError("dataset must be something else")
     return device_of_worker()
+
+
+def claim(monkeypatch: pytest.MonkeyPatch, address: str | None, **packages: str) -> None:
+    """Makes one worker, or where there is none this process alone, say that it has these versions."""
+
+    def claimed(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        found = get_versions(names)
+        return found | {"packages": found["packages"] | (packages if here() == address else {})}
+
+    monkeypatch.setattr(fleet_module, "get_versions", claimed)
+
+
+def here() -> str | None:
+    """Address of the worker whose thread this is; None outside of any."""
+    try:
+        return str(get_worker().address)
+    except ValueError:
+        return None
+
+
+def patched(package: str) -> str:
+    """The version here with another last part."""
+    return ".".join([*metadata.version(package).split(".")[:2], "99"])
+
+
+def allowed_failures(dask_scheduler: Scheduler) -> int:
+    """Runs on the scheduler."""
+    return int(dask_scheduler.allowed_failures)

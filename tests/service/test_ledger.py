@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from service.budget import Spent
 from service.ledger import CAUSES, Ledger, write_ledger
 from service.store import Event
 from tests.service.fakes import completed, energy_report, failed
-from worker.schema import Leg, TrialResult
+from worker.schema import InferenceEnergy, Leg, TrialResult
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LEG = Leg(trial_id="0", epochs=1, joules=1.0, emissions_grams=0.1, method="codecarbon", device="fake")
@@ -66,6 +67,19 @@ def test_attempts_are_added_up_by_worker_and_by_cause() -> None:
         ("failed", 3.0, 1, 1.0),
     ]
     assert ledger.joules == 38.0
+
+
+def test_passes_repeated_for_an_inference_count_beside_the_trial_they_belong_to() -> None:
+    inference = InferenceEnergy(
+        joules_per_image=0.1, uncertainty_joules_per_image=None, n_images=70, n_passes=1, report=energy_report(7.0, 0.7)
+    )
+    result = completed("1", joules=5.0).model_copy(update={"inference": inference})
+    happened = [event("attempt_finished", result, state="COMPLETED")]
+
+    ledger = Ledger.from_events(happened)
+
+    assert [(e.cause, e.joules) for e in ledger.entries] == [("completed", 5.0), ("inference", 7.0)]
+    assert ledger.joules == Spent.from_events(happened).energy_joules == 12.0
 
 
 def test_energies_obtained_in_two_ways_are_two_entries() -> None:

@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 
 from service import ranking
+from service.errors import InputError
 from service.schema import Trial
 from tests.service.fakes import completed, failed, full_trial, measurement, study_spec, trial
+from worker.schema import InferenceEnergy
 
 SPEC = study_spec()
 BASELINES = ("default", "default-recommended")
@@ -139,14 +141,67 @@ def test_without_a_comparable_trial_there_is_no_volume() -> None:
     assert ranking.front(SPEC, []) == []
 
 
-def test_energies_of_two_models_of_gpu_are_never_ranked_together() -> None:
-    def on(device: str, trial_id: str, joules: float) -> Trial:
-        one = measured(trial_id, 0.1, joules, "nvml_energy_delta", "measured")
-        assert one.result is not None and one.result.energy is not None
-        energy = one.result.energy.model_copy(update={"device": device})
-        return one.model_copy(update={"result": one.result.model_copy(update={"energy": energy})})
+def on(device: str, trial_id: str, objective: str, value: float) -> Trial:
+    """A trial that trained on a model of device."""
+    figure = measurement(value, "nvml_energy_delta", "measured")
+    result = completed(trial_id, error=0.1, objectives={objective: figure})
+    assert result.energy is not None
+    energy = result.energy.model_copy(update={"device": device})
+    return trial(trial_id, result.model_copy(update={"energy": energy}))
 
-    trials = [on("A100", "a", 9.0), on("H100", "b", 1.0), on("A100", "c", 8.0)]
 
-    assert ids(ranking.comparable(ENERGY, trials)) == ["a", "c"]
-    assert ids(ranking.front(ENERGY, trials)) == ["c"]
+@pytest.mark.parametrize(
+    "objective",
+    ["energy", "emissions", "inference_energy", "water_litres", "embodied_grams", "latency", "peak_memory_bytes"],
+)
+def test_what_depends_on_the_model_of_device_is_never_ranked_across_two(objective: str) -> None:
+    spec = study_spec(objectives={"error": "minimize", objective: "minimize"})
+    trials = [
+        on(device, trial_id, objective, value)
+        for device, trial_id, value in (("A100", "a", 9.0), ("H100", "b", 1.0), ("A100", "c", 8.0))
+    ]
+
+    assert ids(ranking.comparable(spec, trials)) == ["a", "c"]
+    assert ids(ranking.front(spec, trials)) == ["c"]
+
+
+def test_what_is_the_same_on_every_device_is_ranked_across_all() -> None:
+    spec = study_spec(objectives={"error": "minimize", "model_bytes": "minimize"})
+    trials = [on("A100", "a", "model_bytes", 9.0), on("H100", "b", "model_bytes", 1.0)]
+
+    assert ids(ranking.comparable(spec, trials)) == ["a", "b"]
+
+
+def test_the_device_of_an_inference_is_the_one_that_it_was_measured_on() -> None:
+    spec = study_spec(objectives={"error": "minimize", "inference_energy": "minimize"})
+    trials = [on("A100", name, "inference_energy", value) for name, value in (("a", 9.0), ("b", 1.0), ("c", 8.0))]
+    elsewhere = trials[1].result
+    assert elsewhere is not None and elsewhere.energy is not None
+    report = elsewhere.energy.model_copy(update={"device": "H100"})
+    inference = InferenceEnergy(
+        joules_per_image=1.0, uncertainty_joules_per_image=None, n_images=1, n_passes=1, report=report
+    )
+    trials[1] = trials[1].model_copy(update={"result": elsewhere.model_copy(update={"inference": inference})})
+
+    assert ids(ranking.comparable(spec, trials)) == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("constraints", "kept"),
+    [
+        ([], ["1", "2", "3"]),
+        (["error <= 0.2"], ["1", "2"]),
+        (["error<=0.2", "deployment_energy <= 2"], ["2"]),
+        (["deployment_energy >= 3"], ["1"]),
+        (["latency <= 1"], []),
+    ],
+)
+def test_the_front_keeps_to_the_constraints(constraints: list[str], kept: list[str]) -> None:
+    trials = [full_trial("1", 0.1, 3.0), full_trial("2", 0.2, 2.0), full_trial("3", 0.3, 1.0)]
+    assert [t.trial_id for t in ranking.front(study_spec(constraints=constraints), trials)] == kept
+
+
+@pytest.mark.parametrize("text", ["error", "error < 0.2", "error <= much", "<= 3", "a b <= 3", "error <= inf"])
+def test_a_constraint_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"constraints: must read like 'error <= 0.2'"):
+        study_spec(constraints=[text])

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from service.access import Access
 from service.assembly import pin
 from service.errors import ConflictError, InputError
 from service.schema import StudySpec, StudyState, TrialState
@@ -73,7 +74,7 @@ def test_a_finished_study_may_keep_fewer_models_without_being_run_again(tmp_path
             (tmp_path / "models" / f"{one.trial_id}.safetensors").touch()
         store.set_study_state(study.study_id, StudyState.COMPLETED)
 
-    run = run_study(study_spec(keep_models="front"), tmp_path, scheduler="tcp://127.0.0.1:1")
+    run = run_study(study_spec(keep_models="front"), tmp_path, scheduler=Access("tcp://127.0.0.1:1"))
 
     assert run.study.spec.keep_models == "front"
     assert {path.stem for path in (tmp_path / "models").iterdir()} == {"a", "default"}

@@ -13,6 +13,7 @@ from subprocess import Popen
 
 import pytest
 
+from service.access import Access
 from service.errors import ConflictError, InputError, RefusedError
 from service.serving import Serving, is_loopback, listening, serve
 from service.store import Store, Tokens, alone
@@ -23,7 +24,7 @@ NOWHERE = "tcp://127.0.0.1:9"
 
 
 def here(tmp_path: Path, **changes: object) -> Serving:
-    values = {"host": "127.0.0.1", "port": 0, "out": tmp_path / "out", "scheduler": NOWHERE} | changes
+    values = {"host": "127.0.0.1", "port": 0, "out": tmp_path / "out", "scheduler": Access(NOWHERE)} | changes
     return Serving(**values)  # type: ignore[arg-type]
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ from service.schema import Study, StudySpec, StudyState, TrialState
 from service.store import Store
 from service.supervisor import Places, Supervisor
 from tests.service.fakes import study_spec
+from tests.worker.distributions import write
 
 QUICK = StudySpec.load(str(Path(__file__).parent / "quick.yaml"))
 
@@ -124,3 +127,22 @@ def test_a_cluster_that_is_not_there_is_tried_again(store: Store, tmp_path: Path
         assert tried.wait(timeout=30)
         wait_for(store, stopped, StudyState.STOPPED)
     assert store.n_trials(stopped.study_id)[TrialState.RUNNING.lower()] == 0
+
+
+@pytest.mark.slow
+def test_a_study_of_a_task_is_completed_by_the_workers_and_runs(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "site", "unused", "", "[greenshift.tasks]\nvalley = tests.worker.valley:valley\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), *sys.path]))
+    studies = [
+        store.create_study(StudySpec.load({"name": task, "task": task, "budget": {"n_trials": 3}}))
+        for task in ("valley", "hill")
+    ]
+    with local_cluster(1) as client, supervised(store, tmp_path, lambda: Client(client.scheduler.address)):
+        states = [wait_for(store, study, StudyState.COMPLETED, StudyState.FAILED) for study in studies]
+
+    assert states == [StudyState.COMPLETED, StudyState.FAILED]
+    assert list(store.study(studies[0].study_id).spec.objectives) == ["height", "calm"]
+    assert all(t.value("height") is not None for t in store.trials(studies[0].study_id))
+    assert "task must be an entry point of greenshift.tasks (valley), got 'hill'" in reason(store, studies[1])

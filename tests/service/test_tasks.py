@@ -229,6 +229,14 @@ def test_a_study_goes_on_as_its_task_was_when_it_began(tmp_path: Path) -> None:
         pass
 
 
+def test_the_store_keeps_what_workers_know_of_a_task() -> None:
+    with Store(None) as store:
+        study = store.create_study(short())
+        store.record_facts(study.study_id, VALLEY)
+
+        assert store.facts(study.study_id) == VALLEY
+
+
 @pytest.mark.parametrize(
     ("changes", "key"),
     [

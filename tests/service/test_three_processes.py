@@ -14,21 +14,18 @@ import pytest
 from service.client import Client, StudyHandle
 from service.schema import StudySpec, TrialState
 from service.store import Store
-from tests.service.processes import DASK, GREENSHIFT, dask_scheduler, started, wait_until
+from service.workers import n_cores
+from tests.service.processes import GREENSHIFT, dask_scheduler, started, wait_until
 
 QUICK = StudySpec.load(str(Path(__file__).parent / "quick.yaml")).model_dump(mode="json", exclude_none=True)
-_WORKER = ("worker", "--nthreads", "1", "--nworkers", "1", "--memory-limit", "0", "--resources", "CPU_SLOT=1")
 
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[str]:
-    """A scheduler with two workers; its address."""
+    """A scheduler and a worker for each core; its address."""
     with dask_scheduler(folder) as (_, address):
-        options = (*_WORKER, "--host", "127.0.0.1", "--no-dashboard", "--local-directory", str(folder))
-        with (
-            started(*DASK, *options, address, log=folder / "worker-0.log", OMP_NUM_THREADS="1"),
-            started(*DASK, *options, address, log=folder / "worker-1.log", OMP_NUM_THREADS="1"),
-        ):
+        worker = [*GREENSHIFT, "worker", address, "--local-directory", str(folder)]
+        with started(*worker, log=folder / "worker.log"):
             yield address
 
 
@@ -59,9 +56,9 @@ def test_a_study_over_three_processes_outlives_its_service(tmp_path: Path) -> No
             assert first.wait(timeout=90) == "COMPLETED"
             assert first.status()["n_trials"] == {"waiting": 0, "running": 0, "completed": 3, "failed": 0, "stopped": 0}
             assert {t.trial_id for t in first.front()} <= {t.trial_id for t in first.trials()} - {"default"}
-            assert [w.n_slots for w in client.workers().workers] == [1, 1]
+            assert [w.n_slots for w in client.workers().workers] == [1] * n_cores()
 
-            second = client.submit(QUICK, n_trials=4, seed=1, name="second")
+            second = client.submit(QUICK, n_trials=3, seed=1, name="second")
             found: dict[str, int] = {}
             wait_until(lambda: found.update(learning(second)) or found)
             serving.kill()
@@ -74,5 +71,5 @@ def test_a_study_over_three_processes_outlives_its_service(tmp_path: Path) -> No
     with Store(tmp_path / "out" / "studies.sqlite") as store:
         events = store.events(second.study_id)
     results = Counter((e.trial_id, e.payload["result"]["attempt"]) for e in events if e.kind == "attempt_finished")
-    assert len({trial_id for trial_id, _ in results}) == 4
+    assert len({trial_id for trial_id, _ in results}) == 3
     assert set(results.values()) == {1}

@@ -71,6 +71,12 @@ def fill_the_gpu() -> None:
     torch.zeros(2**50, dtype=torch.uint8, device="cuda")
 
 
+def die_with_seed_one() -> None:
+    """Dies where the second of several seeds is trained."""
+    if torch.initial_seed() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def refuse() -> None:
     raise RuntimeError("a bug in the network")
 
@@ -80,6 +86,7 @@ MISDEEDS: dict[str, Callable[[], object]] = {
     "segfault": lambda: ctypes.string_at(0),
     "exit": lambda: os._exit(7),
     "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "killed-with-seed-one": die_with_seed_one,
     "hoard": hoard,
     "sleep": lambda: time.sleep(600),
     "hold-the-lock": hold_the_lock,

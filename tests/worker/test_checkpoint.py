@@ -11,8 +11,9 @@ from torch import nn
 from worker import trial
 from worker.checkpoint import Checkpoint, load_checkpoint, optimizer_state, restore_optimizer, save_checkpoint
 from worker.energy.sources import NoSource, Reading
+from worker.entry import run_trial
 from worker.optimizers import make_optimizer
-from worker.schema import Leg, Method, Quality, Recipe, TrialSpec
+from worker.schema import FailureKind, Leg, Method, Quality, Recipe, TrialSpec
 from worker.trial import run
 
 LEG = Leg(trial_id="a", epochs=2, joules=3.0, emissions_grams=None, method="nvml_energy_delta", device="GPU")
@@ -165,13 +166,40 @@ def test_the_energy_of_all_legs_is_the_objective_and_that_of_the_last_is_the_rep
     run(make_spec(trial_id="a", checkpoint_to=url))
     run(make_spec(trial_id="b", epochs=2, resume_from=url, checkpoint_to=next_url))
 
-    result = run(make_spec(trial_id="c", epochs=4, resume_from=next_url))
+    asked = ("water_litres", "embodied_grams")
+    result = run(make_spec(trial_id="c", epochs=4, resume_from=next_url, extra_objectives=asked))
 
     assert result.energy.joules == 10.0
     assert result.objectives["energy"].value == 30.0
     assert result.objectives["emissions"].value == pytest.approx(3 * result.energy.emissions_grams)
+    water, embodied = result.objectives["water_litres"], result.objectives["embodied_grams"]
+    assert (water.value, water.quality) == (pytest.approx(3 * result.energy.water_litres), "estimated")
+    making = [part.embodied_grams for part in (*result.earlier_legs, result.energy)]
+    assert (embodied.value, embodied.quality) == (pytest.approx(sum(making)), "estimated")
     assert [(leg.trial_id, leg.epochs) for leg in result.earlier_legs] == [("a", 1), ("b", 1)]
     assert len(result.training_loss) == 2
+
+
+def test_a_trial_that_fails_keeps_the_legs_that_it_went_on_from(tmp_path):
+    url = str(tmp_path / "a.pt")
+    run(make_spec(trial_id="a", checkpoint_to=url))
+    recipe = Recipe(learning_rate=1e30, schedule="constant")
+
+    result = run_trial(make_spec(trial_id="b", epochs=2, resume_from=url, recipe=recipe))
+
+    assert result.failure.kind is FailureKind.DIVERGED
+    assert result.energy.joules == 10.0
+    assert [(leg.trial_id, leg.epochs, leg.joules) for leg in result.earlier_legs] == [("a", 1, 10.0)]
+
+
+def test_a_trial_that_fails_before_it_trains_keeps_them_too(tmp_path):
+    url = str(tmp_path / "a.pt")
+    run(make_spec(trial_id="a", checkpoint_to=url))
+
+    result = run_trial(make_spec(trial_id="b", epochs=2, resume_from=url, shift_depth=11))
+
+    assert result.failure.kind is FailureKind.CONFIGURATION
+    assert (result.energy, [leg.trial_id for leg in result.earlier_legs]) == (None, ["a"])
 
 
 def test_legs_read_in_different_ways_are_not_added(tmp_path, monkeypatch):

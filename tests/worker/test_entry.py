@@ -10,7 +10,7 @@ from worker import trial
 from worker.energy.sources import NoSource
 from worker.entry import inspect_task, run_trial
 from worker.errors import ConfigurationError, DivergedError
-from worker.schema import FailureKind, Recipe, TrialResult, TrialSpec
+from worker.schema import FailureKind, Recipe, SiteSpec, TrialResult, TrialSpec
 
 
 def make_spec(**changes) -> TrialSpec:
@@ -134,6 +134,11 @@ def test_the_facts_of_what_cannot_be_are_an_error(dataset, network):
         inspect_task(dataset, network)
 
 
+def test_the_facts_of_a_site_that_no_table_knows_are_an_error():
+    with pytest.raises(ConfigurationError, match="got 'XYZ'"):
+        inspect_task("digits", "resnet8", site=SiteSpec(country="XYZ"))
+
+
 def test_epochs_are_told_while_the_trial_goes_on():
     seen = []
 
@@ -162,7 +167,7 @@ def test_a_trial_past_its_limit_of_time_says_so():
 
 
 def test_an_error_after_the_limit_of_time_is_itself(monkeypatch):
-    def fail(_spec, _on_energy, _on_epoch, should_stop):
+    def fail(_spec, _on_interim, _on_epoch, should_stop):
         assert should_stop()
         raise RuntimeError("a bug")
 

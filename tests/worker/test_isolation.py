@@ -102,6 +102,38 @@ def test_a_process_that_dies_is_a_crashed_trial(
     assert_the_next_trial_is_clean(children, child)
 
 
+def test_the_legs_that_a_trial_went_on_from_outlive_its_process(
+    child: int, children: WarmChildren, tmp_path: Path
+) -> None:
+    url = str(tmp_path / "first.pt")
+    assert isolated(checkpoint_to=url, trial_id="first").failure is None
+    result = isolated("killed", resume_from=url, epochs=2)
+    assert result.failure is not None
+    assert [(leg.trial_id, leg.epochs) for leg in result.earlier_legs] == [("first", 1)]
+    assert_the_next_trial_is_clean(children, child)
+
+
+def test_a_process_that_dies_with_its_second_seed_leaves_what_the_first_one_spent(
+    child: int, children: WarmChildren
+) -> None:
+    result = isolated("killed-with-seed-one", n_seeds=3)
+    assert result.failure is not None
+    assert (result.failure.kind, result.objectives) == (FailureKind.CRASHED, {})
+    assert result.energy is not None
+    assert (result.energy.repeats, "process_died" in result.energy.flags) == (1, True)
+    assert result.energy.duration_seconds > 0
+    assert_the_next_trial_is_clean(children, child)
+
+
+def test_several_seeds_give_the_same_as_in_this_process(child: int, children: WarmChildren) -> None:
+    spec = make_spec("resnet8", shift_depth=3, n_seeds=2, data_fraction=0.1)
+    torch.set_num_threads(1)
+    here, there = run_trial(spec), run_trial(spec, isolated=True)
+    assert [seed["error"] for seed in there.by_seed] == [seed["error"] for seed in here.by_seed]
+    assert (there.training_loss, len(there.by_seed)) == (here.training_loss, 2)
+    assert children.pids == [child]
+
+
 def test_a_process_larger_than_its_limit_is_ended(child: int, children: WarmChildren) -> None:
     limit = (resident_bytes(child) or 0) + 2**28
     result = isolated("hoard", epochs=1000, memory_limit_bytes=limit)

@@ -83,6 +83,15 @@ def carbon_model(site: SiteSpec, environment: Mapping[str, str] = os.environ) ->
     return CarbonModel(grams, f"Electricity Maps, {site.electricity_maps_zone}", site.pue, year=None)
 
 
+def check_site(site: SiteSpec) -> None:
+    """Refuses a site whose carbon intensity no trial could find; never uses the network.
+
+    Raises:
+        ConfigurationError: a country or region that is not in CodeCarbon's table.
+    """
+    carbon_model(site.model_copy(update={"electricity_maps_zone": None}))
+
+
 @lru_cache(maxsize=8)
 def _latest(zone: str, token: str, _period: int) -> float:
     """Average lifecycle intensity of the current hour, in gCO2eq/kWh; failures are not remembered."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.energy.carbon import JOULES_PER_KWH
-from worker.schema import EnergyReport, Measurement, SiteSpec
+from worker.schema import SiteSpec
 
 
 def water_litres(joules: float | None, site: SiteSpec) -> float | None:
@@ -33,20 +33,3 @@ def embodied_grams(device_seconds: float | None, site: SiteSpec, *, is_gpu: bool
     if device_seconds is None:
         return None
     return device_seconds / site.lifetime_seconds * (site.gpu_embodied_grams if is_gpu else site.host_embodied_grams)
-
-
-def water_measurement(report: EnergyReport) -> Measurement:
-    """The objective `water_litres`."""
-    return _estimate(report, report.water_litres, "L")
-
-
-def embodied_measurement(report: EnergyReport) -> Measurement:
-    """The objective `embodied_grams`."""
-    return _estimate(report, report.embodied_grams, "gCO2eq")
-
-
-def _estimate(report: EnergyReport, value: float | None, unit: str) -> Measurement:
-    """A model's figure under the method of the energy beneath it, so that methods are never mixed in a ranking."""
-    if value is None:
-        return Measurement(value=None, unit=unit, method="none", quality="none")
-    return Measurement(value=value, unit=unit, method=report.method, quality="estimated")

@@ -14,6 +14,9 @@ from worker.energy.reading import Source
 from worker.energy.report import Measured, build_report
 from worker.schema import EnergyReport, InferenceEnergy, SiteSpec
 
+# Below it neither sensor nor counter of a GPU is to be trusted.
+INFERENCE_SECONDS = 5.0
+
 
 @dataclass
 class EnergyMeter:
@@ -91,7 +94,7 @@ def measure_inference(
     meter: EnergyMeter,
     one_pass: Callable[[], object],
     n_images: int,
-    at_least_seconds: float = 5.0,
+    at_least_seconds: float = INFERENCE_SECONDS,
 ) -> InferenceEnergy:
     """Energy per image of a pass, repeated in one window of at least `at_least_seconds`.
 
@@ -99,7 +102,7 @@ def measure_inference(
         meter: of the device; its last report is replaced by that of this window.
         one_pass: the work for `n_images` images; run it once before, so that nothing is still to be compiled.
         n_images: 1 or more.
-        at_least_seconds: below five seconds neither sensor nor counter of a GPU is to be trusted.
+        at_least_seconds: that the window takes; passes are whole, so it may take longer.
 
     Raises:
         ValueError: no images.

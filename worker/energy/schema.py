@@ -32,18 +32,20 @@ class SiteSpec(Frozen):
 
     Attributes:
         pue: power usage effectiveness, energy of the site per energy of its machines, at least 1. The default counts
-            the machines alone; the average data centre has 1.56 (Uptime Institute, Global Survey 2024).
+            the machines alone; the average data centre has 1.56 (Uptime Institute, Global Data Center Survey 2024).
         carbon_grams_per_kwh: gCO2eq of a kilowatt-hour.
         country: ISO 3166 code of three letters, such as DEU.
         region: state, province or bidding zone, as CodeCarbon spells it: California, quebec, Beijing, SE3.
         electricity_maps_zone: such as DE; the token is read from ELECTRICITY_MAPS_TOKEN.
-        wue_litres_per_kwh: water that the site evaporates per energy of its machines; 0.38 is the average of
-            United States data centres in 2023 (Shehabi et al. 2024, LBNL-2001637).
+        wue_litres_per_kwh: water that the site evaporates per energy of its machines; 0.36 is the average of
+            United States data centres in 2023 (Shehabi et al. 2024, LBNL-2001637, page 48).
         grid_water_litres_per_kwh: water that power stations consume per kilowatt-hour; 3.14 is the average of the
             United States (Reig et al. 2020, World Resources Institute; used by Li et al., arXiv 2304.03271).
-        gpu_embodied_grams: gCO2eq of making one GPU; 150 kg (Luccioni, Viguier and Ligozat, arXiv 2211.02001).
-        host_embodied_grams: gCO2eq of making one server without GPUs; 2500 kg (the same).
-        lifetime_seconds: over which those are shared out; six years (the same).
+        gpu_embodied_grams: gCO2eq of making one GPU; 150 kg, a lower bound (Luccioni, Viguier and Ligozat, arXiv
+            2211.02001, section 4.1).
+        host_embodied_grams: gCO2eq of making one server without GPUs; 2500 kg, of an HPE ProLiant DL345 Gen10 Plus
+            (the same).
+        lifetime_seconds: of use, over which those are shared out; six years at 85 % usage (the same).
     """
 
     pue: float = Field(1.0, ge=1)
@@ -51,11 +53,11 @@ class SiteSpec(Frozen):
     country: str | None = Field(None, pattern="^[A-Z]{3}$")
     region: str | None = None
     electricity_maps_zone: str | None = None
-    wue_litres_per_kwh: float = Field(0.38, ge=0)
+    wue_litres_per_kwh: float = Field(0.36, ge=0)
     grid_water_litres_per_kwh: float = Field(3.14, ge=0)
     gpu_embodied_grams: float = Field(150e3, ge=0)
     host_embodied_grams: float = Field(2500e3, ge=0)
-    lifetime_seconds: float = Field(6 * 365.25 * 86400, gt=0)
+    lifetime_seconds: float = Field(0.85 * 6 * 365.25 * 86400, gt=0)
 
 
 class GpuEnergy(Frozen):

@@ -108,6 +108,21 @@ def test_weights_that_no_worker_sees_are_refused_before_any_trial(call: Call, tm
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("site", "said"),
+    [
+        ("{country: XYZ}", ["site.country", "'XYZ'"]),
+        ("{country: DEU, region: Atlantis}", ["site.region", "'Atlantis'"]),
+    ],
+)
+def test_a_place_that_no_table_knows_is_refused_before_any_trial(tmp_path: Path, site: str, said: list[str]) -> None:
+    done = run_for_real("run", study_file(tmp_path, f"site: {site}"), "--workers", "1", "--out", "out", cwd=tmp_path)
+    assert_refused(done, *said)
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_out_that_is_a_file_is_refused(call: Call, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     assert_refused(call("run", "digits", "--out", "out"), "out")

@@ -50,6 +50,14 @@ def test_a_trial_inside_the_program_prints_the_same(call: Call, tmp_path: Path) 
     assert len(done.stderr.splitlines()) == 2
 
 
+def test_a_trial_of_several_seeds_says_which_one_it_trains(tmp_path: Path) -> None:
+    done = greenshift("trial", spec_file(tmp_path, n_seeds=2, seed=7), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(TrialResult.model_validate_json(done.stdout).by_seed) == 2
+    said = [line.split(": ")[0] for line in done.stderr.splitlines()]
+    assert said == [f"seed {seed}, epoch {n} of 2" for seed in (7, 8) for n in (1, 2)]
+
+
 def test_a_failed_trial_prints_its_result_and_why(call: Call, tmp_path: Path) -> None:
     recipe = Recipe(learning_rate=1e30).model_dump()
     done = call("trial", spec_file(tmp_path, recipe=recipe, shift_depth=0), "--in-process")

@@ -1,75 +1,82 @@
 from __future__ import annotations
 
-import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
+from service import workers
+from service.access import Access
 from service.cli import worker as command
-from service.cli.app import app
-from service.errors import InputError
-from worker.schema import Carbon, GpuCheck, HostCheck, SelfTestReport
+from service.workers import WorkerPlan
+from tests.service.cli.commands import Call, assert_refused
 
-GPU = GpuCheck(
-    uuid="GPU-a",
-    name="Fake GPU",
-    visible=True,
-    method="nvml_energy_timeline",
-    quality="measured",
-    mean_watts=60.04,
-    uncertainty_watts=3.5,
-    tick_seconds=0.1,
-    driver="999",
-)
-REPORT = SelfTestReport(
-    host="n1",
-    device="Fake GPU",
-    gpus=(
-        GPU,
-        GPU.model_copy(update={"mean_watts": None, "method": "none", "quality": "none"})
-        .model_copy(update={"tick_seconds": None, "flags": ("mig",), "visible": False}),
-    ),
-    cpu=HostCheck(method="rapl", quality="measured", mean_watts=12.0),
-    ram=HostCheck(method="none", quality="none", mean_watts=None),
-    carbon=Carbon(grams_per_kwh=475.0, source="a test", year=2019),
-    carbon_flags=("ci_fallback",),
-)  # fmt: skip
+LOCAL = "tcp://127.0.0.1:8786"
 
 
 @pytest.fixture(autouse=True)
-def report(monkeypatch):
-    monkeypatch.setattr(command, "self_test", lambda: REPORT)
+def four_cores_and_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_all_gpu_uuids", list)
+    for module in (workers, command):
+        monkeypatch.setattr(module, "n_cores", lambda: 4)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
-def test_the_self_test_is_a_line_a_thing():
-    result = CliRunner().invoke(app, ["worker", "--self-test"])
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[list[Any]]:
+    """What workers would be started with; a signal comes as soon as the second is there."""
+    started: list[Any] = []
 
-    assert result.exit_code == 0
-    assert result.output.splitlines() == [
-        "n1: trials run on Fake GPU",
-        "GPU     Fake GPU GPU-a: 60.0 +/- 3.5 W, measured, nvml_energy_timeline, tick 100 ms",
-        "GPU     Fake GPU GPU-a: energy unknown, none, none, hidden by CUDA_VISIBLE_DEVICES [mig]",
-        "CPU     12.0 W for this process, measured, rapl",
-        "memory  energy unknown",
-        "carbon  475 gCO2eq/kWh, a test, 2019 [ci_fallback]",
+    def start(plan: WorkerPlan, access: Access, host: str, **options: Any) -> subprocess.Popen[bytes]:
+        started.append((plan, access, host, options))
+        if len(started) == 2:
+            os.kill(os.getpid(), request.param)
+        return subprocess.Popen(["sleep", "1000"], start_new_session=True)
+
+    monkeypatch.setattr(command, "start_worker", start)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield started
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(("starts", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)], indirect=["starts"])
+def test_workers_run_until_a_signal_comes(call: Call, starts: list[Any], code: int) -> None:
+    done = call("worker", LOCAL, "--cores-per-worker", "2", "--name", "n1", "--local-directory", "scratch")
+    assert done.returncode == code
+    options = {"death_seconds": 60, "directory": Path("scratch")}
+    assert starts == [
+        (WorkerPlan("n1-0", None, 2), Access(LOCAL), "127.0.0.1", options),
+        (WorkerPlan("n1-1", None, 2), Access(LOCAL), "127.0.0.1", options),
     ]
+    said = done.stderr.splitlines()
+    assert [line.partition(", process")[0] for line in said[:2]] == ["n1-0: started", "n1-1: started"]
+    assert said[2:] == ["telling 2 workers to end; a second signal kills them", *(["Interrupted."] if code else [])]
 
 
-def test_a_machine_without_gpus_says_so(monkeypatch):
-    monkeypatch.setattr(command, "self_test", lambda: REPORT.model_copy(update={"gpus": ()}))
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "scheduler: missing; name one such as tcp://host:8786, or ask for --self-test"),
+        ([LOCAL, "--cores-per-worker", "5"], "cores-per-worker must be 1..4, the cores of this machine, got 5"),
+        ([LOCAL, "--host", "192.0.2.77"], "host must be an address of this machine, got '192.0.2.77'"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_starts(call: Call, arguments: list[str], said: str) -> None:
+    done = call("worker", *arguments)
+    assert_refused(done, said)
+    assert len(done.stderr.splitlines()) == 1
 
-    assert "GPU     none" in CliRunner().invoke(app, ["worker", "--self-test"]).output
+
+def test_a_gpu_that_is_not_there_is_refused(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert_refused(call("worker", LOCAL), "CUDA_VISIBLE_DEVICES must name GPUs of this machine", "got '3'")
 
 
-def test_the_self_test_as_json_is_the_report():
-    result = CliRunner().invoke(app, ["worker", "--self-test", "--json"])
-
-    assert SelfTestReport.model_validate(json.loads(result.output)) == REPORT
-
-
-def test_workers_are_not_started_this_way_yet():
-    result = CliRunner().invoke(app, ["worker"])
-
-    assert isinstance(result.exception, InputError)
-    assert result.exception.exit_code == 2
-    assert "dask worker ADDRESS" in str(result.exception)
+def test_cores_are_not_what_workers_with_gpus_are_counted_by(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_all_gpu_uuids", lambda: ["GPU-a"])
+    assert_refused(call("worker", LOCAL, "--cores-per-worker", "2"), "this machine has GPUs", "CUDA_VISIBLE_DEVICES")

@@ -7,7 +7,8 @@ import pytest
 from service.baselines import baselines
 from service.report.words import amount, baseline, beaten, caveat, extent, provenance, recipe, things, title
 from service.schema import Study, StudySpec
-from tests.service.fakes import FACTS, completed, full_trial, measurement, study_spec, trial
+from tests.service.fakes import FACTS, completed, energy_report, full_trial, measurement, study_spec, trial
+from worker.schema import InferenceEnergy
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -49,6 +50,17 @@ def test_provenance_names_every_way_in_which_a_value_was_obtained() -> None:
 
 def test_provenance_without_values_is_unknown() -> None:
     assert provenance("energy", [trial("a"), trial("b", completed("b", energy=None))]) == "unknown"
+
+
+def test_energy_per_inference_is_told_apart_from_energy() -> None:
+    inference = InferenceEnergy(
+        joules_per_image=0.1, uncertainty_joules_per_image=None, n_images=1, n_passes=1, report=energy_report(7.0)
+    )
+    result = completed("a").model_copy(update={"inference": inference})
+
+    assert title("inference_energy") == "energy per inference"
+    assert "Energy per inference is that of passes repeated" in caveat([trial("a", result)])
+    assert "Energy per inference" not in caveat([trial("b", completed("b"))])
 
 
 def test_a_recipe_names_quantizer_bits_and_optimizer() -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, text
 
 from service.errors import InputError, ServiceError
 from service.store import Store
-from tests.service.fakes import study_spec
+from tests.service.fakes import study_spec, trial
 from tests.service.postgresql import Server
 
 HOLDS = """
@@ -55,6 +55,21 @@ def test_what_is_no_database_url_is_refused_with_what_is_allowed(url: str) -> No
         InputError, match="database: must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME, got"
     ):
         Store(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:secret@localhost:port/studies",
+        "oracle://me:secret@localhost/studies",
+        "postgresql://me:secret@localhost:1/studies",
+        "postgresql://me@localhost:1/studies?password=secret",
+    ],
+)
+def test_no_message_tells_a_password(url: str) -> None:
+    with pytest.raises(InputError, match="database: ") as error:
+        Store(url)
+    assert "secret" not in str(error.value)
 
 
 def test_a_sqlite_url_is_the_same_as_its_path(tmp_path: Path) -> None:
@@ -160,6 +175,18 @@ def test_a_fault_that_does_not_pass_is_told_at_once(store: Store) -> None:
     with pytest.raises(ServiceError, match=r"the store .* failed: .*nonsense"):
         store.database.write(lambda connection: connection.execute(text("SELECT nonsense")))
     assert time.monotonic() - started < 5
+
+
+def test_a_full_disk_is_told_and_nothing_is_written_in_part(tmp_path: Path) -> None:
+    with Store(tmp_path / "study.sqlite") as store:
+        study_id = store.create_study(study_spec()).study_id
+        store.database.read(lambda c: c.exec_driver_sql("PRAGMA max_page_count=36"))
+        with pytest.raises(ServiceError, match=r"study.sqlite failed: database or disk is full"):
+            for i in range(100):
+                store.add_trial(trial(str(i), study_id=study_id))
+        added = [e.trial_id for e in store.events(study_id) if e.kind == "trial_added"]
+        assert added == [t.trial_id for t in store.trials(study_id)]
+        assert 0 < len(added) < 100
 
 
 def test_a_change_that_fails_leaves_nothing(store: Store) -> None:

@@ -5,7 +5,7 @@ import requests
 from pydantic import ValidationError
 
 from worker.energy import carbon
-from worker.energy.carbon import CarbonModel, carbon_model
+from worker.energy.carbon import CarbonModel, carbon_model, check_site
 from worker.errors import ConfigurationError
 from worker.schema import SiteSpec
 
@@ -154,3 +154,39 @@ def test_no_network_is_used_unless_a_zone_is_asked_for(monkeypatch, no_memory):
 
     for site in (SiteSpec(), SiteSpec(country="DEU"), SiteSpec(carbon_grams_per_kwh=1.0, electricity_maps_zone="DE")):
         assert carbon_model(site, TOKEN).flags == ()
+
+
+# Checked before any trial
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"country": "XYZ"}, r"site\.country .* got 'XYZ'"),
+        ({"country": "DEU", "region": "Atlantis"}, r"site\.region .* got 'Atlantis'"),
+        ({"region": "California"}, r"site\.region needs site\.country"),
+        ({"country": "XYZ", "electricity_maps_zone": "DE"}, r"site\.country .* got 'XYZ'"),
+    ],
+)
+def test_a_place_that_no_table_knows_is_refused(changes, message):
+    with pytest.raises(ConfigurationError, match=message):
+        check_site(SiteSpec(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"country": "SWE", "region": "SE3"},
+        {"electricity_maps_zone": "DE"},
+        {"carbon_grams_per_kwh": 5.0, "country": "XYZ"},
+    ],
+)
+def test_a_check_of_a_place_never_uses_the_network(monkeypatch, changes):
+    def get(*_args, **_options):
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(requests, "get", get)
+    monkeypatch.setenv("ELECTRICITY_MAPS_TOKEN", "secret")
+
+    check_site(SiteSpec(**changes))

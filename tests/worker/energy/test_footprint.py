@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.service.fakes import energy_report
-from worker.energy.footprint import embodied_grams, embodied_measurement, water_litres, water_measurement
+from worker.energy.footprint import embodied_grams, water_litres
 from worker.schema import SiteSpec
 
 SITE = SiteSpec(
@@ -27,21 +26,12 @@ def test_the_embodied_share_by_hand():
     assert embodied_grams(1000.0, SITE, is_gpu=False) == pytest.approx(25.0)
 
 
+def test_an_hour_is_that_of_the_source():
+    # "approximately 0.056 kg of CO2eq for each hour of server time and 0.003 kg [...] for each hour of GPU time".
+    assert embodied_grams(3600.0, SiteSpec(), is_gpu=False) == pytest.approx(56, rel=0.01)
+    assert embodied_grams(3600.0, SiteSpec(), is_gpu=True) == pytest.approx(3.36, rel=0.01)
+
+
 def test_the_unknown_stays_unknown():
     assert water_litres(None, SITE) is None
     assert embodied_grams(None, SITE, is_gpu=True) is None
-
-
-def test_both_are_estimates_under_the_method_of_their_energy():
-    report = energy_report(5.0).model_copy(update={"water_litres": 2.0, "embodied_grams": 3.0})
-
-    water, embodied = water_measurement(report), embodied_measurement(report)
-
-    assert (water.value, water.unit, water.method, water.quality) == (2.0, "L", "codecarbon", "estimated")
-    assert (embodied.value, embodied.unit, embodied.quality) == (3.0, "gCO2eq", "estimated")
-
-
-def test_what_is_unknown_has_no_method():
-    water = water_measurement(energy_report(None))
-
-    assert (water.value, water.method, water.quality) == (None, "none", "none")

@@ -152,10 +152,10 @@ def test_a_report_of_a_gpu_and_its_host_by_hand():
     # 3600 J * 1.2 = 4320 J = 0.0012 kWh, of 500 g.
     assert (report.facility_joules, report.emissions_grams) == (pytest.approx(4320.0), pytest.approx(0.6))
     assert (report.carbon.grams, report.carbon.uncertainty_grams) == (report.emissions_grams, pytest.approx(0.06))
-    # 0.001 kWh: 0.38 L at the site and 3.14 L at power stations.
-    assert report.water_litres == pytest.approx(0.00352)
-    # Ten seconds of six years of 150 kg.
-    assert report.embodied_grams == pytest.approx(10 / (6 * 365.25 * 86400) * 150e3)
+    # 0.001 kWh: 0.36 L at the site and 3.14 L at power stations.
+    assert report.water_litres == pytest.approx(0.0035)
+    # Ten seconds of 150 kg over six years at 85 % usage.
+    assert report.embodied_grams == pytest.approx(10 / (0.85 * 6 * 365.25 * 86400) * 150e3)
     assert report.flags == ("degraded",)
     assert EnergyReport.model_validate_json(report.model_dump_json()) == report
 
@@ -170,7 +170,7 @@ def test_on_a_processor_the_device_is_taken_for_the_seconds_of_its_cores():
 
     report = meter.report()
     assert report.device_seconds == pytest.approx(3.0)
-    assert report.embodied_grams == pytest.approx(3 / (6 * 365.25 * 86400) * 2500e3)
+    assert report.embodied_grams == pytest.approx(3 / (0.85 * 6 * 365.25 * 86400) * 2500e3)
 
 
 def test_a_fallback_of_the_carbon_intensity_is_flagged_in_the_report():

@@ -1,0 +1,189 @@
+"""What coordinating costs: a simulated cluster whose clock charges the real seconds of ask, tell and store."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+import statistics
+import tempfile
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from service.assembly import make_optimizer
+from service.optimizer import Optimizer, Told
+from service.proposals import told_of, trial_of
+from service.recovery import optimizer_log
+from service.schema import Study, Trial, TrialState
+from service.specs import trial_spec
+from service.store import Store
+from tests.service.fakes import FACTS, evaluate, study_spec
+
+TRIAL_SECONDS = 60.0
+# A trial takes up to so much less or more.
+SPREAD = 0.2
+
+
+@dataclass
+class Simulation:
+    """A study on `n_workers` workers, run by the coordinator's rules on a clock of its own.
+
+    Two things take real time and are charged: the loop (records results, starts attempts, adds trials) and the
+    optimizer's thread (tells and asks), which works beside the loop.
+    """
+
+    store: Store
+    study: Study
+    optimizer: Optimizer
+    n_workers: int
+    random: random.Random = field(default_factory=lambda: random.Random(0))
+    now: float = 0.0
+    loop_free_at: float = 0.0
+    asker_free_at: float = 0.0
+    is_asking: bool = False
+    idle: deque[float] = field(default_factory=deque)
+    ready: deque[Trial] = field(default_factory=deque)
+    untold: list[Told] = field(default_factory=list)
+    idle_seconds: float = 0.0
+    busy_seconds: float = 0.0
+    loop_seconds: list[float] = field(default_factory=list)
+    ask_seconds: list[float] = field(default_factory=list)
+    _events: list[tuple[float, int, Any]] = field(default_factory=list)
+    _count: itertools.count[int] = field(default_factory=itertools.count)
+
+    def run(self) -> Simulation:
+        """Runs until the optimizer has nothing more to suggest and all trials are done."""
+        self.idle.extend([0.0] * self.n_workers)
+        self._think()
+        while self._events:
+            self.now, _, (kind, what) = heapq.heappop(self._events)
+            if kind == "asked":
+                self._asked(what)
+            else:
+                self._finished(what)
+            self._dispatch()
+            self._think()
+        return self
+
+    @property
+    def idle_share(self) -> float:
+        """Share of the workers' time that nobody gave them a trial, the start and the end of the study left out."""
+        return self.idle_seconds / (self.idle_seconds + self.busy_seconds)
+
+    def _think(self) -> None:
+        if self.is_asking or len(self.ready) >= max(1, self.n_workers // 4):
+            return
+        told, self.untold = self.untold, []
+        started = time.perf_counter()
+        for entry in told:
+            self.optimizer.tell(entry.trial_id, entry.objectives, failure=entry.failure)
+        suggestion = self.optimizer.ask()
+        seconds = time.perf_counter() - started
+        if suggestion is None and not told:
+            return
+        self.is_asking = True
+        self.ask_seconds.append(seconds)
+        self._at(max(self.now, self.asker_free_at) + seconds, ("asked", (told, suggestion)))
+
+    def _asked(self, answer: Any) -> None:
+        told, suggestion = answer
+        self.is_asking = False
+        with _Charged(self):
+            for entry in told:
+                self.store.record_told(self.study.study_id, entry.trial_id, entry.objectives, entry.failure)
+            if suggestion is not None:
+                trial = trial_of(suggestion, self.study, FACTS)
+                self.store.add_trial(trial)
+                self.ready.append(trial)
+
+    def _dispatch(self) -> None:
+        while self.ready and self.idle:
+            with _Charged(self):
+                trial = self.store.start_attempt(self.ready.popleft())
+            free_since = self.idle.popleft()
+            begin = max(self.now, self.loop_free_at)
+            seconds = TRIAL_SECONDS * self.random.uniform(1 - SPREAD, 1 + SPREAD)
+            if free_since > 0:
+                self.idle_seconds += begin - free_since
+                self.busy_seconds += seconds
+            self._at(begin + seconds, ("finished", trial))
+
+    def _finished(self, trial: Trial) -> None:
+        result = evaluate(trial_spec(self.study.spec, trial))
+        with _Charged(self):
+            self.store.finish_attempt(result, TrialState.COMPLETED)
+        self.untold.append(told_of(result, self.study.spec))
+        self.idle.append(self.now)
+
+    def _at(self, when: float, what: Any) -> None:
+        heapq.heappush(self._events, (when, next(self._count), what))
+
+
+class _Charged:
+    """Real seconds that the loop is busy with."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *_exception: object) -> None:
+        seconds, it = time.perf_counter() - self._started, self._simulation
+        it.loop_seconds.append(seconds)
+        it.loop_free_at = max(it.now, it.loop_free_at) + seconds
+
+
+def simulate(folder: Path, optimizer: str, n_trials: int, n_workers: int) -> tuple[Simulation, Store]:
+    """A study of `n_trials` on `n_workers` workers with 60 s trials."""
+    store = Store(folder / f"{optimizer}-{n_trials}-{n_workers}.sqlite")
+    spec = study_spec(optimizer=optimizer, budget={"n_trials": n_trials})
+    study = store.create_study(spec)
+    return Simulation(store, study, make_optimizer(study, FACTS, n_workers), n_workers).run(), store
+
+
+def replay_milliseconds(store: Store, study: Study) -> float:
+    """Processor time of rebuilding the optimizer from the log, for each trial."""
+    trials = {t.trial_id: t for t in store.trials(study.study_id)}
+    log = optimizer_log(store.events(study.study_id), trials, study.spec)
+    optimizer = make_optimizer(study, FACTS, 1)
+    started = time.process_time()
+    optimizer.replay(log)
+    return 1e3 * (time.process_time() - started) / len(trials)
+
+
+def main() -> None:
+    """Prints one row a study."""
+    table = Table(title=f"coordinating trials of {TRIAL_SECONDS:.0f} s: real seconds charged to a simulated clock")
+    for heading in ("optimizer", "trials", "workers", "idle share", "ask and tell: median [99 %], mean", "loop a trial",
+                    "asks a second", "rebuilding a trial, CPU"):  # fmt: skip
+        table.add_column(heading, justify="right")
+    with tempfile.TemporaryDirectory() as folder:
+        for optimizer, n_trials, n_workers in (
+            ("greenshift", 200, 1),
+            ("greenshift", 400, 64),
+            ("smac-default", 200, 64),
+            ("random", 1000, 64),
+            ("random", 2000, 256),
+        ):
+            run, store = simulate(Path(folder), optimizer, n_trials, n_workers)
+            asks = sorted(run.ask_seconds)
+            table.add_row(
+                optimizer, str(n_trials), str(n_workers), f"{100 * run.idle_share:.2f} %",
+                f"{1e3 * statistics.median(asks):.1f} [{1e3 * asks[int(0.99 * len(asks))]:.0f}], "
+                f"{1e3 * statistics.mean(asks):.1f} ms",
+                f"{1e3 * sum(run.loop_seconds) / n_trials:.1f} ms", f"{len(asks) / sum(asks):,.0f}",
+                f"{replay_milliseconds(store, run.study):.2f} ms",
+            )  # fmt: skip
+            store.close()
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()

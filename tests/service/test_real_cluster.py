@@ -1,0 +1,231 @@
+"""Schedulers and workers as users start them, in processes of their own: ended, killed, replaced, with TLS."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import psutil
+import pytest
+from distributed import Client
+
+import service
+from service.access import Access
+from service.certificates import make_certificates
+from service.cluster import remote_cluster
+from service.dispatch import DaskDispatcher, Task
+from service.errors import InputError, RefusedError
+from service.schema import StudySpec
+from service.server import run_study
+from service.store import Store
+from service.workers import n_cores
+from tests.service.fakes import study_document
+from tests.service.processes import DASK, GREENSHIFT, dask_scheduler, descendants, have_ended, started, wait_until
+from worker.schema import EpochMetrics, Failure, TrialResult
+
+pytestmark = pytest.mark.slow
+Workers = dict[str, dict[str, Any]]
+
+
+def workers_by_name(client: Client) -> Workers:
+    """What the scheduler knows of its workers; none while there is no scheduler."""
+    try:
+        workers = client.scheduler_info(n_workers=-1).get("workers", {})
+    except OSError:
+        return {}
+    return {worker["name"]: worker | {"address": address} for address, worker in workers.items()}
+
+
+def pids_by_name(client: Client) -> dict[str, int]:
+    """Process of each worker, and not of its nanny."""
+    names = {worker["address"]: name for name, worker in workers_by_name(client).items()}
+    return {names[address]: pid for address, pid in client.run(os.getpid).items()}
+
+
+def running(client: Client) -> dict[str, str]:
+    """Where each attempt is, as TRIAL/ATTEMPT and the name of its worker."""
+    names = {worker["address"]: name for name, worker in workers_by_name(client).items()}
+    found = {key: names.get(address) for address, keys in client.processing().items() for key in keys}
+    return {key.partition("/")[2]: name for key, name in found.items() if "/" in key and name is not None}
+
+
+def topic(client: Client) -> str:
+    """Of the one study that runs."""
+    (study_id,) = {key.split("/")[0] for keys in client.processing().values() for key in keys if "/" in key}
+    return f"greenshift/{study_id}"
+
+
+@contextmanager
+def running_study(folder: Path, address: str) -> Iterator[None]:
+    """The default configuration alone, which trains for many epochs."""
+    spec = StudySpec.load(study_document(budget={"n_trials": 1}))
+    stops: SimpleQueue[Callable[[], None]] = SimpleQueue()
+    thread = threading.Thread(
+        target=run_study, args=(spec, folder), kwargs={"scheduler": Access(address), "on_start": stops.put}
+    )
+    thread.start()
+    stop = stops.get(timeout=60)
+    try:
+        yield
+    finally:
+        stop()
+        thread.join(timeout=30)
+
+
+def first_failure(folder: Path) -> Failure:
+    """Why the first attempt of a study's only trial failed."""
+    with Store(folder / "study.sqlite") as store:
+        (study,) = store.studies()
+        result = next(e.payload["result"] for e in store.events(study.study_id) if e.kind == "attempt_finished")
+    failure = TrialResult.model_validate(result).failure
+    assert failure is not None
+    return failure
+
+
+@contextmanager
+def greenshift_workers(folder: Path, *arguments: str, **environment: str) -> Iterator[psutil.Process]:
+    with started(*GREENSHIFT, "worker", *arguments, log=folder / "worker.log", **environment) as process:
+        yield psutil.Process(process.pid)
+
+
+def listening(pid: int) -> set[str]:
+    """Addresses on which a process and all that come from it can be reached."""
+    found = [c for p in descendants(pid) for c in psutil.Process(p).net_connections("inet")]
+    return {c.laddr.ip for c in found if c.status == psutil.CONN_LISTEN}
+
+
+def test_workers_are_kept_up_until_their_command_is_told_to_end(tmp_path: Path) -> None:
+    arguments = ["--name", "n1", "--cores-per-worker", str(n_cores()), "--local-directory", str(tmp_path / "dask")]
+    with ExitStack() as stack:
+        first = stack.enter_context(ExitStack())
+        scheduler, address = first.enter_context(dask_scheduler(tmp_path))
+        command = stack.enter_context(greenshift_workers(tmp_path, address, *arguments))
+        client = first.enter_context(remote_cluster(Access(address)))
+        wait_until(lambda: workers_by_name(client))
+        ((name, worker),) = workers_by_name(client).items()
+        assert (name, worker["resources"], worker["nthreads"]) == ("n1-0", {"CPU_SLOT": 1}, 1)
+        assert set(client.run(os.getenv, "OMP_NUM_THREADS").values()) == {str(n_cores())}
+        assert listening(command.pid) == {"127.0.0.1"}
+        assert (tmp_path / "dask").is_dir()
+
+        (killed,) = (child.pid for child in command.children())
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: worker["address"] not in client.scheduler_info(n_workers=-1)["workers"])
+        wait_until(lambda: workers_by_name(client))
+        (child,) = command.children()
+        assert child.pid != killed
+        assert set(workers_by_name(client)) == {"n1-0"}
+
+        scheduler.kill()
+        first.close()
+        assert have_ended([child.pid], seconds=60)
+        port = int(address.rpartition(":")[2])
+        stack.enter_context(dask_scheduler(tmp_path, port=port))
+        with remote_cluster(Access(address)) as client:
+            wait_until(lambda: workers_by_name(client))
+            everybody = descendants(command.pid)
+            command.terminate()
+            assert command.wait(timeout=30) == 0
+            assert have_ended(everybody, seconds=1)
+            assert workers_by_name(client) == {}
+
+
+def test_nobody_outlives_a_killed_worker_command(tmp_path: Path) -> None:
+    with (
+        dask_scheduler(tmp_path) as (_, address),
+        greenshift_workers(tmp_path, address) as command,
+        remote_cluster(Access(address)) as client,
+    ):
+        wait_until(lambda: len(workers_by_name(client)) == n_cores())
+        # Now the processes of trials are there as well.
+        DaskDispatcher(client).inspect(Task("digits", "resnet8"))
+        everybody = descendants(command.pid)
+        assert len(everybody) > 3 * n_cores()
+        command.kill()
+        assert have_ended(everybody, seconds=5)
+
+
+def test_a_study_goes_on_elsewhere_as_soon_as_a_worker_is_told_to_end(tmp_path: Path) -> None:
+    """Plain `dask` commands, as Slurm scripts and Kubernetes have them."""
+    with ExitStack() as stack:
+        _, address = stack.enter_context(dask_scheduler(tmp_path))
+        for name in ("a", "b"):
+            command = [*DASK, "worker", address, "--name", name, "--nthreads", "1", "--resources", "CPU_SLOT=1"]
+            command += ["--memory-limit", "0", "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+            stack.enter_context(started(*command, log=tmp_path / "worker.log", OMP_NUM_THREADS="1"))
+        client = stack.enter_context(remote_cluster(Access(address)))
+        wait_until(lambda: len(workers_by_name(client)) == 2)
+        stack.enter_context(running_study(tmp_path / "out", address))
+        wait_until(lambda: list(running(client)) == ["default/1"])
+        before = running(client)["default/1"]
+        epochs: SimpleQueue[EpochMetrics] = SimpleQueue()
+        client.subscribe_topic(topic(client), lambda event: epochs.put(EpochMetrics.model_validate_json(event[1])))
+        assert epochs.get(timeout=60).attempt == 1
+
+        nanny = psutil.Process(pids_by_name(client)[before]).parent()
+        assert nanny is not None
+        everybody = descendants(nanny.pid)
+        told = time.monotonic()
+        nanny.terminate()
+        wait_until(lambda: "default/2" in running(client))
+        assert time.monotonic() - told < 3
+        assert running(client)["default/2"] != before
+        while epochs.get(timeout=60).attempt == 1:
+            pass
+        # The scheduler gave up at once, as it has been told, in place of running the attempt again itself.
+        assert "KilledWorker" in first_failure(tmp_path / "out").message
+        assert nanny.wait(timeout=20) == 0
+        assert have_ended(everybody, seconds=1)
+
+
+def test_workers_of_another_version_get_no_trial(tmp_path: Path) -> None:
+    other = tmp_path / "greenshift-9.8.7.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: greenshift\nVersion: 9.8.7\n")
+    path = f"{tmp_path}:{Path(service.__file__).parents[1]}"
+    with (
+        dask_scheduler(tmp_path) as (_, address),
+        greenshift_workers(tmp_path, address, "--cores-per-worker", str(n_cores()), PYTHONPATH=path),
+        remote_cluster(Access(address)) as client,
+    ):
+        wait_until(lambda: workers_by_name(client))
+        with pytest.raises(InputError, match=r"^it has greenshift 9\.8, and here is \d+\.\d+; both must be the same$"):
+            DaskDispatcher(client).inspect(Task("digits", "resnet8"))
+
+
+def test_a_cluster_with_tls_lets_in_whom_its_authority_knows(tmp_path: Path) -> None:
+    ours, theirs, mixed = (tmp_path / name for name in ("ours", "theirs", "mixed"))
+    make_certificates(ours)
+    make_certificates(theirs)
+    mixed.mkdir()
+    (mixed / "ca.pem").symlink_to(ours / "ca.pem")
+    for name in ("client.pem", "client.key"):
+        (mixed / name).symlink_to(theirs / name)
+    options = ["--tls-ca-file", f"{ours}/ca.pem", "--tls-cert", f"{ours}/scheduler.pem"]
+    options += ["--tls-key", f"{ours}/scheduler.key"]
+    with (
+        dask_scheduler(tmp_path, *options) as (_, address),
+        greenshift_workers(tmp_path, address, "--cores-per-worker", str(n_cores()), GREENSHIFT_TLS=str(ours)),
+    ):
+        assert address.startswith("tls://127.0.0.1:")
+        with remote_cluster(Access(address, ours)) as client:
+            wait_until(lambda: workers_by_name(client))
+            DaskDispatcher(client)
+            assert client.submit(pow, 2, 10, resources={"CPU_SLOT": 1}).result(timeout=30) == 1024
+            assert all(worker["address"].startswith("tls://") for worker in workers_by_name(client).values())
+        for access in (
+            Access(address, theirs),
+            Access(address, mixed),
+            Access(address.replace("tls", "tcp")),
+        ):
+            with pytest.raises(RefusedError, match=r"^scheduler: .* does not let us in, with") as caught:  # noqa: SIM117
+                with remote_cluster(access):
+                    pass
+            assert len(str(caught.value).splitlines()) == 1

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pynvml
+import pytest
+from distributed.cli.dask_worker import main as dask_worker
+
+from service import workers
+from service.access import Access
+from service.certificates import make_certificates
+from service.errors import InputError
+from service.workers import WorkerPlan, address_towards, default_n_workers, gpu_uuids, plan_workers, worker_arguments
+
+A, B = "GPU-aaaa0000-1", "GPU-aaaa0001-2"
+LOCAL = Access("tcp://127.0.0.1:8786")
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_all_gpu_uuids", lambda: [A, B])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.fixture
+def no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_all_gpu_uuids", list)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_without_a_driver_there_are_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_driver() -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(pynvml, "nvmlInit", no_driver)
+    assert gpu_uuids() == []
+
+
+@pytest.mark.parametrize(
+    ("visible", "found"),
+    [
+        ("1", [B]),
+        ("1,0", [B, A]),
+        (f"{B}, 0", [B, A]),
+        ("GPU-aaaa0001", [B]),
+        ("MIG-5e0d,1", ["MIG-5e0d", B]),
+        ("", []),
+        ("-1", []),
+        ("0,-1,1", [A]),
+        ("NoDevFiles", []),
+    ],
+)
+@pytest.mark.usefixtures("two_gpus")
+def test_the_visible_gpus_are_those_that_cuda_would_show(
+    monkeypatch: pytest.MonkeyPatch, visible: str, found: list[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert gpu_uuids() == found
+
+
+@pytest.mark.parametrize(("visible", "wrong"), [("2", "2"), ("0,GPU-b", "GPU-b"), ("GPU-aaaa", "GPU-aaaa")])
+@pytest.mark.usefixtures("two_gpus")
+def test_a_gpu_that_the_machine_does_not_have_is_refused(
+    monkeypatch: pytest.MonkeyPatch, visible: str, wrong: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(InputError) as caught:
+        gpu_uuids()
+    said = f"CUDA_VISIBLE_DEVICES must name GPUs of this machine (0..1, {A}, {B}), got {wrong!r}"
+    assert str(caught.value) == said
+
+
+@pytest.mark.usefixtures("no_gpus")
+@pytest.mark.parametrize("visible", ["0", "GPU-a", "MIG-a"])
+def test_a_gpu_without_a_driver_is_refused(monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(InputError, match=r"\(none, as NVML finds no GPU\)"):
+        gpu_uuids()
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_two_workers_do_not_share_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"1,{B}")
+    with pytest.raises(InputError, match="names a GPU twice"):
+        gpu_uuids()
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_each_gpu_has_a_worker_and_an_equal_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "n_cores", lambda: 9)
+    assert default_n_workers() == 2
+    plans = plan_workers(2, "n1")
+    assert plans == [WorkerPlan("n1-gpu0", A, 4), WorkerPlan("n1-gpu1", B, 4)]
+    assert {plan.resource for plan in plans} == {"GPU"}
+    with pytest.raises(InputError, match=r"^workers must be 1\.\.2, the GPUs of this machine, got 3$"):
+        plan_workers(3, "n1")
+
+
+@pytest.mark.usefixtures("no_gpus")
+@pytest.mark.parametrize(("cores_per_worker", "n_workers", "n_threads"), [(1, 9, 1), (2, 4, 2), (4, 2, 4), (99, 1, 9)])
+def test_without_gpus_the_cores_are_shared_out(
+    monkeypatch: pytest.MonkeyPatch, cores_per_worker: int, n_workers: int, n_threads: int
+) -> None:
+    monkeypatch.setattr(workers, "n_cores", lambda: 9)
+    assert default_n_workers(cores_per_worker) == n_workers
+    plans = plan_workers(n_workers, "n1")
+    assert plans == [WorkerPlan(f"n1-{i}", None, n_threads) for i in range(n_workers)]
+    assert {plan.resource for plan in plans} == {"CPU_SLOT"}
+
+
+def test_dask_understands_the_command_line(tmp_path: Path) -> None:
+    make_certificates(tmp_path)
+    access = Access("tls://gpu7:8786", tmp_path)
+    arguments = worker_arguments(WorkerPlan("n1-gpu0", A, 4), access, "10.0.0.2", death_seconds=60, directory=tmp_path)
+    understood = dask_worker.make_context("dask worker", arguments).params
+    expected = {
+        "scheduler": "tls://gpu7:8786",
+        "name": "n1-gpu0",
+        "resources": "GPU=1",
+        "n_workers": "1",
+        "nthreads": 1,
+        "memory_limit": "0",
+        "death_timeout": "60",
+        "host": "10.0.0.2",
+        "dashboard_address": "127.0.0.1:0",
+        "local_directory": str(tmp_path),
+        "tls_ca_file": str(tmp_path / "ca.pem"),
+        "tls_cert": str(tmp_path / "worker.pem"),
+        "tls_key": str(tmp_path / "worker.key"),
+        "nanny": True,
+    }
+    assert {name: understood[name] for name in expected} == expected
+
+
+def test_without_tls_and_a_folder_nothing_is_said_of_them() -> None:
+    arguments = worker_arguments(WorkerPlan("n1-0", None, 1), LOCAL, "127.0.0.1", death_seconds=60)
+    assert not [a for a in arguments if a.startswith(("--tls", "--local"))]
+
+
+def test_a_worker_listens_on_the_interface_towards_its_scheduler() -> None:
+    assert address_towards(LOCAL) == "127.0.0.1"
