@@ -307,9 +307,9 @@ class Coordinator:
         if state is TrialState.WAITING:
             self._ready.appendleft(finished)
             return
+        self._progress.see(finished)
         if state is TrialState.COMPLETED:
             self._check_budget(result)
-            self._progress.see(finished)
         self._learn(finished)
 
     def _learn(self, trial: Trial) -> None:

@@ -103,7 +103,8 @@ def write_final(path: Path, study: Study, store: Store) -> None:
     """Writes every final training as a row of a CSV file; energies in J, deployment energy in J per image."""
     defaults = {t.trial_id for t in store.trials(study.study_id) if t.is_default}
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, _COLUMNS, restval="")
+        more = [name for name in study.spec.objectives if name not in ("error", *_COLUMNS)]
+        writer = csv.DictWriter(file, [*_COLUMNS, *more], restval="", extrasaction="ignore")
         writer.writeheader()
         for (trial_id, seed), result in sorted(store.final_results(study.study_id).items()):
             writer.writerow(_row(trial_id, trial_id in defaults, seed, result))
@@ -133,9 +134,9 @@ def _errors(trial: Trial, results: dict[Run, TrialResult]) -> tuple[float, ...]:
 
 
 def _row(trial_id: str, is_default: bool, seed: int, result: TrialResult) -> dict[str, object]:
-    values = {name: m.value for name, m in result.objectives.items()}
+    values: dict[str, object] = {name: m.value for name, m in result.objectives.items()}
     energy = result.objectives.get("energy")
-    return {
+    return values | {
         "trial_id": trial_id,
         "is_default": is_default,
         "seed": seed,

@@ -61,7 +61,8 @@ class Entry:
     def add(self, report: EnergyReport | None) -> None:
         """Counts one attempt."""
         self.n_attempts += 1
-        self.n_unknown += report is None or report.joules is None
+        # Of a process that died only the windows are known that had been closed by then.
+        self.n_unknown += report is None or report.joules is None or "process_died" in report.flags
         if report is None:
             return
         self.seconds += report.duration_seconds

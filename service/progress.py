@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from service.ranking import comparable, front
+from service.ranking import comparable, costs, front
 from service.schema import StudySpec, Trial
 
 # Of a study without fidelities.
@@ -25,16 +25,24 @@ class Progress:
         self._best: list[Trial] = []
         self._n_since = 0
         for trial in sorted(trials, key=lambda trial: trial.seq):
-            self.see(trial)
+            if trial.state.is_finished:
+                self.see(trial)
 
     def see(self, trial: Trial) -> None:
-        """Takes in the next trial; only those that may be compared count."""
-        if self._spec.budget.stalled_rungs is None or not comparable(self._spec, [trial]):
+        """Takes in the next trial; those at full fidelity count, whatever came of them."""
+        if self._spec.budget.stalled_rungs is None or not trial.is_full or trial.is_default:
             return
+        self._n_since = 0 if self._is_gain(trial) else self._n_since + 1
+
+    def _is_gain(self, trial: Trial) -> bool:
+        """Whether a trial makes the front better; one that equals another does not."""
+        if not comparable(self._spec, [trial]):
+            return False
+        before = {tuple(row) for row in costs(self._spec, self._best)}
         # Only what is on the front can dominate what comes.
         self._best = front(self._spec, [*self._best, trial])
-        is_gain = any(t.trial_id == trial.trial_id for t in self._best)
-        self._n_since = 0 if is_gain else self._n_since + 1
+        is_on_front = any(t.trial_id == trial.trial_id for t in self._best)
+        return is_on_front and tuple(costs(self._spec, [trial])[0]) not in before
 
     @property
     def has_stalled(self) -> bool:

@@ -31,7 +31,6 @@ ObjectiveName = Literal[
     "emissions",
     "inference_energy",
     "deployment_energy",
-    "inference_energy",
     "latency",
     "model_bytes",
     "peak_memory_bytes",
@@ -53,7 +52,7 @@ TRIAL_COLUMNS = ("trial_id", "state", "fidelity", "shift_depth", "epochs", "seed
 RESULT_COLUMNS = ("duration_seconds", "failure", "worker")
 # A study of a task leaves the first to it unless it says otherwise, and has no use for the others.
 _OF_THE_TASK = ("space", "objectives", "fidelity")
-_OF_NETWORKS = ("dataset", "network", "family", "ranges", "fixed", "weights", "baselines")
+_OF_NETWORKS = ("dataset", "network", "family", "ranges", "fixed", "n_seeds", "weights", "baselines")
 
 
 class Fidelity(Frozen):
@@ -217,7 +216,7 @@ class StudySpec(Frozen):
     @property
     def measures_energy(self) -> bool:
         """Whether an objective depends on what the device spends, so that two models of device must not be mixed."""
-        return not OF_ANY_DEVICE.issuperset(self.objectives)
+        return not OF_ANY_DEVICE.issuperset([*self.objectives, *(bound.measurement for bound in self.bounds)])
 
     @model_validator(mode="after")
     def _of_a_network_or_of_a_task(self) -> Self:
@@ -295,6 +294,8 @@ class StudySpec(Frozen):
         faults = [f"{key}: missing" for key in needed if key not in self.model_fields_set]
         faults += [f"{key}: must be a name, got None" for key in needed[:2]
                    if key in self.model_fields_set and getattr(self, key) is None]  # fmt: skip
+        faults += [f"constraints: must be about {', '.join(get_args(ObjectiveName))}, got {bound.measurement!r}"
+                   for bound in self.bounds if bound.measurement not in get_args(ObjectiveName)]  # fmt: skip
         if self.fidelity is not None and self.fidelity.name is None:
             faults.append(f"fidelity.name: must be {', '.join(get_args(FidelityName))}, got None")
         return faults
@@ -442,6 +443,6 @@ def describe(faults: Iterable[Mapping[str, Any]]) -> str:
 
 def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
     """Keys that are allowed where the unknown key stands."""
-    models: dict[str, type[Frozen]] = {"fidelity": Fidelity, "budget": Budget}
+    models: dict[str, type[Frozen]] = {"fidelity": Fidelity, "budget": Budget, "site": SiteSpec}
     parent = models.get(str(location[-2]), StudySpec) if len(location) > 1 else StudySpec
     return list(parent.model_fields)

@@ -20,7 +20,7 @@ from service.cluster import local_cluster, remote_cluster
 from service.dispatch import DaskDispatcher
 from service.errors import ConflictError, InputError, NotFoundError
 from service.finalize import FinalScore, finalize, write_final
-from service.ledger import Ledger
+from service.ledger import Ledger, write_ledger
 from service.ranking import front
 from service.schema import Study, StudySpec, StudyState, Trial
 from service.store import Store
@@ -138,6 +138,7 @@ def finalize_study(
             on_start(stopping.set)
             scores = finalize(study, store, dispatcher, on_result=on_result, should_stop=stopping.is_set)
         write_final(out / "final.csv", study, store)
+        write_ledger(out / "ledger.csv", Ledger.from_events(store.events(study.study_id)))
     return scores, not stopping.is_set()
 
 

@@ -19,6 +19,7 @@ def trial_spec(spec: StudySpec, trial: Trial, **more: Any) -> AnyTrialSpec:
     if spec.task is not None:
         return _of_a_task(spec, trial, **more)
     hyperparameters = {name: value for name, value in trial.config.items() if name in Recipe.model_fields}
+    wanted = {*spec.objectives, *(bound.measurement for bound in spec.bounds)}
     fields: dict[str, Any] = {
         "study_id": trial.study_id,
         "trial_id": trial.trial_id,
@@ -30,7 +31,7 @@ def trial_spec(spec: StudySpec, trial: Trial, **more: Any) -> AnyTrialSpec:
         "shift_depth": trial.shift_depth,
         "epochs": trial.epochs,
         "data_fraction": trial.data_fraction,
-        "extra_objectives": tuple(name for name in get_args(ExtraObjective) if name in spec.objectives),
+        "extra_objectives": tuple(name for name in get_args(ExtraObjective) if name in wanted),
         "seed": trial.seed,
         "n_seeds": spec.n_seeds,
         "data_dir": spec.data_dir,

@@ -111,18 +111,18 @@ def inspect_task(
     return inspect(dataset, network, data_dir, download=download, weights_path=weights_path, site=site)
 
 
-def describe_task(name: str, *, isolated: bool = False) -> TaskDescription:
+def describe_task(name: str, *, site: SiteSpec | None = None, isolated: bool = False) -> TaskDescription:
     """Resolves the name of a task of the user's own on this worker.
 
     Raises:
-        ConfigurationError: this worker does not have it, or it cannot be used.
+        ConfigurationError: this worker does not have it, it cannot be used, or nobody knows the site.
         ChildError: the process that was asked died; only if `isolated`.
     """
     if isolated:
-        return describe_isolated(Describe(name=name))
+        return describe_isolated(Describe(name=name, site=site))
     from worker.task_trial import describe  # torch is loaded here, on the worker only
 
-    return describe(name)
+    return describe(name, site)
 
 
 def self_test() -> SelfTestReport:

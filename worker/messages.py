@@ -47,6 +47,7 @@ class Describe(Frozen):
 
     kind: Literal["describe"] = "describe"
     name: str
+    site: SiteSpec | None = None
 
 
 class Stop(Frozen):

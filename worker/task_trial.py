@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from worker.checkpoint import Kept, load_kept, save_kept
+from worker.energy.carbon import check_site
 from worker.energy.devices import describe as describe_device
 from worker.energy.devices import pick_device
 from worker.errors import ConfigurationError, DivergedError
@@ -23,6 +24,7 @@ from worker.schema import (
     Interim,
     Leg,
     Measurement,
+    SiteSpec,
     TaskDescription,
     TaskTrialSpec,
     TrialResult,
@@ -78,12 +80,14 @@ def run(
     )
 
 
-def describe(name: str) -> TaskDescription:
+def describe(name: str, site: SiteSpec | None = None) -> TaskDescription:
     """What this worker knows of a task, without evaluating anything.
 
     Raises:
-        ConfigurationError: there is no such task here, or its space is none.
+        ConfigurationError: there is no such task here, its space is none, or nobody knows the site.
     """
+    if site is not None:
+        check_site(site)
     task = find_task(name)
     return TaskDescription(
         name=name,

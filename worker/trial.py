@@ -19,6 +19,7 @@ from worker.energy.carbon import carbon_model, check_site
 from worker.energy.devices import describe, gpu_uuid, pick_device, synchronize
 from worker.energy.meter import EnergyMeter
 from worker.energy.sources import open_source
+from worker.errors import ConfigurationError, WorkerError
 from worker.families import build_model, convert, deployment_cost
 from worker.models import build_network, example_input, load_weights
 from worker.objectives import Trained, analytic, measure_inference_energy, measure_objectives, reset_peak_memory
@@ -27,6 +28,7 @@ from worker.schema import (
     AnyTrialSpec,
     EnergyReport,
     EpochMetrics,
+    InferenceEnergy,
     Interim,
     Leg,
     SiteSpec,
@@ -76,7 +78,13 @@ def run(
         on_interim(so_far)
     _leave(training, so_far.earlier_legs, energy)
     if "inference_energy" in spec.extra_objectives:
-        inference = measure_inference_energy(lambda: _judge(training, judge), len(judge), meter, should_stop)
+        try:
+            inference = measure_inference_energy(lambda: _judge(training, judge), len(judge), meter, should_stop)
+        except WorkerError:
+            # Stopped in the middle: what the passes had spent by then is known, and no energy of one image.
+            if (report := meter.report()) is not energy:
+                on_interim(so_far.model_copy(update={"inference": InferenceEnergy.broken_off(len(judge), report)}))
+            raise
         so_far = so_far.model_copy(update={"inference": inference})
         on_interim(so_far)
     trained = Trained(spec, training.model, data, device, error, energy, so_far.inference, so_far.earlier_legs)
@@ -109,6 +117,11 @@ def _begin(spec: TrialSpec, earlier: Checkpoint | None, data: Dataset, device: t
     if earlier is None:
         model = _place(build_model(spec, data), spec, device)
         return _Training(spec, model, make_optimizer(model, spec.recipe), generator, device)
+    if earlier.shift_depth > spec.shift_depth or earlier.epochs > spec.epochs:
+        raise ConfigurationError(
+            f"resume_from: its network has {earlier.shift_depth} layers converted and {earlier.epochs} epochs behind "
+            f"it, more than shift_depth {spec.shift_depth} or epochs {spec.epochs}"
+        )
     model = build_model(spec.model_copy(update={"shift_depth": earlier.shift_depth, "weights_path": None}), data)
     model.load_state_dict(earlier.model)
     model = _place(convert(model, spec, spec.shift_depth, data), spec, device)

@@ -121,6 +121,8 @@ def caveat(trials: Sequence[Trial]) -> str:
         origin = f"Energy is estimated by a model of {devices}, not measured: it grows with the load of the machine."
     else:
         origin = f"Energy is what {devices} spent on training and evaluation."
+        if any(r.quality == "estimated" for r in reports):
+            origin += " Where it says estimated it is that of a model, and not measured."
     if any(t.is_of_task for t in trials):
         return origin
     if any(t.result and t.result.inference for t in trials):
@@ -135,5 +137,5 @@ def _listed(objectives: list[str]) -> str:
 _SIMULATED = (
     "Shifts are simulated there by ordinary arithmetic, so it cannot show what shift hardware would save. Deployment "
     "energy is an analytic estimate for one image on 45 nm shift-and-add hardware. Errors are on the validation split "
-    "that the search has seen; nothing has looked at the test split."
+    "that the search has seen."
 )

@@ -706,6 +706,14 @@ def test_a_study_that_gets_nowhere_ends(store: Store) -> None:
     assert 8 <= len(store.trials(study.study_id)) <= 10
 
 
+def test_what_a_constraint_is_about_is_measured(store: Store) -> None:
+    study = new_study(store, budget={"n_trials": 2}, constraints=["latency <= 1", "error <= 0.9"])
+    dispatcher = FakeDispatcher()
+    coordinator_of(study, store, dispatcher).run()
+    assert {s.extra_objectives for s in dispatcher.submitted} == {("latency",)}
+    assert study.spec.measures_energy
+
+
 def test_limits_of_a_trial_reach_the_worker(store: Store) -> None:
     limits = {"trial_time_limit_seconds": 60.0, "trial_memory_limit_bytes": 10**9}
     dispatcher = FakeDispatcher()

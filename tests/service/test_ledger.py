@@ -98,6 +98,13 @@ def test_energies_obtained_in_two_ways_are_two_entries() -> None:
     ]
 
 
+def test_what_is_known_of_a_process_that_died_is_no_full_figure() -> None:
+    known = energy_report(4.0).model_copy(update={"flags": ("process_died",)})
+    result = failed("1", kind="crashed").model_copy(update={"energy": known})
+    (entry,) = Ledger.from_events([event("attempt_finished", result, state="FAILED")]).entries
+    assert (entry.joules, entry.n_attempts, entry.n_unknown) == (4.0, 1, 1)
+
+
 def test_unknown_energy_is_counted_and_never_zero(tmp_path: Path) -> None:
     ledger = Ledger.from_events(
         [

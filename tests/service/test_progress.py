@@ -36,14 +36,29 @@ def test_any_gain_begins_the_count_anew() -> None:
     assert not seen.has_stalled
 
 
-def test_what_cannot_be_compared_does_not_count() -> None:
+def test_lower_fidelities_and_the_default_do_not_count() -> None:
     seen = progress()
     seen.see(full_trial("best", 0.1, 1e-7))
     for i in range(9):
         seen.see(full_trial(f"low{i}", 0.9, 9e-7, is_full=False))
         seen.see(full_trial("default", 0.9, 9e-7, is_default=True))
-        seen.see(trial(f"failed{i}", failed(f"failed{i}")))
     assert not seen.has_stalled
+
+
+def test_what_fails_breaks_a_constraint_or_equals_the_best_brings_nothing() -> None:
+    for nothing in (trial("x", failed("x")), full_trial("x", 0.05, 1e-8), full_trial("x", 0.3, 1e-7)):
+        seen = progress(constraints=["error >= 0.2"])
+        seen.see(full_trial("best", 0.3, 1e-7))
+        for i in range(6):
+            assert not seen.has_stalled
+            seen.see(nothing.model_copy(update={"trial_id": f"x{i}"}))
+        assert seen.has_stalled
+
+
+def test_a_study_whose_constraints_nothing_keeps_ends() -> None:
+    seen = progress(constraints=["error <= 0.000001"])
+    see_worse(seen, 6)
+    assert seen.has_stalled
 
 
 def test_a_study_without_that_limit_never_stalls() -> None:

@@ -201,6 +201,11 @@ def test_the_front_keeps_to_the_constraints(constraints: list[str], kept: list[s
     assert [t.trial_id for t in ranking.front(study_spec(constraints=constraints), trials)] == kept
 
 
+def test_a_constraint_about_what_nobody_measures_is_refused() -> None:
+    with pytest.raises(InputError, match=r"constraints: must be about error, energy, .*, got 'eror'"):
+        study_spec(constraints=["eror <= 0.2"])
+
+
 @pytest.mark.parametrize("text", ["error", "error < 0.2", "error <= much", "<= 3", "a b <= 3", "error <= inf"])
 def test_a_constraint_that_cannot_be_read_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"constraints: must read like 'error <= 0.2'"):

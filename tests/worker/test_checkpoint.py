@@ -12,6 +12,7 @@ from worker import trial
 from worker.checkpoint import Checkpoint, load_checkpoint, optimizer_state, restore_optimizer, save_checkpoint
 from worker.energy.sources import NoSource, Reading
 from worker.entry import run_trial
+from worker.errors import ConfigurationError
 from worker.optimizers import make_optimizer
 from worker.schema import FailureKind, Leg, Method, Quality, Recipe, TrialSpec
 from worker.trial import run
@@ -229,3 +230,11 @@ def test_a_training_that_goes_on_needs_the_weights_it_once_started_from_no_more(
     result = run(make_spec(epochs=2, resume_from=url, weights_path=str(tmp_path / "gone.safetensors")))
 
     assert len(result.training_loss) == 1
+
+
+@pytest.mark.parametrize("more", [{"shift_depth": 2}, {"epochs": 1}])
+def test_a_checkpoint_of_more_than_the_trial_asks_for_is_refused(tmp_path: Path, more: dict[str, int]) -> None:
+    url = str(tmp_path / "first.pt")
+    run(make_spec(shift_depth=4, epochs=2, checkpoint_to=url))
+    with pytest.raises(ConfigurationError, match="resume_from: its network has 4 layers converted and 2 epochs"):
+        run(make_spec(**({"shift_depth": 4, "epochs": 3} | more), resume_from=url))

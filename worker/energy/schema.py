@@ -207,6 +207,13 @@ class InferenceEnergy(Frozen):
     n_passes: int
     report: EnergyReport
 
+    @classmethod
+    def broken_off(cls, n_images: int, report: EnergyReport) -> InferenceEnergy:
+        """That of passes which nobody counted any more: all that is known is what they spent."""
+        return cls(
+            joules_per_image=None, uncertainty_joules_per_image=None, n_images=n_images, n_passes=0, report=report
+        )
+
     @property
     def measurement(self) -> Measurement:
         """The objective `inference_energy`."""
