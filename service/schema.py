@@ -31,7 +31,6 @@ ObjectiveName = Literal[
     "emissions",
     "inference_energy",
     "deployment_energy",
-    "inference_energy",
     "latency",
     "model_bytes",
     "peak_memory_bytes",
