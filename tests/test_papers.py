@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1100)]
 PRESETS = ("paper-2024", "paper-2026", "paper-2026-mobilenetv2", "paper-2026-googlenet")
 N_LAYERS = {"resnet20": 20, "mobilenet_v2": 53, "googlenet": 58}
 BASELINES = ["default", "default-recommended"]
-N_TRIALS, N_SEEDS = 6, 3
+N_TRIALS, N_SEEDS = 5, 3
 Row = dict[str, str]
 
 

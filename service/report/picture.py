@@ -54,7 +54,7 @@ def write_picture(path: Path, spec: StudySpec, trials: list[Trial]) -> None:
 
 
 def _label(objective: str, trials: list[Trial]) -> str:
-    per_image = " per image" if objective in ("deployment_energy", "inference_energy") else ""
+    per_image = " per image" if objective == "deployment_energy" else ""
     return f"{title(objective)}{per_image} ({provenance(objective, trials)})"
 
 
