@@ -109,6 +109,8 @@ def _named_by_key(fault: dict[str, Any]) -> dict[str, Any]:
     """A fault without the part of the request that it is in, as far as its key says enough."""
     if fault["type"] == "json_invalid":
         return {"type": "value_error", "loc": ("body",), "msg": f"must be JSON: {fault['ctx']['error']}"}
+    if fault["type"] == "extra_forbidden" and fault["loc"][0] == "query":
+        return {"type": "value_error", "loc": fault["loc"][1:], "msg": "no such parameter"}
     of_the_study = fault["type"] == "value_error"
     return fault | {"loc": fault["loc"][1:] or (() if of_the_study else fault["loc"])}
 

@@ -48,8 +48,12 @@ class Context:
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """How routes document what else they answer."""
-    return {status: {"model": Problem, "description": _WHY[status]} for status in statuses}
+    """How routes document what else they answer: JSON, also where they answer something else if all is well.
+
+    A `model` would be documented in the route's own media type; the one of `/readyz` brings `Problem` in.
+    """
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
+    return {status: {"content": content, "description": _WHY[status]} for status in statuses}
 
 
 def _context(request: Request) -> Context:

@@ -8,6 +8,7 @@ from typing import Annotated
 import anyio
 from fastapi import APIRouter, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from service.api.context import Context, FoundStudy, InContext, problems
@@ -15,6 +16,7 @@ from service.schema import StudyState
 from service.store import Event
 from service.wire import End, Seq, without_places
 from service.wire import Event as EventDocument
+from worker.schema import Frozen
 
 router = APIRouter(tags=["events"])
 _ENDED = (StudyState.COMPLETED, StudyState.FAILED, StudyState.STOPPED)
@@ -23,13 +25,17 @@ _POLL_SECONDS = 0.5
 _BATCH = 200
 
 
+class _EventsQuery(Frozen):
+    after: Seq = Field(0, description="`seq` of the last event that is known already.")
+    follow: bool = Field(True, description="Wait for what comes; else the stream ends with what is there.")
+    until_end: bool = Field(False, description="The stream ends when the study has and all was sent.")
+
+
 @router.get("/studies/{study_id}/events", response_class=EventSourceResponse, responses=problems(404, 422))
 async def stream_events(
     study: FoundStudy,
     context: InContext,
-    after: Annotated[Seq, Query(description="`seq` of the last event that is known already.")] = 0,
-    follow: Annotated[bool, Query(description="Wait for what comes; else the stream ends with what is there.")] = True,
-    until_end: Annotated[bool, Query(description="The stream ends when the study has and all was sent.")] = False,
+    query: Annotated[_EventsQuery, Query()],
     last_event_id: Annotated[
         Seq | None, Header(description="Outranks `after`: browsers send it by themselves.")
     ] = None,
@@ -40,7 +46,7 @@ async def stream_events(
     it the connection was lost, and who comes again with `Last-Event-ID` misses nothing. Comments show that the
     connection lives.
     """
-    seq = after if last_event_id is None else last_event_id
+    seq = query.after if last_event_id is None else last_event_id
     while not context.is_stopping():
         # The state first: what it ended with is in the log then.
         state = await run_in_threadpool(_state, context, study.study_id)
@@ -48,7 +54,7 @@ async def stream_events(
         for event in events:
             yield ServerSentEvent(raw_data=_document(event), id=str(event.seq))
             seq = event.seq
-        if len(events) < _BATCH and (not follow or (until_end and state in _ENDED)):
+        if len(events) < _BATCH and (not query.follow or (query.until_end and state in _ENDED)):
             yield ServerSentEvent(raw_data=End(state=state).model_dump_json(), event="end")
             return
         if not events:

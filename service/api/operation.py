@@ -9,11 +9,11 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from service.api.context import InContext, problems
+from service.api.context import InContext
 from service.errors import ServiceError
 from service.schema import StudySpec, preset_names
 from service.store import Workers
-from service.wire import Health, Preset, Worker, WorkersDocument
+from service.wire import Health, Preset, Problem, Worker, WorkersDocument
 
 router = APIRouter(tags=["operation"])
 # For whoever looks after the process, who holds no token.
@@ -48,7 +48,7 @@ def health() -> Health:
     return Health(status="ok", version=metadata.version("greenshift"))
 
 
-@open_router.get("/readyz", responses=problems(503))
+@open_router.get("/readyz", responses={503: {"model": Problem, "description": "The store cannot be used."}})
 def readiness(context: InContext) -> Health:
     """Says that studies can be submitted and read, because the store can be used."""
     try:

@@ -6,6 +6,7 @@ import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Header, HTTPException, Query, Response
+from pydantic import Field
 
 from service.api.context import FoundStudy, InContext, problems
 from service.api.security import Caller
@@ -24,8 +25,16 @@ from service.wire import (
     StudyStatus,
     StudySummary,
 )
+from worker.schema import Frozen
 
 router = APIRouter(tags=["studies"])
+
+
+class _StudiesQuery(Frozen):
+    state: StudyState | None = None
+    name: str | None = Field(None, max_length=100)
+    after: str | None = Field(None, pattern=STUDY_ID, description="`next` of the page before.")
+    limit: int = Field(100, ge=1, le=1000)
 
 
 @router.post("/studies", status_code=201, responses=problems(400, 413, 422))
@@ -52,18 +61,13 @@ def submit(
 
 
 @router.get("/studies", responses=problems(404, 422))
-def list_studies(
-    context: InContext,
-    state: StudyState | None = None,
-    name: Annotated[str | None, Query(max_length=100)] = None,
-    after: Annotated[str | None, Query(pattern=STUDY_ID, description="`next` of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> StudiesPage:
+def list_studies(context: InContext, query: Annotated[_StudiesQuery, Query()]) -> StudiesPage:
     """Lists studies, the newest first."""
+    limit = query.limit
     try:
-        found = context.store.studies_page(state, name=name, after=after, limit=limit + 1)
+        found = context.store.studies_page(query.state, name=query.name, after=query.after, limit=limit + 1)
     except KeyError:
-        raise HTTPException(404, f"after: there is no study {after!r}") from None
+        raise HTTPException(404, f"after: there is no study {query.after!r}") from None
     page = found[:limit]
     counts = context.store.n_trials_of_all([study.study_id for study in page])
     items = [_summary(study, counts.get(study.study_id)) for study in page]
@@ -79,28 +83,27 @@ def show_study(study: FoundStudy, context: InContext) -> StudyDocument:
 @router.get("/studies/{study_id}/status", responses=problems(404, 422))
 def show_status(study: FoundStudy, context: InContext) -> StudyStatus:
     """Says how far a study is, how good its front, and how much energy it has spent."""
-    standing = context.progress.of(study)
-    volume = standing.volume
+    volume = context.progress.volume(study)
     return StudyStatus(
         study_id=study.study_id,
         state=study.state,
         n_trials=NTrials.model_validate(context.store.n_trials(study.study_id)),
         hypervolume=None if volume is None else volume.hypervolume,
         reference_point=None if volume is None else volume.reference_point,
-        energy_joules=_joules(standing.ledger.entries),
+        energy_joules=_joules(context.progress.ledger(study).entries),
     )
 
 
 @router.get("/studies/{study_id}/front", responses=problems(404, 422))
 def show_front(study: FoundStudy, context: InContext) -> list[Trial]:
     """Lists the trials at full fidelity that no other dominates, by the first objective."""
-    return context.progress.of(study).front
+    return context.progress.front(study)
 
 
 @router.get("/studies/{study_id}/ledger", responses=problems(404, 422))
 def show_ledger(study: FoundStudy, context: InContext) -> LedgerDocument:
     """Lists all energy that a study has spent, by cause and by worker: failed attempts are no exception."""
-    entries = context.progress.of(study).ledger.entries
+    entries = context.progress.ledger(study).entries
     return LedgerDocument(joules=_joules(entries), entries=[_spending(entry) for entry in entries])
 
 

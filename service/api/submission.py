@@ -15,8 +15,8 @@ from service.schema import StudySpec
 from service.wire import PLACES
 
 _NAMED = ("task", "dataset", "network")
-# Plain words, with the folder of `imagefolder:NAME` and the size of `NAME@SIZE`.
-_NAME = re.compile(r"\w[\w.+ -]*(:\w[\w.+ -]*)?(@\d+)?")
+# One word, or a folder directly in the data folder; of a data set also its size.
+_NAME = re.compile(r"(\w[\w+-]*|imagefolder:\w[\w.+ -]*)(@\d+)?")
 # The database reads no deeper than 200.
 _MAX_DEPTH = 32
 
@@ -36,7 +36,7 @@ def _of_places(document: dict[str, Any]) -> Iterator[str]:
             yield f"{key}: must be left out over HTTP, because it names a place on the workers; got {document[key]!r}"
     for key in _NAMED:
         value = document.get(key)
-        if isinstance(value, str) and not (_NAME.fullmatch(value) and ".." not in value):
+        if isinstance(value, str) and not _NAME.fullmatch(value):
             yield f"{key}: must be a plain name over HTTP, without path or module; got {value!r}"
 
 

@@ -5,28 +5,31 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import Field
 
 from service.api.context import FoundStudy, FoundTrial, InContext, problems
 from service.schema import Trial, TrialState
 from service.wire import EpochPoint, Seq, TrialsPage
+from worker.schema import Frozen
 
 router = APIRouter(tags=["trials"], prefix="/studies/{study_id}/trials")
 
 
+class _TrialsQuery(Frozen):
+    after: Seq = Field(0, description="`seq` of the last trial that is known already.")
+    limit: int = Field(100, ge=1, le=1000)
+    state: TrialState | None = None
+
+
 @router.get("", responses=problems(404, 422))
-def list_trials(
-    study: FoundStudy,
-    context: InContext,
-    after: Annotated[Seq, Query(description="`seq` of the last trial that is known already.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    state: TrialState | None = None,
-) -> TrialsPage:
+def list_trials(study: FoundStudy, context: InContext, query: Annotated[_TrialsQuery, Query()]) -> TrialsPage:
     """Lists trials with an event after number `after`, as they are now, in the order of their last events.
 
     So one route serves both: all trials, page by page, and those that are new or have changed. A trial that
     changes in the meantime comes again.
     """
-    found = context.store.trials_changed(study.study_id, after, limit + 1, state=state)
+    limit = query.limit
+    found = context.store.trials_changed(study.study_id, query.after, limit + 1, state=query.state)
     return TrialsPage(items=found[:limit], next=found[limit - 1].seq if len(found) > limit else None)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import pytest
 import uvicorn
 
 from service.api import create_app
@@ -15,6 +18,30 @@ from service.schema import Study, StudyState, Trial, TrialState
 from service.store import Store
 from tests.service.fakes import completed, failed, study_spec, trial
 from worker.schema import EpochMetrics, TrialResult
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A store without studies and one with a recorded study, to copy: making tables takes its time."""
+    empty, full = (tmp_path_factory.mktemp("stores") / name for name in ("empty.sqlite", "recorded.sqlite"))
+    Store(empty).close()
+    with Store(full) as store:
+        recorded(store)
+    return empty, full
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest, files: tuple[Path, Path], tmp_path: Path) -> Iterator[Store]:
+    """A store in a file; with a recorded study where a test asks for `study`."""
+    path = tmp_path / "studies.sqlite"
+    shutil.copy(files["study" in request.fixturenames], path)
+    with Store(path) as store:
+        yield store
+
+
+@pytest.fixture
+def study(store: Store) -> Study:
+    return store.studies()[0]
 
 
 def finish(store: Store, study: Study, result: TrialResult, **changes: Any) -> Trial:

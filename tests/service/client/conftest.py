@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from service.client import Client
-from service.schema import Study
 from service.store import Store
-from tests.service.served import recorded, serving
+from tests.service.served import files, serving, store, study
 
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(tmp_path / "studies.sqlite") as store:
-        yield store
-
-
-@pytest.fixture
-def study(store: Store) -> Study:
-    return recorded(store)
+__all__ = ["files", "store", "study"]  # fixtures
 
 
 @pytest.fixture
