@@ -24,7 +24,7 @@ _UNLIMITED = 100_000
 def task_of(spec: StudySpec, *, download: bool = False) -> AnyTask:
     """What workers are asked about before they get trials of a study."""
     if spec.task is not None:
-        return OwnTask(spec.task)
+        return OwnTask(spec.task, spec.site)
     return Task(str(spec.dataset), str(spec.network), spec.data_dir, download, spec.weights, spec.site)
 
 

@@ -44,9 +44,14 @@ class Task:
 
 @dataclass(frozen=True)
 class OwnTask:
-    """A task of the user's own, by the name that workers resolve."""
+    """A task of the user's own, by the name that workers resolve.
+
+    Attributes:
+        site: where the energy is spent; None is nothing to check.
+    """
 
     name: str
+    site: SiteSpec | None = None
 
 
 AnyTask = Task | OwnTask
@@ -331,7 +336,7 @@ def _inspect(task: AnyTask, isolated: bool = True) -> AnyFacts:
     from worker.entry import describe_task, inspect_task
 
     if isinstance(task, OwnTask):
-        return describe_task(task.name, isolated=isolated)
+        return describe_task(task.name, site=task.site, isolated=isolated)
     return inspect_task(
         task.dataset,
         task.network,

@@ -53,7 +53,7 @@ TRIAL_COLUMNS = ("trial_id", "state", "fidelity", "shift_depth", "epochs", "seed
 RESULT_COLUMNS = ("duration_seconds", "failure", "worker")
 # A study of a task leaves the first to it unless it says otherwise, and has no use for the others.
 _OF_THE_TASK = ("space", "objectives", "fidelity")
-_OF_NETWORKS = ("dataset", "network", "family", "ranges", "fixed", "weights", "baselines")
+_OF_NETWORKS = ("dataset", "network", "family", "n_seeds", "ranges", "fixed", "weights", "baselines")
 
 
 class Fidelity(Frozen):

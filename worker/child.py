@@ -172,7 +172,7 @@ def _inspect(message: Inspect) -> Inspected:
 
 def _describe(message: Describe) -> Described:
     try:
-        return Described(description=describe_task(message.name))
+        return Described(description=describe_task(message.name, site=message.site))
     except ConfigurationError as error:
         return Described(failure=as_failure(error))
 

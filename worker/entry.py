@@ -39,7 +39,7 @@ def run_trial(
     should_stop: Callable[[], bool] = lambda: False,
     isolated: bool = False,
 ) -> TrialResult:
-    """Trains and evaluates one network, or evaluates one config of a task, and returns what came of it.
+    """Trains and evaluates a network for each seed, or evaluates one config of a task, and returns what came of it.
 
     Never raises an exception of the trial.
 
@@ -111,18 +111,19 @@ def inspect_task(
     return inspect(dataset, network, data_dir, download=download, weights_path=weights_path, site=site)
 
 
-def describe_task(name: str, *, isolated: bool = False) -> TaskDescription:
+def describe_task(name: str, *, site: SiteSpec | None = None, isolated: bool = False) -> TaskDescription:
     """Resolves the name of a task of the user's own on this worker.
 
     Raises:
-        ConfigurationError: this worker does not have it, or it cannot be used.
+        ConfigurationError: this worker does not have it, or it cannot be used, or the country or region of `site` is
+            unknown.
         ChildError: the process that was asked died; only if `isolated`.
     """
     if isolated:
-        return describe_isolated(Describe(name=name))
+        return describe_isolated(Describe(name=name, site=site))
     from worker.task_trial import describe  # torch is loaded here, on the worker only
 
-    return describe(name)
+    return describe(name, site)
 
 
 def self_test() -> SelfTestReport:

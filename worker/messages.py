@@ -43,10 +43,11 @@ class Inspect(Frozen):
 
 
 class Describe(Frozen):
-    """Tell what you know of a task of the user's own."""
+    """Tell what you know of a task of the user's own, and of a site."""
 
     kind: Literal["describe"] = "describe"
     name: str
+    site: SiteSpec | None = None
 
 
 class Stop(Frozen):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from worker.checkpoint import Kept, load_kept, save_kept
+from worker.energy.carbon import check_site
 from worker.energy.devices import describe as describe_device
 from worker.energy.devices import pick_device
 from worker.errors import ConfigurationError, DivergedError
@@ -23,6 +24,7 @@ from worker.schema import (
     Interim,
     Leg,
     Measurement,
+    SiteSpec,
     TaskDescription,
     TaskTrialSpec,
     TrialResult,
@@ -41,7 +43,7 @@ def run(
 
     Args:
         spec: which config of which task.
-        on_interim: is given what the evaluation spent, also where it fails.
+        on_interim: is given what is known by now, also what the evaluation spent where it fails.
         on_epoch: is given each step that the task reports.
         should_stop: is asked after each of them, and whenever the task wants to know.
 
@@ -52,6 +54,8 @@ def run(
     """
     task = find_task(spec.task)
     earlier = load_kept(spec.resume_from) if spec.resume_from is not None else None
+    legs = earlier.legs if earlier is not None else ()
+    on_interim(Interim(earlier_legs=legs))
     evaluation = _evaluation(task, spec, earlier, on_epoch, should_stop)
     _seed(spec.seed)
     meter = make_meter(pick_device(), spec.site)
@@ -59,14 +63,12 @@ def run(
         with meter:
             returned = task.run(evaluation)
     finally:
-        on_interim(Interim(energy=meter.report(), earlier_legs=earlier.legs if earlier is not None else ()))
+        energy = meter.report()
+        on_interim(Interim(energy=energy, earlier_legs=legs))
     objectives = _measurements(spec.task, task, returned)
-    legs = earlier.legs if earlier is not None else ()
-    energy = meter.report()
     if spec.checkpoint_to is not None and evaluation.kept is not None:
-        save_kept(
-            Kept(evaluation.kept, (*legs, Leg.of(spec.trial_id, len(evaluation.losses), energy))), spec.checkpoint_to
-        )
+        leg = Leg.of(spec.trial_id, len(evaluation.losses), energy)
+        save_kept(Kept(evaluation.kept, (*legs, leg)), spec.checkpoint_to)
     return TrialResult(
         study_id=spec.study_id,
         trial_id=spec.trial_id,
@@ -78,12 +80,15 @@ def run(
     )
 
 
-def describe(name: str) -> TaskDescription:
+def describe(name: str, site: SiteSpec | None = None) -> TaskDescription:
     """What this worker knows of a task, without evaluating anything.
 
     Raises:
-        ConfigurationError: there is no such task here, or its space is none.
+        ConfigurationError: there is no such task here, or its space is none, or the country or region of `site` is
+            unknown.
     """
+    if site is not None:
+        check_site(site)
     task = find_task(name)
     return TaskDescription(
         name=name,
