@@ -73,7 +73,7 @@ class Fleet:
             InputError: no worker knows the names; says what the first one missed.
             NoWorkerError: no worker lived to answer.
         """
-        inquiry = _Inquiry(self._client, self.resource, question)
+        inquiry = _Inquiry(self._client, self.resource, question, is_awaited=True)
         inquiry.ask(self._offers())
         facts = inquiry.first()
         self._inquiry = inquiry
@@ -81,7 +81,7 @@ class Fleet:
 
     def expect(self, question: Callable[[], AnyFacts]) -> None:
         """As `inspect`, without waiting for an answer."""
-        self._inquiry = _Inquiry(self._client, self.resource, question)
+        self._inquiry = _Inquiry(self._client, self.resource, question, is_awaited=False)
         self._inquiry.ask(self._offers())
 
     def pin(self, device: str) -> None:
@@ -176,12 +176,18 @@ class Fleet:
 class _Inquiry:
     """One question to every worker, each asked once, and only if its versions are ours.
 
+    Args:
+        client: of the cluster.
+        resource: that the workers offer.
+        question: runs on the worker.
+        is_awaited: somebody waits for the first answer and says if there is none.
+
     Attributes:
         facts: what those know that have answered.
     """
 
-    def __init__(self, client: Client, resource: str, question: Callable[[], AnyFacts]) -> None:
-        self._client, self._resource, self._question = client, resource, question
+    def __init__(self, client: Client, resource: str, question: Callable[[], AnyFacts], *, is_awaited: bool) -> None:
+        self._client, self._resource, self._question, self._is_awaited = client, resource, question, is_awaited
         self._asked: set[str] = set()
         # Held while they are open, else Dask forgets them, and not longer, else Dask would compute them again.
         self._open: dict[str, Future[Any]] = {}
@@ -259,7 +265,7 @@ class _Inquiry:
 
     def _say_refusals(self) -> None:
         """Where no worker knows the study, the first refusal is the error, and is said once."""
-        while self.facts and self._refusals:
+        while self._refusals and (self.facts or not self._is_awaited):
             logger.warning("worker %s gets no trial of this study: %s", *self._refusals.popitem())
 
 

@@ -30,8 +30,9 @@ def count_result(result: TrialResult) -> None:
     _RESULTS.labels(result.failure.kind if result.failure else "completed").inc()
     if result.energy is None or result.energy.joules is None:
         _UNKNOWN.inc()
-    else:
-        _JOULES.labels(result.energy.quality).inc(max(0.0, result.energy.joules))
+    for report in (result.energy, result.inference.report if result.inference else None):
+        if report is not None and report.joules is not None:
+            _JOULES.labels(report.quality).inc(max(0.0, report.joules))
 
 
 def show_studies(n_studies: Mapping[str, int], n_trials: Mapping[str, int], queue_length: int) -> None:

@@ -39,7 +39,7 @@ def run_trial(
     should_stop: Callable[[], bool] = lambda: False,
     isolated: bool = False,
 ) -> TrialResult:
-    """Trains and evaluates one network, or evaluates one config of a task, and returns what came of it.
+    """Trains and evaluates a network for each seed, or evaluates one config of a task, and returns what came of it.
 
     Never raises an exception of the trial.
 

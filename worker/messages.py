@@ -43,7 +43,7 @@ class Inspect(Frozen):
 
 
 class Describe(Frozen):
-    """Tell what you know of a task of the user's own."""
+    """Tell what you know of a task of the user's own, and of a site."""
 
     kind: Literal["describe"] = "describe"
     name: str

@@ -43,7 +43,7 @@ def run(
 
     Args:
         spec: which config of which task.
-        on_interim: is given what the evaluation spent, also where it fails.
+        on_interim: is given what is known by now, also what the evaluation spent where it fails.
         on_epoch: is given each step that the task reports.
         should_stop: is asked after each of them, and whenever the task wants to know.
 
@@ -54,6 +54,8 @@ def run(
     """
     task = find_task(spec.task)
     earlier = load_kept(spec.resume_from) if spec.resume_from is not None else None
+    legs = earlier.legs if earlier is not None else ()
+    on_interim(Interim(earlier_legs=legs))
     evaluation = _evaluation(task, spec, earlier, on_epoch, should_stop)
     _seed(spec.seed)
     meter = make_meter(pick_device(), spec.site)
@@ -61,14 +63,12 @@ def run(
         with meter:
             returned = task.run(evaluation)
     finally:
-        on_interim(Interim(energy=meter.report(), earlier_legs=earlier.legs if earlier is not None else ()))
+        energy = meter.report()
+        on_interim(Interim(energy=energy, earlier_legs=legs))
     objectives = _measurements(spec.task, task, returned)
-    legs = earlier.legs if earlier is not None else ()
-    energy = meter.report()
     if spec.checkpoint_to is not None and evaluation.kept is not None:
-        save_kept(
-            Kept(evaluation.kept, (*legs, Leg.of(spec.trial_id, len(evaluation.losses), energy))), spec.checkpoint_to
-        )
+        leg = Leg.of(spec.trial_id, len(evaluation.losses), energy)
+        save_kept(Kept(evaluation.kept, (*legs, leg)), spec.checkpoint_to)
     return TrialResult(
         study_id=spec.study_id,
         trial_id=spec.trial_id,

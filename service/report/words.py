@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from service.baselines import DEFAULT_TRIAL_ID, RECOMMENDED_TRIAL_ID
 from service.ranking import dominators
@@ -110,7 +110,7 @@ def int8_baseline(trials: Iterable[Trial]) -> Measurement | None:
     return next((t.result.int8_deployment_energy for t in trials if t.result and t.result.int8_deployment_energy), None)
 
 
-def caveat(trials: Sequence[Trial]) -> str:
+def caveat(trials: Iterable[Trial]) -> str:
     """What a person must know before reading the energies of `trials`."""
     trials = list(trials)
     reports = [t.result.energy for t in trials if t.result and t.result.energy and t.result.energy.joules is not None]
@@ -123,10 +123,10 @@ def caveat(trials: Sequence[Trial]) -> str:
         origin = f"Energy is what {devices} spent on training and evaluation."
         if any(r.quality == "estimated" for r in reports):
             origin += " Where it says estimated it is that of a model, and not measured."
-    if any(t.is_of_task for t in trials):
-        return origin
     if any(t.result and t.result.inference for t in trials):
         origin += " Energy per inference is that of passes repeated on the same device, and no part of it."
+    if any(t.is_of_task for t in trials):
+        return origin
     return f"{origin} {_SIMULATED}"
 
 

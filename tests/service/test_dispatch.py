@@ -126,6 +126,8 @@ class TestContract:
         assert (description.name, list(description.objectives)) == ("valley", ["height", "calm"])
         with pytest.raises(InputError, match=r"task must be an entry point of .*valley.*, got 'hill'$"):
             dispatcher.inspect(OwnTask("hill"))
+        with pytest.raises(InputError, match=r"site.country must be .*, got 'XYZ'"):
+            dispatcher.inspect(OwnTask("valley", SiteSpec(country="XYZ")))
 
     def test_an_evaluation_of_a_task_tells_its_steps_and_gives_one_result(self, dispatcher: Dispatcher) -> None:
         config = {"rate": 0.5, "start": 8.0}

@@ -37,6 +37,15 @@ def test_names_that_no_worker_knows_are_refused_once(caplog: pytest.LogCaptureFi
     assert "gets no trial" not in caplog.text
 
 
+def test_nobody_waits_for_an_answer_that_is_only_expected_and_a_refusal_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with two_workers() as client:
+        Fleet(client).expect(partial(knows_only, "nobody"))
+        while caplog.text.count("gets no trial of this study") < 2:
+            time.sleep(0.01)
+
+
 def test_a_pinned_study_runs_on_one_model_of_device_only() -> None:
     with two_workers() as client:
         fleet = Fleet(client)

@@ -24,7 +24,7 @@ from tests.worker.distributions import write
 from tests.worker.valley import SPACE, valley
 from worker import trial as worker_trial
 from worker.energy.sources import NoSource
-from worker.schema import TaskDescription, TaskFidelity, TaskObjective
+from worker.schema import SiteSpec, TaskDescription, TaskFidelity, TaskObjective
 
 SHORT = {"name": "toy", "task": "valley", "budget": {"n_trials": 12}}
 VALLEY = TaskDescription(
@@ -122,6 +122,7 @@ def test_the_space_of_a_task_is_taken_as_it_is_and_seeded() -> None:
         ({"dataset": "digits"}, "dataset: must be left out, because the study names a task; got 'digits'"),
         ({"network": "resnet8"}, "network: must be left out, because the study names a task; got 'resnet8'"),
         ({"family": "int8"}, "family: must be left out, because the study names a task; got 'int8'"),
+        ({"n_seeds": 2}, "n_seeds: must be left out, because the study names a task; got 2"),
         ({"fixed": {"weight_bits": 3}, "weights": "w"},
          "fixed: must be left out, because the study names a task; got {'weight_bits': 3}\n"
          "weights: must be left out, because the study names a task; got 'w'"),
@@ -294,7 +295,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 def test_a_worker_is_asked_about_the_task() -> None:
-    assert task_of(short()) == OwnTask("valley")
+    assert task_of(short(site={"country": "SWE"})) == OwnTask("valley", SiteSpec(country="SWE"))
 
 
 def test_every_trial_is_evaluated_at_its_fidelity_also_where_it_goes_on(finished: Finished) -> None:

@@ -6,7 +6,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from service import telemetry
-from tests.service.fakes import completed, failed
+from tests.service.fakes import completed, energy_report, failed
+from worker.schema import InferenceEnergy
 
 
 def sample(name: str, **labels: str) -> float:
@@ -28,6 +29,15 @@ def test_energy_is_added_up_by_quality_and_what_is_unknown_counts_apart() -> Non
         telemetry.count_result(result)
     after = [sample(name, **labels) for name, labels in names]
     assert [b - a for a, b in zip(before, after, strict=True)] == [6.5, 2]
+
+
+def test_passes_repeated_for_an_inference_are_energy_too() -> None:
+    inference = InferenceEnergy(
+        joules_per_image=0.1, uncertainty_joules_per_image=None, n_images=70, n_passes=1, report=energy_report(7.0)
+    )
+    before = sample("greenshift_energy_joules_total", quality="estimated")
+    telemetry.count_result(completed("1", joules=2.5).model_copy(update={"inference": inference}))
+    assert sample("greenshift_energy_joules_total", quality="estimated") - before == 9.5
 
 
 @pytest.mark.parametrize(("n_slots", "n_busy", "idle"), [(4, 1, 0.75), (2, 2, 0.0), (3, 0, 1.0)])

@@ -14,7 +14,7 @@ from worker.energy.sources import NoSource
 from worker.entry import describe_task, run_trial
 from worker.errors import ConfigurationError
 from worker.isolation import WarmChildren
-from worker.schema import FailureKind, TaskFidelity, TaskTrialSpec, TrialResult
+from worker.schema import FailureKind, SiteSpec, TaskFidelity, TaskTrialSpec, TrialResult
 
 CODE = """
 import math, os, random, time
@@ -243,6 +243,22 @@ def test_a_description_holds_space_objectives_and_fidelity():
     }
     assert description.fidelity == TaskFidelity(min_fidelity=1, max_fidelity=9, eta=3)
     assert (description.name, description.device) == ("valley", "CPU and memory")
+
+
+def test_a_description_is_refused_for_a_site_that_no_table_knows():
+    with pytest.raises(ConfigurationError, match=r"site\.country .* got 'XYZ'"):
+        describe_task("valley", site=SiteSpec(country="XYZ"))
+
+
+def test_an_evaluation_that_fails_keeps_the_legs_that_it_went_on_from(tmp_path, monkeypatch):
+    monkeypatch.setattr(trial, "open_source", lambda _uuid: KilojouleCounter())
+    url = str(tmp_path / "first")
+    run_trial(make_spec(trial_id="first", checkpoint_to=url))
+
+    result = run_trial(make_spec("refusing", resume_from=url))
+
+    assert (result.failure.kind, result.energy.joules) == (FailureKind.CRASHED, 1000.0)
+    assert [(leg.trial_id, leg.joules) for leg in result.earlier_legs] == [("first", 1000.0)]
 
 
 @pytest.mark.parametrize("name", ["dict_space", "lazy_space"])
