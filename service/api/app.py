@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import events, operation, steering, studies, trials
 from service.api.context import Context, problems
-from service.api.progress import Progress
+from service.api.digests import Digests
 from service.api.rates import Rates
 from service.api.security import admit
 from service.errors import ServiceError
@@ -55,7 +55,7 @@ def create_app(
     )
     rates = None if requests_per_second is None else Rates(requests_per_second, max(1, round(10 * requests_per_second)))
     app.add_middleware(_RefuseLargeBodies)
-    app.state.context = Context(store, Tokens(store), Progress(store), require_token, rates, is_stopping)
+    app.state.context = Context(store, Tokens(store), Digests(store), require_token, rates, is_stopping)
     _add_routes(app)
     app.add_exception_handler(RequestValidationError, _not_allowed)
     app.add_exception_handler(HTTPException, _refused)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 
 from fastapi import Depends, HTTPException, Path, Request
 
-from service.api.progress import Progress
+from service.api.digests import Digests
 from service.api.rates import Rates
 from service.schema import Study, Trial
 from service.store import Store, Tokens
@@ -40,7 +40,7 @@ class Context:
 
     store: Store
     tokens: Tokens
-    progress: Progress
+    digests: Digests
     require_token: bool
     rates: Rates | None
     is_stopping: Callable[[], bool]

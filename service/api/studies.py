@@ -83,27 +83,27 @@ def show_study(study: FoundStudy, context: InContext) -> StudyDocument:
 @router.get("/studies/{study_id}/status", responses=problems(404, 422))
 def show_status(study: FoundStudy, context: InContext) -> StudyStatus:
     """Says how far a study is, how good its front, and how much energy it has spent."""
-    volume = context.progress.volume(study)
+    volume = context.digests.volume(study)
     return StudyStatus(
         study_id=study.study_id,
         state=study.state,
         n_trials=NTrials.model_validate(context.store.n_trials(study.study_id)),
         hypervolume=None if volume is None else volume.hypervolume,
         reference_point=None if volume is None else volume.reference_point,
-        energy_joules=_joules(context.progress.ledger(study).entries),
+        energy_joules=_joules(context.digests.ledger(study).entries),
     )
 
 
 @router.get("/studies/{study_id}/front", responses=problems(404, 422))
 def show_front(study: FoundStudy, context: InContext) -> list[Trial]:
     """Lists the trials at full fidelity that no other dominates, by the first objective."""
-    return context.progress.front(study)
+    return context.digests.front(study)
 
 
 @router.get("/studies/{study_id}/ledger", responses=problems(404, 422))
 def show_ledger(study: FoundStudy, context: InContext) -> LedgerDocument:
     """Lists all energy that a study has spent, by cause and by worker: failed attempts are no exception."""
-    entries = context.progress.ledger(study).entries
+    entries = context.digests.ledger(study).entries
     return LedgerDocument(joules=_joules(entries), entries=[_spending(entry) for entry in entries])
 
 

@@ -26,22 +26,22 @@ def spent(result: TrialResult, joules: float, worker: str = "fake:1") -> TrialRe
     return result.model_copy(update={"energy": energy_report(joules, joules / 10), "worker": worker})
 
 
-@pytest.mark.parametrize(
-    ("happened", "cause"),
-    [
-        (event("attempt_finished", completed("1"), state="COMPLETED"), "completed"),
-        (
-            event("attempt_finished", completed("1").model_copy(update={"earlier_legs": (LEG,)}), state="COMPLETED"),
-            "continued",
-        ),
-        (event("attempt_finished", failed("1"), state="FAILED"), "failed"),
-        (event("attempt_finished", failed("1", kind="cancelled"), state="STOPPED"), "stopped"),
-        (event("attempt_finished", failed("1", kind="worker_lost"), state="WAITING"), "retried"),
-        (event("attempt_abandoned", attempt=1, reason="a restart"), "abandoned"),
-        (event("late_result", completed("1")), "late"),
-        (event("final_result", completed("1"), seed=0), "final"),
-    ],
-)
+HAPPENED = [
+    (event("attempt_finished", completed("1"), state="COMPLETED"), "completed"),
+    (
+        event("attempt_finished", completed("1").model_copy(update={"earlier_legs": (LEG,)}), state="COMPLETED"),
+        "continued",
+    ),
+    (event("attempt_finished", failed("1"), state="FAILED"), "failed"),
+    (event("attempt_finished", failed("1", kind="cancelled"), state="STOPPED"), "stopped"),
+    (event("attempt_finished", failed("1", kind="worker_lost"), state="WAITING"), "retried"),
+    (event("attempt_abandoned", attempt=1, reason="a restart"), "abandoned"),
+    (event("late_result", completed("1")), "late"),
+    (event("final_result", completed("1"), seed=0), "final"),
+]
+
+
+@pytest.mark.parametrize(("happened", "cause"), HAPPENED)
 def test_every_attempt_has_a_cause(happened: Event, cause: str) -> None:
     (entry,) = Ledger.from_events([event("trial_added"), happened, event("trial_told")]).entries
     assert (entry.cause, entry.n_attempts) == (cause, 1)
@@ -121,3 +121,11 @@ def test_unknown_energy_is_counted_and_never_zero(tmp_path: Path) -> None:
     write_ledger(tmp_path / "ledger.csv", ledger)
     rows = list(csv.DictReader((tmp_path / "ledger.csv").read_text().splitlines()))
     assert [row["joules"] for row in rows] == ["", "2.0", ""]
+
+
+def test_a_ledger_that_is_added_to_is_the_one_of_the_whole_log() -> None:
+    log = [happened for happened, _ in HAPPENED]
+    for n in range(len(log)):
+        ledger = Ledger.from_events(log[:n])
+        ledger.add(log[n:])
+        assert ledger == Ledger.from_events(log)

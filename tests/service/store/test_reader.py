@@ -4,7 +4,7 @@ import pytest
 
 from service.errors import InputError
 from service.schema import Study, StudyState, Trial, TrialState
-from service.store import Page, Store
+from service.store import Page, Store, tables
 from tests.service.fakes import completed, failed, study_spec, trial
 from tests.service.store.conftest import AddTrial
 from worker.schema import EpochMetrics
@@ -222,3 +222,48 @@ def test_a_snapshot_is_written_with_the_trial_that_it_is_behind(store: Store, st
     with pytest.raises(Exception, match="already"):
         store.add_trial(trial("1", study_id=study.study_id), snapshot=b"behind nothing")
     assert store.latest_snapshot(study.study_id) == latest
+
+
+def test_studies_come_in_pages_the_newest_first(store: Store) -> None:
+    ids = [store.create_study(study_spec(name=name)).study_id for name in "abcde"]
+    found: list[str] = []
+    while page := store.studies_page(after=found[-1] if found else None, limit=2):
+        found += [study.study_id for study in page]
+    assert found == ids[::-1]
+
+
+def test_studies_of_one_moment_are_all_on_some_page(store: Store) -> None:
+    ids = {store.create_study(study_spec()).study_id for _ in range(5)}
+    moment = store.studies()[0].created_at
+    store.database.write(lambda c: c.execute(tables.studies.update().values(created_at=moment)))
+    found: list[str] = []
+    while page := store.studies_page(after=found[-1] if found else None, limit=2):
+        found += [study.study_id for study in page]
+    assert len(found) == 5 and set(found) == ids
+
+
+def test_pages_of_studies_are_of_a_state_and_a_name(store: Store) -> None:
+    one, other = (store.create_study(study_spec(name=name)) for name in ("one", "other"))
+    store.set_study_state(other.study_id, StudyState.PAUSED)
+    assert [s.study_id for s in store.studies_page(StudyState.PAUSED)] == [other.study_id]
+    assert [s.study_id for s in store.studies_page(name="one")] == [one.study_id]
+    assert store.studies_page(StudyState.PAUSED, name="one") == []
+    with pytest.raises(KeyError, match="no study 'gone'"):
+        store.studies_page(after="gone")
+
+
+def test_trials_are_counted_of_the_studies_that_are_asked_for(store: Store, study: Study, add: AddTrial) -> None:
+    add()
+    other = store.create_study(study_spec())
+    store.add_trial(trial("00001", study_id=other.study_id))
+    assert store.n_trials_of_all().keys() == {study.study_id, other.study_id}
+    assert store.n_trials_of_all([other.study_id]).keys() == {other.study_id}
+    assert store.n_trials_of_all([]) == {}
+
+
+def test_trials_that_changed_can_be_of_one_state(store: Store, study: Study, add: AddTrial) -> None:
+    first, second = add("00001"), add("00002")
+    store.start_attempt(first)
+    running = store.trials_changed(study.study_id, second.seq, state=TrialState.RUNNING)
+    assert [t.trial_id for t in running] == ["00001"]
+    assert store.trials_changed(study.study_id, second.seq, state=TrialState.WAITING) == []

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from service.errors import ServiceError
+from service.errors import ConflictError, ServiceError
 from service.schema import Budget, Study, StudyState, TrialState
 from service.store import Store
 from tests.service.fakes import completed, failed, study_spec, trial
@@ -296,3 +297,31 @@ def test_a_file_keeps_everything_when_it_is_opened_again(tmp_path: Path) -> None
         log, trials = store.events(study.study_id), store.trials(study.study_id)
     with Store(path) as store:
         assert (store.studies(), store.trials(study.study_id), store.events(study.study_id)) == ([study], trials, log)
+
+
+def test_a_study_of_an_id_is_created_once(store: Store) -> None:
+    first = store.create_study(study_spec(), "mine")
+    store.set_study_state("mine", StudyState.RUNNING)
+    again = store.create_study(study_spec(), "mine")
+    assert again == first.model_copy(update={"state": StudyState.RUNNING})
+    assert [event.kind for event in store.events("mine")] == ["study_created", "study_running"]
+
+
+def test_an_id_is_not_for_another_study_whatever_became_of_the_first(store: Store) -> None:
+    first = store.create_study(study_spec(), "mine")
+    changed = store.change_spec(first, study_spec(seed=5))
+    assert store.create_study(study_spec(), "mine") == changed
+    with pytest.raises(ConflictError, match="study mine is there already, created from another spec"):
+        store.create_study(study_spec(seed=5), "mine")
+    assert len(store.studies()) == 1
+
+
+@pytest.mark.parametrize("where", ["file", "postgresql"])
+def test_of_many_who_create_a_study_of_one_id_at_once_all_get_the_same(
+    where: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    database = tmp_path / "s.sqlite" if where == "file" else request.getfixturevalue("postgresql_url")
+    with Store(database) as store, ThreadPoolExecutor(8) as pool:
+        studies = list(pool.map(lambda _: store.create_study(study_spec(), "mine"), range(24)))
+        assert studies == [store.study("mine")] * 24
+        assert len(store.events("mine")) == 1

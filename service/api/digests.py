@@ -17,7 +17,7 @@ _MAX_STUDIES = 32
 _BATCH = 1000
 
 
-class Progress:
+class Digests:
     """How the studies of a store stand.
 
     Args:

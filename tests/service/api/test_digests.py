@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.api.progress import Progress
+from service.api.digests import Digests
 from service.ledger import Ledger
 from service.ranking import front, volume
 from service.schema import Study
@@ -13,38 +13,38 @@ from tests.service.fakes import completed, failed
 from tests.service.served import finish, recorded
 
 
-def assert_is_as_from_the_beginning(progress: Progress, store: Store, study: Study) -> None:
+def assert_is_as_from_the_beginning(digests: Digests, store: Store, study: Study) -> None:
     trials = store.trials(study.study_id)
-    assert progress.volume(study) == volume(study.spec, trials)
-    assert progress.front(study) == front(study.spec, trials)
-    assert progress.ledger(study) == Ledger.from_events(store.events(study.study_id))
+    assert digests.volume(study) == volume(study.spec, trials)
+    assert digests.front(study) == front(study.spec, trials)
+    assert digests.ledger(study) == Ledger.from_events(store.events(study.study_id))
 
 
 def test_what_is_kept_up_to_date_is_what_the_whole_log_says(
     store: Store, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.api.progress._BATCH", 3)
-    progress = Progress(store)
-    assert_is_as_from_the_beginning(progress, store, study)
+    monkeypatch.setattr("service.api.digests._BATCH", 3)
+    digests = Digests(store)
+    assert_is_as_from_the_beginning(digests, store, study)
     finish(store, study, completed("00007", error=0.05, deployment_energy=3.0))
     finish(store, study, failed("00008"))
-    assert_is_as_from_the_beginning(progress, store, study)
+    assert_is_as_from_the_beginning(digests, store, study)
     finish(store, study, completed("00009", error=0.01, deployment_energy=1.0), is_full=False)
     finish(store, study, completed("00010", error=0.5, deployment_energy=9.0, joules=None))
-    assert_is_as_from_the_beginning(progress, store, study)
+    assert_is_as_from_the_beginning(digests, store, study)
 
 
 def test_another_spec_counts_at_once(store: Store, study: Study) -> None:
-    progress = Progress(store)
-    assert [t.trial_id for t in progress.front(study)] == ["00001", "00002"]
+    digests = Digests(store)
+    assert [t.trial_id for t in digests.front(study)] == ["00001", "00002"]
     objectives = {"error": "maximize", "deployment_energy": "minimize"}
     study = store.change_spec(study, study.spec.model_copy(update={"objectives": objectives}))
-    assert [t.trial_id for t in progress.front(study)] == ["00003", "00002"]
+    assert [t.trial_id for t in digests.front(study)] == ["00003", "00002"]
 
 
 def test_asking_again_reads_only_what_is_new(store: Store, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    progress, read = Progress(store), []
-    progress.ledger(study)
+    digests, read = Digests(store), []
+    digests.ledger(study)
     real = store.events
 
     def events(*arguments: Any, **options: Any) -> Any:
@@ -53,32 +53,32 @@ def test_asking_again_reads_only_what_is_new(store: Store, study: Study, monkeyp
         return found
 
     monkeypatch.setattr(store, "events", events)
-    progress.ledger(study)
+    digests.ledger(study)
     assert read == []
     finish(store, study, failed("00007"))
-    progress.ledger(study)
+    digests.ledger(study)
     assert [event.kind for event in read] == ["trial_added", "attempt_started", "attempt_finished"]
 
 
 def test_a_front_is_worked_out_again_only_where_a_trial_may_be_part_of_it(store: Store, study: Study) -> None:
-    progress = Progress(store)
-    before = progress.front(study), progress.volume(study)
+    digests = Digests(store)
+    before = digests.front(study), digests.volume(study)
     finish(store, study, failed("00007"))
-    assert progress.front(study) is before[0] and progress.volume(study) is before[1]
+    assert digests.front(study) is before[0] and digests.volume(study) is before[1]
     finish(store, study, completed("00008", error=0.9, deployment_energy=9.0))
-    assert progress.front(study) is not before[0] and progress.volume(study) != before[1]
+    assert digests.front(study) is not before[0] and digests.volume(study) != before[1]
 
 
 def test_what_one_caller_does_with_a_ledger_is_not_what_the_next_one_gets(store: Store, study: Study) -> None:
-    progress = Progress(store)
-    progress.ledger(study).entries[0].joules = -1.0
-    assert progress.ledger(study).joules == 20.0
+    digests = Digests(store)
+    digests.ledger(study).entries[0].joules = -1.0
+    assert digests.ledger(study).joules == 20.0
 
 
 def test_only_so_many_studies_are_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.api.progress._MAX_STUDIES", 2)
-    progress = Progress(store)
+    monkeypatch.setattr("service.api.digests._MAX_STUDIES", 2)
+    digests = Digests(store)
     studies = [recorded(store) for _ in range(3)]
     for study in [*studies, *studies]:
-        assert progress.ledger(study).joules == 20.0
-    assert list(progress._studies) == [study.study_id for study in studies[1:]]
+        assert digests.ledger(study).joules == 20.0
+    assert list(digests._studies) == [study.study_id for study in studies[1:]]
