@@ -42,8 +42,9 @@ bench-shiftlayers: install  ## what shift layers cost beside plain ones and Deep
 bench-worker: install  ## images a second beside torchvision's transforms, and what isolation and the meter cost
 	$(BIN)/python -m tests.benchmarks.bench_worker
 
-bench-service: install  ## results recorded a second, and pages read of a study of 10,000 trials, in SQLite and PostgreSQL
+bench-service: install  ## what the store costs in SQLite and PostgreSQL, and coordinating on a simulated clock: idle share, asks, rebuilding
 	$(BIN)/python -m tests.benchmarks.bench_store
+	$(BIN)/python -m tests.benchmarks.bench_coordinator
 
 clean:           ## remove what was built; runs/ stays
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
