@@ -1,28 +1,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from service.assembly import make_coordinator
 from service.baselines import DEFAULT_TRIAL_ID, RECOMMENDED_TRIAL_ID
 from service.budget import Spent
-from service.coordinator import MAX_LOST_WORKERS, Coordinator
-from service.dispatch import Done, OnEpoch, lost
+from service.coordinator import MAX_LOST_WORKERS
+from service.dispatch import lost
 from service.errors import ServiceError
 from service.optimizer import Optimizer, Suggestion
 from service.ranking import front
-from service.schema import Study, StudyState, Trial, TrialState
+from service.schema import StudyState, TrialState
 from service.store import Store
 from tests.service.fakes import (
-    FACTS,
     N_LAYERS,
     FakeDispatcher,
     completed,
@@ -30,58 +24,15 @@ from tests.service.fakes import (
     evaluate,
     failed,
     measurement,
-    study_spec,
 )
-from worker.schema import EpochMetrics, Recipe, TrialResult, TrialSpec
+from tests.service.running import assert_complete, by_id, coordinator_of, in_background, new_study, raise_budget
+from worker.schema import Recipe, TrialResult, TrialSpec
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     with Store(tmp_path / "study.sqlite") as store:
         yield store
-
-
-def new_study(store: Store, **changes: Any) -> Study:
-    return store.create_study(study_spec(**({"optimizer": "random"} | changes)))
-
-
-def coordinator_of(study: Study, store: Store, dispatcher: FakeDispatcher | None = None, **options: Any) -> Coordinator:
-    return make_coordinator(store.study(study.study_id), store, dispatcher or FakeDispatcher(), FACTS, **options)
-
-
-def raise_budget(store: Store, study: Study, budget: dict[str, int]) -> None:
-    spec = study.spec.model_copy(update={"budget": study_spec(budget=budget).budget})
-    store.change_spec(study, spec)
-
-
-def by_id(store: Store, study: Study) -> dict[str, Trial]:
-    return {t.trial_id: t for t in store.trials(study.study_id)}
-
-
-def in_background(coordinator: Coordinator, meanwhile: Callable[[], None]) -> StudyState:
-    """Runs the loop on a thread of its own, with `meanwhile` beside it."""
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(coordinator.run)
-        try:
-            meanwhile()
-        except BaseException:
-            coordinator.stop()
-            raise
-        return running.result(timeout=60)
-
-
-def assert_complete(store: Store, study: Study, n_trials: int) -> None:
-    """Every trial finished exactly once, whatever happened on the way."""
-    trials = store.trials(study.study_id)
-    events = store.events(study.study_id)
-    assert len(trials) == n_trials
-    assert {t.trial_id for t in trials} == {DEFAULT_TRIAL_ID, *(f"{i:05d}" for i in range(1, n_trials))}
-    assert {t.state for t in trials} == {TrialState.COMPLETED}
-    finished = Counter(e.trial_id for e in events if e.payload.get("state") == "COMPLETED")
-    assert finished == Counter(t.trial_id for t in trials)
-    told = Counter(e.trial_id for e in events if e.kind == "trial_told")
-    assert set(told.values()) <= {1}
-    assert store.study(study.study_id).state is StudyState.COMPLETED
 
 
 @pytest.mark.parametrize("optimizer", ["greenshift", "random"])
@@ -323,314 +274,6 @@ def test_trials_that_run_at_the_stop_are_cancelled_and_what_they_spent_is_kept(s
     assert [t.state for t in running] == [TrialState.WAITING] * 2
     assert Spent.from_events(store.events(study.study_id)).energy_joules == 14.0
     assert dispatcher.held() == []
-
-
-def test_a_trial_that_somebody_cancels_is_stopped_and_the_study_goes_on(store: Store) -> None:
-    study = new_study(store, budget={"n_trials": 8})
-    dispatcher = FakeDispatcher(1, holds=True)
-    coordinator = coordinator_of(study, store, dispatcher)
-
-    def cancel_the_second() -> None:
-        for n in range(1, 9):
-            dispatcher.wait_for_submitted(n)
-            if n == 2:
-                store.request(study.study_id, "cancel", dispatcher.held()[0])
-                coordinator.wake()
-            else:
-                dispatcher.release()
-
-    assert in_background(coordinator, cancel_the_second) is StudyState.COMPLETED
-    assert Counter(t.state for t in store.trials(study.study_id)) == {TrialState.COMPLETED: 7, TrialState.STOPPED: 1}
-    failures = [e.payload["failure"] for e in store.events(study.study_id) if e.kind == "trial_told"]
-    assert failures.count("cancelled") == 1
-
-
-def test_a_trial_that_waits_is_cancelled_and_never_begins(store: Store) -> None:
-    study = new_study(store, budget={"n_trials": 4})
-    dispatcher = FakeDispatcher(1, holds=True)
-    coordinator = coordinator_of(study, store, dispatcher)
-
-    def cancel_the_next() -> None:
-        dispatcher.wait_for_submitted(1)
-        while not (waiting := store.trials(study.study_id, TrialState.WAITING)):
-            pass
-        store.request(study.study_id, "cancel", waiting[0].trial_id)
-        coordinator.wake()
-        while not store.trials(study.study_id, TrialState.STOPPED):
-            pass
-        for n in range(1, 4):
-            dispatcher.wait_for_submitted(n)
-            dispatcher.release()
-
-    assert in_background(coordinator, cancel_the_next) is StudyState.COMPLETED
-    (stopped,) = store.trials(study.study_id, TrialState.STOPPED)
-    assert stopped.attempt == 0
-    assert stopped.trial_id not in {spec.trial_id for spec in dispatcher.submitted}
-
-
-def test_a_paused_study_frees_its_slots_and_begins_nothing_until_it_is_resumed(store: Store) -> None:
-    study = new_study(store, budget={"n_trials": 5})
-    dispatcher = FakeDispatcher(2, holds=True)
-    coordinator = coordinator_of(study, store, dispatcher)
-
-    def pause_and_resume() -> None:
-        dispatcher.wait_for_submitted(2)
-        store.request(study.study_id, "pause")
-        coordinator.wake()
-        while store.study(study.study_id).state is not StudyState.PAUSED or dispatcher.held():
-            pass
-        coordinator.wake()
-        n_submitted = len(dispatcher.submitted)
-        while store.n_trials(study.study_id)["running"]:
-            pass
-        assert len(dispatcher.submitted) == n_submitted
-        store.request(study.study_id, "resume")
-        coordinator.wake()
-        for n in range(1, 6):
-            dispatcher.wait_for_submitted(n_submitted + n)
-            dispatcher.release()
-
-    assert in_background(coordinator, pause_and_resume) is StudyState.COMPLETED
-    assert {t.state for t in store.trials(study.study_id)} == {TrialState.COMPLETED}
-    kinds = [e.kind for e in store.events(study.study_id) if e.kind.startswith("study_")]
-    assert kinds == ["study_created", "study_running", "study_paused", "study_running", "study_completed"]
-
-
-def test_a_study_stays_paused_over_a_restart_and_can_be_stopped(store: Store) -> None:
-    study = new_study(store)
-    store.set_study_state(study.study_id, StudyState.PAUSED)
-    dispatcher = FakeDispatcher()
-    coordinator = coordinator_of(study, store, dispatcher)
-
-    def stop() -> None:
-        while not store.trials(study.study_id):
-            pass
-        store.request(study.study_id, "stop")
-        coordinator.wake()
-
-    assert in_background(coordinator, stop) is StudyState.STOPPED
-    assert dispatcher.submitted == []
-
-
-def test_a_failed_trial_is_tried_again_on_request_and_told_to_the_optimizer_once(store: Store) -> None:
-    def first_time_fails(spec: TrialSpec) -> TrialResult:
-        if spec.trial_id == "00001" and spec.attempt == 1:
-            return failed(spec.trial_id, spec.attempt, study_id=spec.study_id)
-        return evaluate(spec)
-
-    study = new_study(store, optimizer="greenshift", budget={"n_trials": 6})
-    coordinator_of(study, store, FakeDispatcher(1, first_time_fails)).run()
-    assert by_id(store, study)["00001"].state is TrialState.FAILED
-    store.request(study.study_id, "retry", "00001")
-    store.request(study.study_id, "retry", "00002")
-    assert coordinator_of(study, store, FakeDispatcher(1, first_time_fails)).run() is StudyState.COMPLETED
-    assert (by_id(store, study)["00001"].state, by_id(store, study)["00001"].attempt) == (TrialState.COMPLETED, 2)
-    told = [e for e in store.events(study.study_id) if e.kind == "trial_told" and e.trial_id == "00001"]
-    assert [e.payload["failure"] for e in told] == ["diverged"]
-    answers = [e.payload["outcome"] for e in store.events(study.study_id) if e.kind == "request_answered"]
-    assert answers == ["done", "the trial is COMPLETED; only FAILED and STOPPED ones are tried again"]
-    # The log still replays: it says what was told, not what came of the trial later.
-    raise_budget(store, study, {"n_trials": 8})
-    coordinator_of(study, store, FakeDispatcher(1)).run()
-    assert_complete(store, study, 8)
-
-
-def test_a_coordinator_that_leaves_is_followed_by_one_that_adopts_its_trials(store: Store) -> None:
-    study = new_study(store, budget={"n_trials": 5})
-    dispatcher = FakeDispatcher(2, holds=True)
-    first = coordinator_of(study, store, dispatcher)
-
-    def leave() -> None:
-        dispatcher.wait_for_submitted(2)
-        first.leave()
-
-    assert in_background(first, leave) is StudyState.RUNNING
-    assert store.n_trials(study.study_id)["running"] == 2
-
-    def release_all() -> None:
-        while len(dispatcher.adopted) < 2:
-            pass
-        for n in range(5):
-            dispatcher.wait_for_submitted(min(5, n + 1))
-            while not dispatcher.held():
-                pass
-            dispatcher.release()
-
-    second = coordinator_of(study, store, dispatcher)
-    assert in_background(second, release_all) is StudyState.COMPLETED
-    assert_complete(store, study, 5)
-    assert {t.attempt for t in store.trials(study.study_id)} == {1}
-
-
-def test_epochs_are_recorded_as_they_come(store: Store) -> None:
-    class TellingDispatcher(FakeDispatcher):
-        """Tells of two epochs of each trial."""
-
-        def submit(self, spec: TrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> None:
-            names = {"study_id": spec.study_id, "trial_id": spec.trial_id, "attempt": spec.attempt}
-            for epoch in (1, 2):
-                on_epoch(EpochMetrics(**names, epoch=epoch, training_loss=1 / epoch, seconds=0.1))
-            super().submit(spec, done, on_epoch)
-
-    study = new_study(store, budget={"n_trials": 3})
-    coordinator_of(study, store, TellingDispatcher()).run()
-    for trial in store.trials(study.study_id):
-        assert [(m.epoch, m.training_loss) for m in store.epochs(study.study_id, trial.trial_id)] == [
-            (1, 1.0),
-            (2, 0.5),
-        ]
-
-
-def test_an_optimizer_that_breaks_is_built_anew_from_the_log(
-    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    n_asks = 0
-    ask = Optimizer.ask
-
-    def fragile(self: Optimizer) -> Suggestion | None:
-        nonlocal n_asks
-        n_asks += 1
-        if n_asks in (4, 9):
-            raise RuntimeError("on purpose")
-        return ask(self)
-
-    monkeypatch.setattr(Optimizer, "ask", fragile)
-    study = new_study(store, optimizer="random", budget={"n_trials": 9})
-    assert coordinator_of(study, store).run() is StudyState.COMPLETED
-    assert_complete(store, study, 9)
-    assert "the optimizer failed and is built anew from the log" in caplog.text
-
-
-def test_a_late_result_of_an_earlier_attempt_leaves_no_trial_running(store: Store) -> None:
-    class LateDispatcher(FakeDispatcher):
-        """A lost worker's result comes after all, when the trial is being tried again."""
-
-        def submit(self, spec: TrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> None:
-            if spec.attempt == 2:
-                done(evaluate(spec.model_copy(update={"attempt": 1})))
-            super().submit(spec, done, on_epoch)
-
-    def first_attempt_is_lost(spec: TrialSpec) -> TrialResult:
-        return lost(spec, "gone") if spec.attempt == 1 and spec.trial_id == "00002" else evaluate(spec)
-
-    study = new_study(store)
-    coordinator_of(study, store, LateDispatcher(1, first_attempt_is_lost)).run()
-    assert {t.state for t in store.trials(study.study_id)} == {TrialState.COMPLETED}
-    assert "late_result" in [e.kind for e in store.events(study.study_id)]
-
-
-class KilledError(BaseException):
-    """The process is gone."""
-
-
-class Fuse:
-    """Raises at its n-th use."""
-
-    def __init__(self, n: int) -> None:
-        self.left = n
-
-    def __call__(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise KilledError
-
-
-class DyingStore(Store):
-    """A store whose process may die before and after every change."""
-
-    fuse: Callable[[], None] = staticmethod(lambda: None)
-
-
-def _dying(name: str) -> Callable[..., Any]:
-    original = getattr(Store, name)
-
-    def change(self: DyingStore, *values: Any) -> Any:
-        self.fuse()
-        changed = original(self, *values)
-        self.fuse()
-        return changed
-
-    return change
-
-
-for _name in ("add_trial", "start_attempt", "finish_attempt", "give_back", "record_told", "set_study_state"):
-    setattr(DyingStore, _name, _dying(_name))
-
-
-def run_killed(study: Study, store: Store, **options: Any) -> None:
-    with suppress(KilledError):
-        coordinator_of(study, store, FakeDispatcher(2), **options).run()
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=4))
-def test_a_loop_killed_after_any_change_is_recovered(kills: list[int]) -> None:
-    with Store(None) as store:
-        study = new_study(store, budget={"n_trials": 7})
-        for k in kills:
-            run_killed(study, store, on_change=Fuse(k))
-        coordinator_of(study, store).run()
-        assert_complete(store, study, 7)
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.lists(st.integers(1, 80), min_size=1, max_size=4))
-def test_a_loop_killed_between_any_two_writes_is_recovered(kills: list[int]) -> None:
-    with DyingStore(None) as store:
-        study = new_study(store, budget={"n_trials": 7})
-        for k in kills:
-            store.fuse = Fuse(k)
-            run_killed(study, store)
-        store.fuse = lambda: None
-        coordinator_of(study, store).run()
-        assert_complete(store, study, 7)
-
-
-@pytest.mark.parametrize("k", [3, 11, 17, 26])
-def test_a_multi_fidelity_study_killed_and_recovered_is_complete_and_repeats_nothing(store: Store, k: int) -> None:
-    study = new_study(store, optimizer="greenshift", budget={"n_trials": 18})
-    run_killed(study, store, on_change=Fuse(k))
-    coordinator_of(study, store).run()
-    assert_complete(store, study, 18)
-    proposed = [(tuple(sorted(t.config.items())), t.fidelity) for t in store.trials(study.study_id) if not t.is_default]
-    assert len(set(proposed)) == len(proposed)
-    sampled = [config for config, _ in proposed]
-    promoted = sum(t.promoted_from is not None for t in store.trials(study.study_id))
-    assert len(set(sampled)) == len(sampled) - promoted
-
-
-def test_a_study_killed_at_every_change_makes_progress_and_gives_no_trial_up(store: Store) -> None:
-    study = new_study(store, budget={"n_trials": 6})
-    for _ in range(30):
-        run_killed(study, store, on_change=Fuse(4))
-    coordinator_of(study, store).run()
-    assert_complete(store, study, 6)
-
-
-def test_restarts_of_the_coordinator_are_not_held_against_a_trial(store: Store) -> None:
-    study = new_study(store, budget={"n_trials": 1})
-    for _ in range(MAX_LOST_WORKERS):
-        run_killed(study, store, on_change=Fuse(1))
-    n_before = by_id(store, study)[DEFAULT_TRIAL_ID].attempt
-
-    def lost_once(spec: TrialSpec) -> TrialResult:
-        return lost(spec, "gone") if spec.attempt == n_before + 1 else evaluate(spec)
-
-    coordinator_of(study, store, FakeDispatcher(1, lost_once)).run()
-    assert by_id(store, study)[DEFAULT_TRIAL_ID].state is TrialState.COMPLETED
-
-
-def test_the_rebuilt_optimizer_proposes_what_the_first_one_would_have(store: Store) -> None:
-    def configs(kills: list[int]) -> list[tuple[dict[str, Any], float | None]]:
-        study = new_study(store, optimizer="greenshift", budget={"n_trials": 10})
-        for k in kills:
-            with suppress(KilledError):
-                coordinator_of(study, store, FakeDispatcher(1), on_change=Fuse(k)).run()
-        coordinator_of(study, store, FakeDispatcher(1)).run()
-        trials = by_id(store, study)
-        return [(trials[f"{i:05d}"].config, trials[f"{i:05d}"].fidelity) for i in range(1, 7)]
-
-    assert configs([8]) == configs([])
 
 
 def test_an_unmeasured_objective_is_no_crash(store: Store) -> None:

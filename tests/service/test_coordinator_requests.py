@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.dispatch import Done, OnEpoch
+from service.schema import StudyState, TrialState
+from service.store import Store
+from tests.service.fakes import (
+    FakeDispatcher,
+    evaluate,
+    failed,
+)
+from tests.service.running import assert_complete, by_id, coordinator_of, in_background, new_study, raise_budget
+from worker.schema import EpochMetrics, TrialResult, TrialSpec
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "study.sqlite") as store:
+        yield store
+
+
+def test_a_trial_that_somebody_cancels_is_stopped_and_the_study_goes_on(store: Store) -> None:
+    study = new_study(store, budget={"n_trials": 8})
+    dispatcher = FakeDispatcher(1, holds=True)
+    coordinator = coordinator_of(study, store, dispatcher)
+
+    def cancel_the_second() -> None:
+        for n in range(1, 9):
+            dispatcher.wait_for_submitted(n)
+            if n == 2:
+                store.request(study.study_id, "cancel", dispatcher.held()[0])
+                coordinator.wake()
+            else:
+                dispatcher.release()
+
+    assert in_background(coordinator, cancel_the_second) is StudyState.COMPLETED
+    assert Counter(t.state for t in store.trials(study.study_id)) == {TrialState.COMPLETED: 7, TrialState.STOPPED: 1}
+    failures = [e.payload["failure"] for e in store.events(study.study_id) if e.kind == "trial_told"]
+    assert failures.count("cancelled") == 1
+
+
+def test_a_trial_that_waits_is_cancelled_and_never_begins(store: Store) -> None:
+    study = new_study(store, budget={"n_trials": 4})
+    dispatcher = FakeDispatcher(1, holds=True)
+    coordinator = coordinator_of(study, store, dispatcher)
+
+    def cancel_the_next() -> None:
+        dispatcher.wait_for_submitted(1)
+        while not (waiting := store.trials(study.study_id, TrialState.WAITING)):
+            pass
+        store.request(study.study_id, "cancel", waiting[0].trial_id)
+        coordinator.wake()
+        while not store.trials(study.study_id, TrialState.STOPPED):
+            pass
+        for n in range(1, 4):
+            dispatcher.wait_for_submitted(n)
+            dispatcher.release()
+
+    assert in_background(coordinator, cancel_the_next) is StudyState.COMPLETED
+    (stopped,) = store.trials(study.study_id, TrialState.STOPPED)
+    assert stopped.attempt == 0
+    assert stopped.trial_id not in {spec.trial_id for spec in dispatcher.submitted}
+
+
+def test_a_paused_study_frees_its_slots_and_begins_nothing_until_it_is_resumed(store: Store) -> None:
+    study = new_study(store, budget={"n_trials": 5})
+    dispatcher = FakeDispatcher(2, holds=True)
+    coordinator = coordinator_of(study, store, dispatcher)
+
+    def pause_and_resume() -> None:
+        dispatcher.wait_for_submitted(2)
+        store.request(study.study_id, "pause")
+        coordinator.wake()
+        while store.study(study.study_id).state is not StudyState.PAUSED or dispatcher.held():
+            pass
+        coordinator.wake()
+        n_submitted = len(dispatcher.submitted)
+        while store.n_trials(study.study_id)["running"]:
+            pass
+        assert len(dispatcher.submitted) == n_submitted
+        store.request(study.study_id, "resume")
+        coordinator.wake()
+        for n in range(1, 6):
+            dispatcher.wait_for_submitted(n_submitted + n)
+            dispatcher.release()
+
+    assert in_background(coordinator, pause_and_resume) is StudyState.COMPLETED
+    assert {t.state for t in store.trials(study.study_id)} == {TrialState.COMPLETED}
+    kinds = [e.kind for e in store.events(study.study_id) if e.kind.startswith("study_")]
+    assert kinds == ["study_created", "study_running", "study_paused", "study_running", "study_completed"]
+
+
+def test_a_study_stays_paused_over_a_restart_and_can_be_stopped(store: Store) -> None:
+    study = new_study(store)
+    store.set_study_state(study.study_id, StudyState.PAUSED)
+    dispatcher = FakeDispatcher()
+    coordinator = coordinator_of(study, store, dispatcher)
+
+    def stop() -> None:
+        while not store.trials(study.study_id):
+            pass
+        store.request(study.study_id, "stop")
+        coordinator.wake()
+
+    assert in_background(coordinator, stop) is StudyState.STOPPED
+    assert dispatcher.submitted == []
+
+
+def test_a_failed_trial_is_tried_again_on_request_and_told_to_the_optimizer_once(store: Store) -> None:
+    def first_time_fails(spec: TrialSpec) -> TrialResult:
+        if spec.trial_id == "00001" and spec.attempt == 1:
+            return failed(spec.trial_id, spec.attempt, study_id=spec.study_id)
+        return evaluate(spec)
+
+    study = new_study(store, optimizer="greenshift", budget={"n_trials": 6})
+    coordinator_of(study, store, FakeDispatcher(1, first_time_fails)).run()
+    assert by_id(store, study)["00001"].state is TrialState.FAILED
+    store.request(study.study_id, "retry", "00001")
+    store.request(study.study_id, "retry", "00002")
+    assert coordinator_of(study, store, FakeDispatcher(1, first_time_fails)).run() is StudyState.COMPLETED
+    assert (by_id(store, study)["00001"].state, by_id(store, study)["00001"].attempt) == (TrialState.COMPLETED, 2)
+    told = [e for e in store.events(study.study_id) if e.kind == "trial_told" and e.trial_id == "00001"]
+    assert [e.payload["failure"] for e in told] == ["diverged"]
+    answers = [e.payload["outcome"] for e in store.events(study.study_id) if e.kind == "request_answered"]
+    assert answers == ["done", "the trial is COMPLETED; only FAILED and STOPPED ones are tried again"]
+    # The log still replays: it says what was told, not what came of the trial later.
+    raise_budget(store, study, {"n_trials": 8})
+    coordinator_of(study, store, FakeDispatcher(1)).run()
+    assert_complete(store, study, 8)
+
+
+def test_a_coordinator_that_leaves_is_followed_by_one_that_adopts_its_trials(store: Store) -> None:
+    study = new_study(store, budget={"n_trials": 5})
+    dispatcher = FakeDispatcher(2, holds=True)
+    first = coordinator_of(study, store, dispatcher)
+
+    def leave() -> None:
+        dispatcher.wait_for_submitted(2)
+        first.leave()
+
+    assert in_background(first, leave) is StudyState.RUNNING
+    assert store.n_trials(study.study_id)["running"] == 2
+
+    def release_all() -> None:
+        while len(dispatcher.adopted) < 2:
+            pass
+        for n in range(5):
+            dispatcher.wait_for_submitted(min(5, n + 1))
+            while not dispatcher.held():
+                pass
+            dispatcher.release()
+
+    second = coordinator_of(study, store, dispatcher)
+    assert in_background(second, release_all) is StudyState.COMPLETED
+    assert_complete(store, study, 5)
+    assert {t.attempt for t in store.trials(study.study_id)} == {1}
+
+
+def test_epochs_are_recorded_as_they_come(store: Store) -> None:
+    class TellingDispatcher(FakeDispatcher):
+        """Tells of two epochs of each trial."""
+
+        def submit(self, spec: TrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> None:
+            names = {"study_id": spec.study_id, "trial_id": spec.trial_id, "attempt": spec.attempt}
+            for epoch in (1, 2):
+                on_epoch(EpochMetrics(**names, epoch=epoch, training_loss=1 / epoch, seconds=0.1))
+            super().submit(spec, done, on_epoch)
+
+    study = new_study(store, budget={"n_trials": 3})
+    coordinator_of(study, store, TellingDispatcher()).run()
+    for trial in store.trials(study.study_id):
+        assert [(m.epoch, m.training_loss) for m in store.epochs(study.study_id, trial.trial_id)] == [
+            (1, 1.0),
+            (2, 0.5),
+        ]
