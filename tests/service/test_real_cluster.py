@@ -189,10 +189,13 @@ def test_workers_of_another_version_get_no_trial(tmp_path: Path) -> None:
     other = tmp_path / "greenshift-9.8.7.dist-info"
     other.mkdir()
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: greenshift\nVersion: 9.8.7\n")
+    # Before the metadata that an installation may have left in the folder where this runs.
     path = f"{tmp_path}:{Path(service.__file__).parents[1]}"
     with (
         dask_scheduler(tmp_path) as (_, address),
-        greenshift_workers(tmp_path, address, "--cores-per-worker", str(n_cores()), PYTHONPATH=path),
+        greenshift_workers(
+            tmp_path, address, "--cores-per-worker", str(n_cores()), PYTHONPATH=path, PYTHONSAFEPATH="1"
+        ),
         remote_cluster(Access(address)) as client,
     ):
         wait_until(lambda: workers_by_name(client))
