@@ -11,7 +11,18 @@ from service.errors import ServiceError
 from service.optimizer import Optimizer, Suggestion, Told
 from service.telemetry import ASK_SECONDS, TELL_SECONDS
 
-Log = list[Suggestion | Told]
+
+@dataclass(frozen=True)
+class Log:
+    """What an optimizer is built anew from.
+
+    Attributes:
+        entries: all suggestions and tells, in order.
+        snapshot: the latest that an optimizer gave, or None.
+    """
+
+    entries: list[Suggestion | Told]
+    snapshot: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,7 @@ class Asked:
         suggestion: None is nothing to do until it is told more.
         seconds: that it took.
         was_fresh: it had just been built from the log, so that building it anew would not help.
+        snapshot: of the optimizer behind this answer.
     """
 
     told: list[Told]
@@ -29,6 +41,7 @@ class Asked:
     seconds: float
     was_fresh: bool
     error: Exception | None = None
+    snapshot: bytes | None = None
 
 
 class Asker:
@@ -51,8 +64,13 @@ class Asker:
         """Whether the next question must bring the log of all suggestions and tells until then."""
         return self._optimizer is None
 
-    def ask(self, told: list[Told], log: Log) -> None:
-        """Tells the optimizer and asks it; returns at once. Not while `is_busy`."""
+    def ask(self, told: list[Told], log: Log | None) -> None:
+        """Tells the optimizer and asks it; returns at once. Not while `is_busy`.
+
+        Args:
+            told: what it has not been told yet.
+            log: all before that, where `needs_log`; else None.
+        """
         self.is_busy = True
         threading.Thread(target=self._work, args=(told, log), daemon=True, name="greenshift-optimizer").start()
 
@@ -68,22 +86,23 @@ class Asker:
             raise ServiceError(f"the optimizer failed: {said}") from asked.error
         return asked.suggestion
 
-    def _work(self, told: list[Told], log: Log) -> None:
+    def _work(self, told: list[Told], log: Log | None) -> None:
         started, was_fresh = time.monotonic(), self.needs_log
-        suggestion, failure = None, None
+        suggestion, snapshot, failure = None, None, None
         try:
-            suggestion = self._try(told, log)
+            suggestion, snapshot = self._try(told, log)
         except Exception as error:  # noqa: BLE001 - raised again by the thread that asked
             self._optimizer, failure = None, error
-        self._answer(Asked(told, suggestion, time.monotonic() - started, was_fresh, failure))
+        self._answer(Asked(told, suggestion, time.monotonic() - started, was_fresh, failure, snapshot))
 
-    def _try(self, told: list[Told], log: Log) -> Suggestion | None:
+    def _try(self, told: list[Told], log: Log | None) -> tuple[Suggestion | None, bytes | None]:
         if self._optimizer is None:
             optimizer = self._make()
-            optimizer.replay(log)
+            if log is not None:
+                optimizer.replay(log.entries, log.snapshot)
             self._optimizer = optimizer
         for event in told:
             with TELL_SECONDS.time():
                 self._optimizer.tell(event.trial_id, event.objectives, failure=event.failure)
         with ASK_SECONDS.time():
-            return self._optimizer.ask()
+            return self._optimizer.ask(), self._optimizer.snapshot()

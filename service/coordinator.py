@@ -162,7 +162,7 @@ class Coordinator:
         self._progress = Progress(self._study.spec, trials)
         self._add_baselines({t.trial_id for t in trials})
         log = self._log()
-        self._told = {entry.trial_id for entry in log if isinstance(entry, Told)}
+        self._told = {entry.trial_id for entry in log.entries if isinstance(entry, Told)}
         self._untold = untold(self._told, trials, self._study.spec)
         for trial in trials:
             if trial.state is TrialState.WAITING:
@@ -182,15 +182,17 @@ class Coordinator:
     def _log(self) -> Log:
         study_id = self._study.study_id
         trials = {t.trial_id: t for t in self._store.trials(study_id)}
-        return optimizer_log(self._store.events(study_id), trials, self._study.spec)
+        snapshot = self._store.latest_snapshot(study_id)
+        entries = optimizer_log(self._store.events(study_id), trials, self._study.spec)
+        return Log(entries, snapshot.data if snapshot else None)
 
     def _add_baselines(self, known: set[str]) -> None:
         for baseline in baselines(self._study, self._facts):
             if baseline.trial_id not in known and not self._spent.reaches(self._study.spec.budget):
                 self._add(baseline)
 
-    def _add(self, trial: Trial) -> None:
-        self._store.add_trial(trial)
+    def _add(self, trial: Trial, snapshot: bytes | None = None) -> None:
+        self._store.add_trial(trial, snapshot)
         self._spent.n_trials += 1
         self._ready.append(trial)
 
@@ -265,7 +267,7 @@ class Coordinator:
             return
         told, self._untold = self._untold, []
         self._told |= {entry.trial_id for entry in told}
-        self._asker.ask(told, self._log() if self._asker.needs_log else [])
+        self._asker.ask(told, self._log() if self._asker.needs_log else None)
 
     def _handle(self, message: Asked | TrialResult | EpochMetrics | _Signal) -> None:
         if isinstance(message, Asked):
@@ -288,7 +290,7 @@ class Coordinator:
         for told in asked.told:
             self._store.record_told(self._study.study_id, told.trial_id, told.objectives, told.failure)
         if suggestion is not None:
-            self._add(trial_of(suggestion, self._study, self._facts))
+            self._add(trial_of(suggestion, self._study, self._facts), asked.snapshot)
         # Nothing to suggest until something is told.
         self._starved = suggestion is None
 

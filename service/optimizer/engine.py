@@ -22,6 +22,7 @@ from smac.multi_objective.parego import ParEGO
 from smac.runhistory import StatusType, TrialInfo, TrialValue
 
 from service.optimizer.promotion import pick_spread
+from service.optimizer.runhistory import QuickRunHistory, SettledConfiguration
 
 # So many repetitions in a row mean that a space has no further config.
 _MAX_REPEATED = 1000
@@ -68,6 +69,9 @@ class Engine(Protocol):
     def replay(self, configs: list[Configuration]) -> None:
         """The next new configs are these, in this order, whatever the engine would rather try."""
 
+    def pending(self) -> list[Configuration]:
+        """Configs that are chosen already and not asked for yet, in order."""
+
 
 class RandomEngine:
     """Random search at full fidelity: the honest baseline."""
@@ -87,6 +91,9 @@ class RandomEngine:
 
     def replay(self, configs: list[Configuration]) -> None:
         self._replayed.extend(configs)
+
+    def pending(self) -> list[Configuration]:
+        return list(self._replayed)
 
 
 class SmacEngine:
@@ -125,6 +132,7 @@ class SmacEngine:
         # SMAC's default incumbent selection asserts with more than one objective; the front is computed by us.
         hyperband = _FrontHyperband if tamed else Hyperband
         self._highest, self._seed = fidelity[1], seed
+        self._asked: set[str] = set()
         self._asked_in_full: set[str] = set()
         self._selector = _Selector(scenario, **_selector_options(space, n_trials, tamed=tamed))
         parts: dict[str, Any] = _light_parts(scenario) if tamed else {}
@@ -152,8 +160,10 @@ class SmacEngine:
         else:
             assert info.budget is not None and info.seed is not None
             proposal = Proposal(info.config, info.budget, info.seed)
+        key = config_key(proposal.config)
+        self._asked.add(key)
         if proposal.fidelity == self._highest:
-            self._asked_in_full.add(config_key(proposal.config))
+            self._asked_in_full.add(key)
         return proposal
 
     def _leftover(self) -> Proposal | None:
@@ -174,6 +184,10 @@ class SmacEngine:
     def replay(self, configs: list[Configuration]) -> None:
         self._selector.replayed.extend(configs)
 
+    def pending(self) -> list[Configuration]:
+        given = [config for key, config in self._selector.given.items() if key not in self._asked]
+        return [*given, *self._selector.replayed]
+
 
 class _SilentScenario(Scenario):
     """A scenario that writes no file: the store is the truth."""
@@ -190,7 +204,13 @@ class _SilentOptimizer(SMBO):
 
 
 class _SilentFacade(MultiFidelityFacade):
-    """The multi-fidelity facade around `_SilentOptimizer`."""
+    """The multi-fidelity facade around `_SilentOptimizer` and a quicker run history."""
+
+    def _update_dependencies(self) -> None:
+        self._runhistory = QuickRunHistory(
+            multi_objective_algorithm=self._multi_objective_algorithm, n_objectives=self._scenario.count_objectives()
+        )
+        super()._update_dependencies()
 
     def _get_optimizer(self) -> SMBO:
         return _SilentOptimizer(
@@ -232,8 +252,9 @@ class _Selector(ConfigSelector):
                 n_repeated += 1
                 continue
             n_repeated = 0
-            self.given[key] = config
-            yield config
+            settled = SettledConfiguration.of(config)
+            self.given[key] = settled
+            yield settled
         raise ConfigurationSpaceExhaustedException
 
     def _collect_data(self) -> tuple[Any, Any, Any]:

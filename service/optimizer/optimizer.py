@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -156,10 +157,22 @@ class Optimizer:
             if keep
         ]
 
-    def replay(self, log: Iterable[Suggestion | Told]) -> None:
+    def snapshot(self) -> bytes | None:
+        """What the log alone cannot restore: configs that are chosen and not asked for yet; None where there are none.
+
+        Hyperband samples a whole rung before the first config of it is asked for.
+        """
+        pending = [plain(config) for config in self._engine.pending()]
+        return json.dumps(pending).encode() if pending else None
+
+    def replay(self, log: Iterable[Suggestion | Told], snapshot: bytes | None = None) -> None:
         """Brings a fresh optimizer to where another one stood, from its suggestions and tells in order.
 
-        Configs come from the log, so no model is trained on the way.
+        Configs come from the log and the snapshot, so no model is trained on the way.
+
+        Args:
+            log: of the other one.
+            snapshot: that the other one gave, or None; it may be older than the end of the log.
 
         Raises:
             ValueError: the log is not one of an optimizer with these arguments.
@@ -167,7 +180,8 @@ class Optimizer:
         events = list(log)
         new = [e.config for e in events if isinstance(e, Suggestion) and e.promoted_from is None]
         # The engine knows already what comes first.
-        self._engine.replay([self._canonical(config) for config in new[self._n_initial :]])
+        replayed = [self._canonical(config) for config in new[self._n_initial :]]
+        self._engine.replay(replayed + self._still_pending(new, snapshot))
         for event in events:
             if isinstance(event, Told):
                 self.tell(event.trial_id, event.objectives, failure=event.failure)
@@ -178,6 +192,15 @@ class Optimizer:
             # The log's own values: an array turned back into values may differ in the last bit.
             self._suggestions[event.trial_id] = event
             self._latest[config_key(self._open[event.trial_id].config)] = event
+
+    def _still_pending(self, asked: list[Config], snapshot: bytes | None) -> list[Configuration]:
+        """Configs of the snapshot that were not asked for after it; initial ones wait in the engine already."""
+        if snapshot is None:
+            return []
+        known = {config_key(self._canonical(config)) for config in asked}
+        known |= {config_key(config) for config in self._engine.pending()}
+        pending = [self._canonical(config) for config in json.loads(snapshot)]
+        return [config for config in pending if config_key(config) not in known]
 
     def _is_same(self, asked: Suggestion, logged: Suggestion) -> bool:
         config = self._open[asked.trial_id].config

@@ -99,7 +99,7 @@ class Simulation:
                 self.store.record_told(self.study.study_id, entry.trial_id, entry.objectives, entry.failure)
             if suggestion is not None:
                 trial = trial_of(suggestion, self.study, FACTS)
-                self.store.add_trial(trial)
+                self.store.add_trial(trial, self.optimizer.snapshot())
                 self.ready.append(trial)
 
     def _dispatch(self) -> None:
@@ -152,9 +152,10 @@ def replay_milliseconds(store: Store, study: Study) -> float:
     """Processor time of rebuilding the optimizer from the log, for each trial."""
     trials = {t.trial_id: t for t in store.trials(study.study_id)}
     log = optimizer_log(store.events(study.study_id), trials, study.spec)
+    snapshot = store.latest_snapshot(study.study_id)
     optimizer = make_optimizer(study, FACTS, 1)
     started = time.process_time()
-    optimizer.replay(log)
+    optimizer.replay(log, snapshot.data if snapshot else None)
     return 1e3 * (time.process_time() - started) / len(trials)
 
 

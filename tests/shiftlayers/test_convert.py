@@ -235,7 +235,7 @@ def test_a_refused_conversion_changes_nothing():
         ({"select": lambda name, _layer: name != "second"}, {"first", "third", "head"}),
         ({"select": lambda _name, layer: layer.weight.dim() == 4, "first": False}, {"second", "third"}),
     ],
-    ids=str,
+    ids=["all", "no linear", "not the first", "not the last", "neither", "by name", "by weight"],
 )
 def test_all_layers_that_may_be_are_converted_without_a_depth(options, names):
     assert shift_names(convert_to_shift(Backwards(), PS, example_input=IMAGE, **options)) == names
