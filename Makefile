@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# The tests of a file stay together: many share what is slow to set up. Waiting threads must not keep the cores busy.
+TWO_CORES := --numprocesses 2 --dist loadfile
 
 .PHONY: help install demo test test-slow lint format bench bench-shiftlayers bench-worker bench-service clean
 
@@ -18,11 +20,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install    ## run a whole study on real data: two workers, about two minutes
 	$(BIN)/greenshift run digits --workers 2 --out runs/demo
 
-test: install    ## run all tests
-	$(BIN)/pytest
+test: install    ## run all tests, on two cores
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest $(TWO_CORES)
 
 test-slow: install  ## run the tests that `make test` leaves out
-	$(BIN)/pytest -m slow
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -m slow $(TWO_CORES)
 
 lint: install    ## format, lint and types
 	$(BIN)/ruff format --check .
