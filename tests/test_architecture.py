@@ -190,7 +190,9 @@ def test_the_service_never_imports_torch() -> None:
 
 
 def test_only_the_optimizer_imports_smac() -> None:
-    assert importers("smac") == {"service/optimizer/engine.py"}
+    found = importers("smac")
+    assert found
+    assert all(path.startswith("service/optimizer/") for path in found)
 
 
 def test_only_dispatch_and_cluster_import_dask() -> None:

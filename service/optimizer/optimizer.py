@@ -12,7 +12,9 @@ import moocore
 import numpy as np
 from ConfigSpace import Configuration, ConfigurationSpace
 
-from service.optimizer.engine import Engine, ExhaustedError, Proposal, RandomEngine, SmacEngine, config_key, plain
+from service.optimizer.engine import Engine, ExhaustedError, Proposal, RandomEngine, config_key, plain
+from service.optimizer.front_search import FrontEngine
+from service.optimizer.hyperband import HyperbandEngine
 
 Config = dict[str, Any]
 Direction = Literal["minimize", "maximize"]
@@ -37,11 +39,12 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Told:
-    """One tell, as a log keeps it: the objectives, or why there are none."""
+    """One tell, as a log keeps it: the objectives, or why there are none, and what the trial took."""
 
     trial_id: str
     objectives: Mapping[str, float] | None
     failure: str | None = None
+    cost: float | None = None
 
 
 class Optimizer:
@@ -58,8 +61,8 @@ class Optimizer:
         seed: of everything random; with the same order of asks and tells, the same suggestions.
         initial: configs, complete, that are asked for first.
         known: objectives that are functions of (config, fidelity); they need not be told.
-        optimizer: `greenshift` (SMAC3's Hyperband and ParEGO, repaired), `smac-default` (as SMAC comes), or
-            `random` (full fidelity only).
+        optimizer: `greenshift` (SMAC3 with Gaussian processes over config and fidelity and asynchronous halving),
+            `smac-default` (its Hyperband and ParEGO, as they come), or `random` (full fidelity only).
 
     Raises:
         ValueError: an unknown optimizer or direction, or an impossible fidelity.
@@ -86,10 +89,8 @@ class Optimizer:
         self._integer = integer_fidelity
         self._n_trials = n_trials
         self._known = dict(known or {})
-        self._engine: Engine = self._make_engine(optimizer, eta, seed)
-        first = {config_key(c): c for c in map(self._canonical, initial)}
-        self._engine.replay(list(first.values()))
-        self._n_initial = len(first)
+        self._engine: Engine = self._make_engine(optimizer, eta, n_workers, seed)
+        self._engine.begin_with(list({config_key(c): c for c in map(self._canonical, initial)}.values()))
         self._open: dict[str, Proposal] = {}
         self._suggestions: dict[str, Suggestion] = {}
         self._results: list[tuple[Suggestion, dict[str, float]]] = []
@@ -124,7 +125,8 @@ class Optimizer:
         Args:
             trial: the suggestion or its id.
             objectives: finite value of every objective that is not known; None for a failed trial.
-            cost: seconds that it took; not used yet.
+            cost: what it took, in seconds or any other unit, of a trial that was continued the increment: it decides
+                which fidelities pay. None is unknown.
             failure: why it failed.
 
         Raises:
@@ -140,10 +142,10 @@ class Optimizer:
         values = self._check(suggestion, objectives) if objectives is not None else None
         proposal = self._open.pop(trial_id)
         if values is None:
-            self._engine.tell(proposal, self._stand_in(), failed=True)
+            self._engine.tell(proposal, self._stand_in(), failed=True, price=cost)
             return
         self._results.append((suggestion, values))
-        self._engine.tell(proposal, self._costs(values), failed=False)
+        self._engine.tell(proposal, self._costs(values), failed=False, price=cost)
 
     def front(self) -> list[dict[str, Any]]:
         """The non-dominated results at full fidelity: config, fidelity and objectives of each."""
@@ -178,54 +180,47 @@ class Optimizer:
             ValueError: the log is not one of an optimizer with these arguments.
         """
         events = list(log)
-        new = [e.config for e in events if isinstance(e, Suggestion) and e.promoted_from is None]
-        # The engine knows already what comes first.
-        replayed = [self._canonical(config) for config in new[self._n_initial :]]
-        self._engine.replay(replayed + self._still_pending(new, snapshot))
+        suggestions = [e for e in events if isinstance(e, Suggestion)]
+        asked = [(self._canonical(s.config), self._exact(s.fidelity)) for s in suggestions]
+        if foreign := [
+            fidelity for _, fidelity in asked if self._engine.fidelities and fidelity not in self._engine.fidelities
+        ]:
+            raise ValueError(f"the log does not replay: no fidelity of this study is {foreign[0]:g}")
+        self._engine.repeat(asked, [self._canonical(config) for config in json.loads(snapshot or b"[]")])
         for event in events:
             if isinstance(event, Told):
-                self.tell(event.trial_id, event.objectives, failure=event.failure)
+                self.tell(event.trial_id, event.objectives, cost=event.cost, failure=event.failure)
                 continue
-            asked = self.ask()
-            if asked is None or not self._is_same(asked, event):
-                raise ValueError(f"the log does not replay: expected {event}, got {asked}")
+            suggestion = self.ask()
+            if suggestion is None or not self._is_same(suggestion, event):
+                raise ValueError(f"the log does not replay: expected {event}, got {suggestion}")
             # The log's own values: an array turned back into values may differ in the last bit.
             self._suggestions[event.trial_id] = event
             self._latest[config_key(self._open[event.trial_id].config)] = event
-
-    def _still_pending(self, asked: list[Config], snapshot: bytes | None) -> list[Configuration]:
-        """Configs of the snapshot that were not asked for after it; initial ones wait in the engine already."""
-        if snapshot is None:
-            return []
-        known = {config_key(self._canonical(config)) for config in asked}
-        known |= {config_key(config) for config in self._engine.pending()}
-        pending = [self._canonical(config) for config in json.loads(snapshot)]
-        return [config for config in pending if config_key(config) not in known]
 
     def _is_same(self, asked: Suggestion, logged: Suggestion) -> bool:
         config = self._open[asked.trial_id].config
         same_config = config_key(config) == config_key(self._canonical(logged.config))
         return same_config and (asked.trial_id, asked.fidelity) == (logged.trial_id, logged.fidelity)
 
-    def _make_engine(self, optimizer: str, eta: int, seed: int) -> Engine:
+    def _make_engine(self, optimizer: str, eta: int, n_workers: int, seed: int) -> Engine:
         if optimizer == "random":
             return RandomEngine(self._space, self._highest, seed)
-        if optimizer not in ("greenshift", "smac-default"):
-            raise ValueError(f"optimizer must be greenshift, smac-default or random, got {optimizer!r}")
-        return SmacEngine(
-            self._space,
-            list(self._signs),
-            (self._lowest, self._highest),
-            eta=eta,
-            n_trials=self._n_trials,
-            seed=seed,
-            tamed=optimizer == "greenshift",
-        )
+        shared: dict[str, Any] = {"eta": eta, "n_trials": self._n_trials, "seed": seed}
+        fidelity = (self._lowest, self._highest)
+        if optimizer == "smac-default":
+            return HyperbandEngine(self._space, list(self._signs), fidelity, **shared)
+        if optimizer == "greenshift":
+            modelled = [i for i, name in enumerate(self._signs) if name not in self._known]
+            return FrontEngine(
+                self._space, list(self._signs), fidelity, modelled=modelled, n_workers=n_workers, **shared
+            )
+        raise ValueError(f"optimizer must be greenshift, smac-default or random, got {optimizer!r}")
 
     def _suggest(self, proposal: Proposal) -> Suggestion:
         key = config_key(proposal.config)
         before = self._latest.get(key)
-        fidelity = float(round(proposal.fidelity)) if self._integer else proposal.fidelity
+        fidelity = self._suggested(proposal.fidelity)
         is_promoted = before is not None and before.fidelity < fidelity
         suggestion = Suggestion(
             trial_id=f"{len(self._suggestions) + 1:05d}",
@@ -235,6 +230,14 @@ class Optimizer:
         )
         self._latest[key] = suggestion
         return suggestion
+
+    def _exact(self, fidelity: float) -> float:
+        """The engine's own fidelity behind one that was suggested."""
+        close = (f for f in self._engine.fidelities if math.isclose(self._suggested(f), fidelity))
+        return next(close, fidelity)
+
+    def _suggested(self, fidelity: float) -> float:
+        return float(round(fidelity)) if self._integer else fidelity
 
     def _check(self, suggestion: Suggestion, told: Mapping[str, float]) -> dict[str, float]:
         values = {name: f(suggestion.config, suggestion.fidelity) for name, f in self._known.items()} | dict(told)

@@ -126,9 +126,9 @@ def test_knobs_follow_the_fidelity_and_the_fidelity_stays_exact(store: Store) ->
     low = by_id(store, study)["00001"]
     assert low.fidelity == pytest.approx(10 / 3, abs=1e-12)
     assert (low.shift_depth, low.epochs, low.is_full) == (3, 3, False)
-    promoted = [t for t in store.trials(study.study_id) if t.promoted_from]
-    assert promoted
-    assert {(t.fidelity, t.shift_depth, t.epochs, t.is_full) for t in promoted} == {(10.0, 10, 9, True)}
+    full = [t for t in store.trials(study.study_id) if t.fidelity == 10.0 and not t.is_default]
+    assert full
+    assert {(t.shift_depth, t.epochs, t.is_full) for t in full} == {(10, 9, True)}
 
 
 def test_only_full_trials_keep_their_weights(store: Store) -> None:

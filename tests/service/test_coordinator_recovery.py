@@ -170,7 +170,7 @@ def test_restarts_of_the_coordinator_are_not_held_against_a_trial(store: Store) 
 
 def test_the_rebuilt_optimizer_proposes_what_the_first_one_would_have(store: Store) -> None:
     def configs(kills: list[int]) -> list[tuple[dict[str, Any], float | None]]:
-        study = new_study(store, optimizer="greenshift", budget={"n_trials": 10})
+        study = new_study(store, optimizer="smac-default", budget={"n_trials": 10})
         for k in kills:
             with suppress(KilledError):
                 coordinator_of(study, store, FakeDispatcher(1), on_change=Fuse(k)).run()

@@ -1,60 +1,33 @@
-"""One test for each trap of SMAC3 2.4.1 in the role of an ask/tell coordinator."""
+"""One test for each trap of SMAC3 2.4.1 in the role of an ask/tell coordinator, and for both ways of using it."""
 
 from __future__ import annotations
 
 import json
 import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from ConfigSpace import Configuration
 from smac.model.random_forest import RandomForest
-from smac.multi_objective.parego import ParEGO
 
 from service.optimizer import Optimizer, Suggestion
-from service.optimizer.engine import ExhaustedError, RandomEngine, SmacEngine
+from service.optimizer.engine import ExhaustedError, RandomEngine
+from service.optimizer.front_search import FrontEngine
+from service.optimizer.hyperband import HyperbandEngine
 from service.optimizer.optimizer import Told
+from service.optimizer.surrogate import Surrogate
 from service.pareto import dominates
 from tests.service.optimizer.toy import drive, make_optimizer, score, six_configs, toy_space
 
-TAMED_OR_NOT = pytest.mark.parametrize("kind", ["greenshift", pytest.param("smac-default", marks=pytest.mark.slow)])
+EITHER_WAY = pytest.mark.parametrize("kind", ["greenshift", pytest.param("smac-default", marks=pytest.mark.slow)])
 LOWEST, MIDDLE, HIGHEST = 1.0, 3.0, 9.0
 
 
-def smac_engine(optimizer: Optimizer) -> SmacEngine:
+def smac_engine(optimizer: Optimizer) -> HyperbandEngine | FrontEngine:
     engine = optimizer._engine
-    assert isinstance(engine, SmacEngine)
+    assert isinstance(engine, HyperbandEngine | FrontEngine)
     return engine
-
-
-@pytest.fixture
-def trainings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Numbers of rows of all trainings of SMAC's forest so far."""
-    rows: list[int] = []
-    train = RandomForest.train
-
-    def counted(self: RandomForest, X: Any, Y: Any) -> Any:  # noqa: N803 - SMAC's names
-        rows.append(len(X))
-        return train(self, X, Y)
-
-    monkeypatch.setattr(RandomForest, "train", counted)
-    return rows
-
-
-@pytest.fixture
-def draws(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """One entry for each time that ParEGO draws weights."""
-    found: list[int] = []
-    draw = ParEGO.update_on_iteration_start
-
-    def counted(self: ParEGO) -> None:
-        found.append(1)
-        draw(self)
-
-    monkeypatch.setattr(ParEGO, "update_on_iteration_start", counted)
-    return found
 
 
 def ask_many(optimizer: Optimizer, n: int) -> list[Suggestion]:
@@ -63,14 +36,19 @@ def ask_many(optimizer: Optimizer, n: int) -> list[Suggestion]:
     return [s for s in asked if s is not None]
 
 
-@TAMED_OR_NOT
+def asked_once(optimizer: Optimizer) -> Suggestion:
+    (suggestion,) = ask_many(optimizer, 1)
+    return suggestion
+
+
+@EITHER_WAY
 def test_two_objectives_and_many_outstanding_trials_do_not_raise(kind: str) -> None:
     asked = drive(make_optimizer(optimizer=kind, n_trials=22), outstanding=6)
     assert len(asked) == 22
     assert {s.fidelity for s in asked} == {LOWEST, MIDDLE, HIGHEST}
 
 
-@TAMED_OR_NOT
+@EITHER_WAY
 def test_configs_rebuilt_from_json_are_recognised(kind: str) -> None:
     original = make_optimizer(optimizer=kind, n_trials=48)
     log: list[Suggestion | Told] = []
@@ -87,7 +65,7 @@ def test_configs_rebuilt_from_json_are_recognised(kind: str) -> None:
     assert len(history.get_running_trials()) == 3
 
 
-@TAMED_OR_NOT
+@EITHER_WAY
 def test_a_failed_trial_tells_finite_costs_only(kind: str) -> None:
     optimizer = make_optimizer(optimizer=kind)
     first, second, third = ask_many(optimizer, 3)
@@ -110,20 +88,7 @@ def test_asks_go_on_when_the_first_trials_all_fail(kind: str, n_failures: int) -
     assert len(drive(optimizer, outstanding=3)) == 16 - n_failures
 
 
-def test_a_failed_config_is_promoted_after_all_that_completed() -> None:
-    optimizer = make_optimizer(fidelity=(1.0, 9.0), n_trials=200)
-    rung = ask_many(optimizer, 9)
-    for i, suggestion in enumerate(rung):
-        if i < 5:
-            optimizer.tell(suggestion, failure="diverged")
-        else:
-            optimizer.tell(suggestion, score(suggestion))
-    promoted = {s.promoted_from for s in ask_many(optimizer, 12)} - {None}
-    assert len(promoted) == 3
-    assert promoted <= {s.trial_id for s in rung[5:]}
-
-
-@TAMED_OR_NOT
+@EITHER_WAY
 def test_no_file_is_written(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     drive(make_optimizer(optimizer=kind, n_trials=14), outstanding=2)
@@ -137,37 +102,6 @@ def test_the_root_logger_stays_as_it_is() -> None:
     assert (list(root.handlers), root.level, root.disabled) == before
 
 
-def test_a_first_result_at_the_top_does_not_make_the_forest_forget_the_rest(trainings: list[int]) -> None:
-    optimizer = make_optimizer(n_trials=80)
-    asked = drive(optimizer, n=70)
-    at_the_top = sum(s.fidelity == HIGHEST for s in asked)
-    assert at_the_top > 6
-    assert trainings
-    assert min(trainings) >= len(toy_space()) + 2
-
-
-def test_the_forest_is_trained_at_each_new_draw_of_weights(trainings: list[int], draws: list[int]) -> None:
-    optimizer = make_optimizer(n_trials=200)
-    drive(optimizer, n=30)
-    trainings.clear()
-    draws.clear()
-    ask_many(optimizer, 40)
-    assert len(draws) >= 4
-    assert len(trainings) == len(draws)
-
-
-def test_promotion_drops_no_non_dominated_config_for_a_dominated_one() -> None:
-    optimizer = make_optimizer(n_trials=200)
-    rung = ask_many(optimizer, 9)
-    # Two that nothing dominates, close together, and a front behind them whose ends lie far out.
-    results = [(5.0, 6.0), (6.0, 5.0), *((6.0 + i, 14.0 - i) for i in range(7))]
-    for suggestion, (error, energy) in zip(rung, results, strict=True):
-        optimizer.tell(suggestion, {"error": error, "energy": energy})
-    promoted = {s.promoted_from for s in ask_many(optimizer, 12)} - {None}
-    assert len(promoted) == 3
-    assert {rung[0].trial_id, rung[1].trial_id} <= promoted
-
-
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("n_trials", [4, 9])
 def test_no_config_is_sampled_twice_in_a_small_study(n_trials: int, seed: int) -> None:
@@ -178,7 +112,7 @@ def test_no_config_is_sampled_twice_in_a_small_study(n_trials: int, seed: int) -
     assert len({p.config for p in proposals}) == 9
 
 
-@TAMED_OR_NOT
+@EITHER_WAY
 def test_a_small_space_ends_in_exhaustion(kind: str) -> None:
     optimizer = make_optimizer(optimizer=kind, space=six_configs(), n_trials=100)
     engine = smac_engine(optimizer)
@@ -189,31 +123,27 @@ def test_a_small_space_ends_in_exhaustion(kind: str) -> None:
         engine.ask()
 
 
-def test_no_model_is_trained_for_configs_that_the_log_has(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("kind", "model", "n_trials"),
+    [("greenshift", Surrogate, 40), pytest.param("smac-default", RandomForest, 40, marks=pytest.mark.slow)],
+)
+def test_no_model_is_trained_for_configs_that_the_log_has(
+    kind: str, model: type, n_trials: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log: list[Suggestion | Told] = []
-    original = make_optimizer(n_trials=40)
-    while (suggestion := original.ask()) is not None:
-        original.tell(suggestion, score(suggestion))
+    original = make_optimizer(optimizer=kind, n_trials=n_trials)
+    for _ in range(30):
+        original.tell(suggestion := asked_once(original), score(suggestion))
         log += [suggestion, Told(suggestion.trial_id, score(suggestion))]
-    rebuilt = make_optimizer(n_trials=40)
-    logged_left: list[int] = []
-    train = RandomForest.train
-
-    def watched(self: RandomForest, X: Any, Y: Any) -> Any:  # noqa: N803 - SMAC's names
-        logged_left.append(len(smac_engine(rebuilt)._selector.replayed))
-        return train(self, X, Y)
-
-    monkeypatch.setattr(RandomForest, "train", watched)
-    rebuilt.replay(log)
-    # Only the rest of the last bracket, which the log does not have, may be sampled from a model.
-    assert set(logged_left) <= {0}
-    assert len(logged_left) <= 2
+    rebuilt = make_optimizer(optimizer=kind, n_trials=n_trials)
+    monkeypatch.setattr(model, "train", lambda *_: pytest.fail("a model is trained"))
+    rebuilt.replay(log, original.snapshot())
 
 
 def test_random_search_repeats_logged_configs_and_goes_on_like_the_original() -> None:
     original, rebuilt = RandomEngine(toy_space(), 9.0, seed=3), RandomEngine(toy_space(), 9.0, seed=3)
     first = [original.ask() for _ in range(5)]
-    rebuilt.replay([p.config for p in first])
+    rebuilt.repeat([(p.config, p.fidelity) for p in first], [])
     assert [rebuilt.ask() for _ in range(5)] == first
     assert rebuilt.ask() == original.ask()
 

@@ -186,13 +186,12 @@ def test_the_front_of_mixed_directions_is_the_brute_force_front(rows: list[tuple
     assert sorted(found) == sorted(expected)
 
 
-def test_maximising_promotes_the_highest() -> None:
-    optimizer = make_optimizer(objectives={"error": "maximize", "energy": "maximize"}, n_trials=200)
-    rung = [asked(optimizer) for _ in range(9)]
-    for i, suggestion in enumerate(rung):
-        optimizer.tell(suggestion, {"error": float(i), "energy": float(i)})
-    promoted = {asked(optimizer).promoted_from for _ in range(12)} - {None}
-    assert promoted == {s.trial_id for s in rung[-3:]}
+def test_maximising_finds_the_highest() -> None:
+    optimizer = make_optimizer(objectives={"error": "maximize", "energy": "maximize"}, n_trials=60)
+    drive(optimizer)
+    best = max(row["objectives"]["energy"] for row in optimizer.front())
+    # At x = 0, n = 50, y = 1.
+    assert best > 2.8
 
 
 def test_the_front_has_results_at_full_fidelity_only() -> None:
@@ -234,14 +233,15 @@ def test_fidelities_are_exact_otherwise() -> None:
 
 
 def test_a_promoted_trial_names_the_one_of_its_config_below() -> None:
-    suggestions = drive(make_optimizer(), outstanding=3)
+    # After six trials at the lowest fidelity no config is new.
+    suggestions = drive(make_optimizer(space=six_configs(), n_trials=60), outstanding=3)
     by_id = {s.trial_id: s for s in suggestions}
     promoted = [s for s in suggestions if s.promoted_from is not None]
-    assert len(promoted) > 5
+    assert {s.fidelity for s in promoted} >= {9.0}
     for suggestion in promoted:
         below = by_id[str(suggestion.promoted_from)]
         assert below.config == suggestion.config
-        assert below.fidelity * 3 == pytest.approx(suggestion.fidelity)
+        assert below.fidelity < suggestion.fidelity
 
 
 @every_kind
@@ -340,12 +340,6 @@ def test_a_rebuilt_optimizer_samples_no_config_twice(kind: str, cut: int) -> Non
     assert len(set(sampled)) == len(sampled)
 
 
-def test_a_rung_that_was_cut_off_gets_as_many_configs_as_a_whole_one() -> None:
-    suggestions = studies_rebuilt_after(6, "greenshift")
-    first_promotion = next(i for i, s in enumerate(suggestions) if s.promoted_from is not None)
-    assert [s.fidelity for s in suggestions[:first_promotion]].count(1.0) == 9
-
-
 def test_a_study_may_grow_when_it_is_replayed() -> None:
     log = through_json(record(make_optimizer(n_trials=12), outstanding=2))
     grown = make_optimizer(n_trials=30)
@@ -377,9 +371,10 @@ def test_a_log_longer_than_the_study_is_a_value_error() -> None:
         make_optimizer(n_trials=5).replay(log)
 
 
-def test_a_log_that_promotes_another_config_is_a_value_error() -> None:
-    optimizer = make_optimizer(n_trials=200)
-    log = record(make_optimizer(n_trials=10), outstanding=1)
+@pytest.mark.slow
+def test_a_log_that_promotes_another_config_than_hyperband_would_is_a_value_error() -> None:
+    optimizer = make_optimizer(n_trials=200, optimizer="smac-default")
+    log = record(make_optimizer(n_trials=12, optimizer="smac-default"), outstanding=1)
     promoted = next(i for i, e in enumerate(log) if isinstance(e, Suggestion) and e.promoted_from)
     event = log[promoted]
     assert isinstance(event, Suggestion)

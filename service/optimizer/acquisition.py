@@ -1,0 +1,51 @@
+"""What a config promises at full fidelity: the expected growth of the hypervolume, in logarithms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from smac.acquisition.function import AbstractAcquisitionFunction
+
+from service.optimizer.improvement import boxes, log_improvement, probability
+from service.optimizer.surrogate import Surrogate
+
+Array = NDArray[np.float64]
+
+
+class HypervolumeImprovement(AbstractAcquisitionFunction):
+    """Logarithm of the expected hypervolume improvement at full fidelity.
+
+    Args:
+        full: full fidelity.
+    """
+
+    def __init__(self, full: float) -> None:
+        super().__init__()
+        self._full = full
+        self._lower = self._upper = np.empty((0, 0))
+
+    @property
+    def name(self) -> str:
+        return "Expected hypervolume improvement"
+
+    def _update(self, **kwargs: Any) -> None:
+        """Takes `front` (n, objectives) and `reference` (objectives,), in the scale of the model."""
+        self._lower, self._upper = boxes(kwargs["front"], kwargs["reference"])
+
+    def _compute(self, X: Array) -> Array:  # noqa: N803 - SMAC's name
+        return log_improvement(*self._expected(X), self._lower, self._upper)[:, None]
+
+    def probability(self, vector: Array) -> float:
+        """That the config improves the front at all."""
+        return float(probability(*self._expected(vector[None]), self._lower, self._upper)[0])
+
+    def _expected(self, vectors: Array) -> tuple[Array, Array]:
+        assert isinstance(self._model, Surrogate)
+        return self._model.expect(at(vectors, self._full))
+
+
+def at(vectors: Array, fidelity: float) -> Array:
+    """Rows for the model: the vectors with a fidelity."""
+    return np.hstack([vectors, np.full((len(vectors), 1), fidelity)])

@@ -1,0 +1,153 @@
+"""Asynchronous multi-objective successive halving: low fidelities while they pay, promotion by what the front gains."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+from ConfigSpace import Configuration
+from numpy.typing import NDArray
+from smac.intensifier.abstract_intensifier import AbstractIntensifier
+from smac.runhistory import TrialInfo
+from smac.scenario import Scenario
+
+from service.optimizer.acquisition import HypervolumeImprovement
+from service.optimizer.archive import Archive
+from service.optimizer.encoding import Encoding
+from service.optimizer.gate import Gate
+from service.optimizer.ladder import Ladder
+from service.optimizer.surrogate import Surrogate
+
+Array = NDArray[np.float64]
+# Of all that is spent, at most so much goes to low fidelities, and a little more at the start.
+LOW_SHARE, LOW_START = 0.25, 3.0
+# A correlation below which a rung says nothing about the front at full fidelity.
+MIN_CORRELATION = 0.5
+_N_DESIGN = 512
+# The model needs so many.
+_MIN_ROWS = 3
+
+
+class AsynchronousHalving(AbstractIntensifier):
+    """Decides at which fidelity to try a config that the selector proposes; no rung ever waits for another trial.
+
+    A design spread over the space comes first, at the lowest rung that pays. Then the selector says which config
+    promises most at full fidelity. It is tried at a lower rung first where that saves more than it costs: with
+    probability 1 - p the full evaluation would gain nothing, and the rung would tell so as far as the model expects its
+    result to correlate with that at full fidelity. A config that was tried below and still promises most is promoted.
+
+    Args:
+        scenario: SMAC's.
+        encoding: of the space.
+        ladder: of the fidelities.
+        archive: is kept up to date here.
+        gate: which rungs pay.
+        model: of the study.
+        acquisition: of the model.
+        n_workers: how many trials run at once.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        encoding: Encoding,
+        ladder: Ladder,
+        archive: Archive,
+        gate: Gate,
+        model: Surrogate,
+        acquisition: HypervolumeImprovement,
+        n_workers: int,
+    ) -> None:
+        super().__init__(scenario, n_seeds=1, max_config_calls=None, max_incumbents=1, seed=scenario.seed)
+        self._encoding, self._ladder, self._archive, self._gate = encoding, ladder, archive, gate
+        self._model, self._acquisition, self._n_workers = model, acquisition, n_workers
+        self._n_first = min(10, max(4, len(set(encoding.groups)) + 1))
+        self._design = encoding.spread(_N_DESIGN, scenario.seed)
+        self._n_designed = 0
+        # What is to be asked for, whatever else would be.
+        self.queue: deque[tuple[Configuration, float]] = deque()
+
+    def __iter__(self) -> Iterator[TrialInfo]:
+        while (chosen := self._choose()) is not None:
+            config, fidelity = chosen
+            self._archive.begin(config.get_array(), fidelity)
+            yield TrialInfo(config, seed=self._seed, budget=fidelity)
+
+    def update_incumbents(self, config: Configuration) -> None:
+        """The front is computed from the log."""
+
+    def _choose(self) -> tuple[Configuration, float] | None:
+        if self.queue:
+            return self.queue.popleft()
+        low = self._gate.rungs(self._archive)
+        fidelity = self._design_fidelity(low)
+        if fidelity is not None and (config := self._designed(fidelity)) is not None:
+            return config, fidelity
+        if self._archive.n_good < _MIN_ROWS:
+            config = self._designed(self._ladder.full)
+            return None if config is None else (config, self._ladder.full)
+        config = next(self.config_generator, None)
+        return None if config is None else (config, self._fidelity(config.get_array(), low))
+
+    def _design_fidelity(self, low: list[float]) -> float | None:
+        """Where the next config of the design is tried; None once there is enough to model."""
+        full, n_asked = self._ladder.full, self._archive.n_asked_at
+        if not low:
+            blind = self._n_workers if self._archive.n == 0 else 0
+            return full if n_asked(full) < max(self._n_first, blind) or self._archive.n_good < _MIN_ROWS else None
+        # What a rung costs is known from two of them.
+        if self._archive.n_asked == 1:
+            return self._ladder.rungs[1]
+        wanted = min(2 * self._n_first, max(3.0, LOW_START / self._gate.shares[low[0]]))
+        if self._n_workers > 1:
+            wanted = min(max(self._n_workers, wanted), 4 * self._n_first)
+        # Of a short study most is left for full fidelity.
+        wanted = min(wanted, self._scenario.n_trials // 4)
+        is_enough = n_asked(low[0]) >= wanted or n_asked(full) >= self._n_first
+        return None if is_enough and self._archive.n_good >= _MIN_ROWS else low[0]
+
+    def _designed(self, fidelity: float) -> Configuration | None:
+        while self._n_designed < len(self._design):
+            row = self._design[self._n_designed]
+            self._n_designed += 1
+            if not self._archive.fidelities_of(row):
+                return self._encoding.configuration(row)
+        random = np.random.RandomState([self._seed, self._archive.n_asked])
+        listed = self._encoding.listed()
+        rows = self._archive.untried(self._encoding.sample(200, random) if listed is None else listed, fidelity)
+        return self._encoding.configuration(rows[random.randint(len(rows))]) if len(rows) else None
+
+    def _fidelity(self, vector: Array, low: list[float]) -> float:
+        full, shares = self._ladder.full, self._gate.shares
+        spent = {rung: shares[rung] * self._archive.n_asked_at(rung) for rung in self._ladder.rungs}
+        spent_low = sum(spent.values()) - spent[full]
+        if spent_low > LOW_SHARE * sum(spent.values()) + LOW_START:
+            return full
+        tried = self._archive.fidelities_of(vector)
+        p = self._acquisition.probability(vector) if low else 1.0
+        saved = {}
+        for rung in low:
+            if any(fidelity >= rung for fidelity in tried):
+                continue
+            correlation = self._model.correlation(vector, rung)
+            if correlation >= MIN_CORRELATION:
+                saved[rung] = correlation**2 * (1 - p) - shares[rung]
+        best = max(saved, key=lambda rung: saved[rung], default=full)
+        return best if saved.get(best, 0.0) > 0 else full
+
+    @property
+    def uses_seeds(self) -> bool:
+        return True
+
+    @property
+    def uses_budgets(self) -> bool:
+        return True
+
+    @property
+    def uses_instances(self) -> bool:
+        return False
+
+    @property
+    def uses_cutoffs(self) -> bool:
+        return False

@@ -1,0 +1,85 @@
+"""Finds the config that promises most: near the front, far from it, or among all where a space is small."""
+
+from __future__ import annotations
+
+import moocore
+import numpy as np
+from ConfigSpace import Configuration, ConfigurationSpace
+from numpy.typing import NDArray
+from smac.acquisition.function import AbstractAcquisitionFunction
+from smac.acquisition.maximizer import AbstractAcquisitionMaximizer
+
+from service.optimizer.archive import Archive
+from service.optimizer.encoding import Encoding
+
+Array = NDArray[np.float64]
+N_SAMPLED = 400
+# Standard deviations of the changes of a number, in the rounds of the search.
+_FIRST_SCALES = (0.1, 0.02)
+_SCALES = (0.1, 0.03, 0.01, 0.003)
+_N_TOP = 5
+_N_NEAR = 100
+
+
+class FrontSearch(AbstractAcquisitionMaximizer):
+    """Random configs and neighbours of the best ones, then closer neighbours of those that promise most.
+
+    Args:
+        space: of the configs.
+        encoding: of the space.
+        archive: of what was tried.
+        full: full fidelity; what was asked for there is not proposed again.
+        acquisition_function: what is maximised.
+        seed: of everything random, together with the number of trials asked for.
+    """
+
+    def __init__(
+        self,
+        space: ConfigurationSpace,
+        encoding: Encoding,
+        archive: Archive,
+        full: float,
+        acquisition_function: AbstractAcquisitionFunction,
+        seed: int,
+    ) -> None:
+        super().__init__(space, acquisition_function, challengers=1, seed=seed)
+        self._encoding, self._archive, self._full = encoding, archive, full
+        self._listed = encoding.listed()
+
+    def _maximize(self, previous_configs: list[Configuration], n_points: int) -> list[tuple[float, Configuration]]:
+        vector, value = self.best()
+        return [] if vector is None else [(value, self._encoding.configuration(vector))]
+
+    def best(self) -> tuple[Array | None, float]:
+        """The vector of greatest value that was not tried at full fidelity, and the value; None where all were."""
+        # The same trials give the same proposal, also from an archive that was rebuilt.
+        random = np.random.RandomState([self._seed, self._archive.n_asked])
+        rows = self._archive.untried(self._first(random), self._full)
+        if not len(rows):
+            return None, -np.inf
+        values = self._values(rows)
+        for scale in _SCALES if self._listed is None else ():
+            top = np.argsort(-values, kind="stable")[:_N_TOP]
+            near = self._archive.untried(self._encoding.near(rows[top], _N_NEAR, scale, random), self._full)
+            rows, values = np.vstack([rows[top], near]), np.concatenate([values[top], self._values(near)])
+        best = int(np.argmax(values))
+        return rows[best], float(values[best])
+
+    def _first(self, random: np.random.RandomState) -> Array:
+        if self._listed is not None:
+            return self._listed
+        parents, known = self._parents()
+        near = [self._encoding.near(parents, N_SAMPLED // 2, scale, random) for scale in _FIRST_SCALES]
+        return np.vstack([self._encoding.sample(N_SAMPLED, random), *near, known])
+
+    def _parents(self) -> tuple[Array, Array]:
+        """The best two fronts, at full fidelity if there is any, and what was tried below it."""
+        vectors, fidelities, costs = self._archive.good()
+        is_full = fidelities == self._full
+        pool = is_full if is_full.any() else np.ones(len(vectors), dtype=bool)
+        ranks = moocore.pareto_rank(costs[pool])
+        return vectors[pool][ranks <= np.unique(ranks)[:2].max()], vectors[~is_full]
+
+    def _values(self, vectors: Array) -> Array:
+        assert self._acquisition_function is not None
+        return self._acquisition_function._compute(vectors)[:, 0] if len(vectors) else np.empty(0)

@@ -1,0 +1,146 @@
+"""Trains the model on all that was told, believes what is outstanding, and proposes what promises most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import moocore
+import numpy as np
+from ConfigSpace import Configuration
+from numpy.typing import NDArray
+from smac.main.config_selector import ConfigSelector
+from smac.scenario import Scenario
+
+from service.optimizer.acquisition import HypervolumeImprovement
+from service.optimizer.archive import Archive
+from service.optimizer.maximizer import FrontSearch
+from service.optimizer.surrogate import Surrogate
+
+Array = NDArray[np.float64]
+# Rows that the model is conditioned on: the best at full fidelity first, then the best below.
+MAX_ROWS = 300
+_MARGIN = 0.1
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the model learns from.
+
+    Attributes:
+        X: (n, hyperparameters + 1) vectors with their fidelities, the most telling first.
+        Y: (n, objectives) scaled costs.
+        front: (k, objectives) scaled costs of the front at full fidelity.
+        reference: (objectives,) a little beyond that front's worst, in the same scale.
+    """
+
+    X: Array
+    Y: Array
+    front: Array
+    reference: Array
+
+
+class FrontSelector(ConfigSelector):
+    """Gives the config that promises most at full fidelity, each time anew.
+
+    Args:
+        scenario: SMAC's.
+        archive: of what was tried.
+        model: is trained here.
+        acquisition: of the model.
+        search: maximises it.
+        full: full fidelity.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        archive: Archive,
+        model: Surrogate,
+        acquisition: HypervolumeImprovement,
+        search: FrontSearch,
+        full: float,
+    ) -> None:
+        super().__init__(scenario)
+        self._archive, self._surrogate, self._promise, self._search = archive, model, acquisition, search
+        self._full = full
+        self._n_fitted = 0
+
+    def __iter__(self) -> Iterator[Configuration]:
+        while True:
+            self._learn()
+            found = self._search._maximize([], 1)
+            if not found:
+                return
+            yield found[0][1]
+
+    def _learn(self) -> None:
+        n_fit = _n_fit(self._archive.n)
+        if n_fit != self._n_fitted:
+            earlier = lesson(self._archive.first(n_fit), self._full)
+            self._surrogate.fit(earlier.X, earlier.Y)
+            self._n_fitted = n_fit
+        now = lesson(self._archive, self._full)
+        self._surrogate.train(now.X, now.Y)
+        front = now.front
+        if self._archive.pending:
+            outstanding = np.array([np.append(row, f) for (_, f), row in self._archive.pending.items()])
+            self._surrogate.believe(outstanding)
+            in_full = outstanding[outstanding[:, -1] == self._full]
+            if len(in_full):
+                front = np.vstack([front, self._surrogate.expect(in_full)[0]])
+        self._promise.update(self._surrogate, front=front, reference=now.reference)
+
+
+def lesson(archive: Archive, full: float) -> Lesson:
+    """Scaled costs: of mean zero and variance one at full fidelity, drawn together beyond the reference point.
+
+    A trial that failed stands at the worst.
+    """
+    vectors, fidelities, costs = archive.good()
+    is_full = fidelities == full
+    base = costs[is_full] if is_full.sum() >= 3 else costs
+    scaled = (costs - base.mean(axis=0)) / np.maximum(base.std(axis=0), 1e-12)
+    at_full = scaled[is_full]
+    front = at_full[moocore.is_nondominated(at_full)] if len(at_full) else at_full
+    reference = _reference(front, at_full if len(at_full) else scaled)
+    scaled = _squashed(scaled, reference)
+    rows = _most_telling(scaled, is_full)
+    x, y = np.hstack([vectors, fidelities[:, None]])[rows], scaled[rows]
+    lost, lost_fidelities = archive.failed()
+    if len(lost):
+        lost = np.hstack([lost, lost_fidelities[:, None]])[-MAX_ROWS // 4 :]
+        x, y = np.vstack([x, lost]), np.vstack([y, np.tile(scaled.max(axis=0), (len(lost), 1))])
+    return Lesson(x, y, front, reference)
+
+
+def _reference(front: Array, rows: Array) -> Array:
+    if len(front) >= 2:
+        rows = front
+    worst, best = rows.max(axis=0), rows.min(axis=0)
+    return np.asarray(worst + _MARGIN * np.maximum(worst - best, 1e-6))
+
+
+def _squashed(scaled: Array, reference: Array) -> Array:
+    """What is worse than the reference point adds nothing, however bad it is: drawn together by its logarithm."""
+    beyond = np.maximum(scaled - reference, 0)
+    return np.where(beyond > 0, reference + np.log1p(beyond), scaled)
+
+
+def _most_telling(scaled: Array, is_full: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Rows at full fidelity first, then by front, the latest first."""
+    rank = np.zeros(len(scaled))
+    for part in (is_full, ~is_full):
+        if part.any():
+            rank[part] = moocore.pareto_rank(scaled[part])
+    return np.lexsort((-np.arange(len(scaled)), rank, ~is_full))[:MAX_ROWS]
+
+
+def _n_fit(n: int) -> int:
+    """Of how many trials the kernels were fitted last: of all up to 30, then again with every twentieth part more."""
+    if n <= 30:
+        return n
+    fitted = 30
+    while fitted + max(1, fitted // 20) <= n:
+        fitted += max(1, fitted // 20)
+    return fitted

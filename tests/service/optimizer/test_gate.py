@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from service.optimizer.archive import Archive
+from service.optimizer.gate import Gate
+from service.optimizer.ladder import Ladder
+
+LADDER = Ladder(1.0, 9.0, 3)
+
+
+def archive_of(*trials: tuple[float, float, float, float]) -> Archive:
+    """Trials of (config, fidelity, cost, price), told in order."""
+    archive = Archive()
+    for config, fidelity, cost, price in trials:
+        archive.begin(np.array([config]), fidelity)
+        archive.end(np.array([config]), fidelity, [cost, 1.0], price)
+    return archive
+
+
+def test_the_ladder_is_built_down_from_the_highest() -> None:
+    assert Ladder(1.0, 20.0, 3).rungs == pytest.approx([20 / 9, 20 / 3, 20])
+    assert Ladder(1.0, 9.0, 3).rungs == [1, 3, 9]
+    assert Ladder(9.0, 9.0, 3).rungs == [9]
+
+
+def test_prices_are_in_proportion_until_they_are_known() -> None:
+    assert LADDER.shares(Archive()) == pytest.approx({1: 1 / 9, 3: 1 / 3, 9: 1})
+
+
+def test_prices_follow_the_line_through_what_is_known() -> None:
+    known = archive_of((0.1, 1.0, 0.5, 8.0), (0.2, 3.0, 0.5, 10.0))
+    assert LADDER.shares(known) == pytest.approx({1: 0.5, 3: 0.625, 9: 1})
+
+
+def test_measured_prices_are_taken_as_they_are() -> None:
+    known = archive_of((0.1, 1.0, 0.5, 3.0), (0.2, 3.0, 0.5, 4.0), (0.3, 9.0, 0.5, 6.0), (0.4, 9.0, 0.5, 10.0))
+    assert LADDER.shares(known) == pytest.approx({1: 3 / 8, 3: 0.5, 9: 1})
+
+
+def test_a_promoted_trial_says_nothing_about_the_price_of_a_new_one() -> None:
+    known = archive_of((0.1, 1.0, 0.5, 1.0), (0.1, 9.0, 0.5, 2.0), (0.2, 9.0, 0.5, 9.0))
+    assert LADDER.shares(known)[1.0] == pytest.approx(1 / 9)
+
+
+def test_rungs_that_cost_more_than_half_are_closed_and_it_is_said_once() -> None:
+    known, gate = archive_of((0.1, 1.0, 0.5, 7.0), (0.2, 9.0, 0.5, 10.0)), Gate(LADDER, [0])
+    assert gate.rungs(known) == []
+    assert gate.rungs(known) == []
+    assert [said for said in gate.said if "fidelity 1 " in said] == [
+        "fidelity 1 is not asked for any more: it costs 70% of a full evaluation"
+    ]
+
+
+@pytest.mark.parametrize(("turned", "is_open"), [(False, True), (True, False)])
+def test_a_rung_that_ranks_otherwise_than_full_fidelity_is_closed(turned: bool, is_open: bool) -> None:
+    costs = np.linspace(0, 1, 6)
+    low = [(c, 1.0, 1 - c if turned else c, 1.0) for c in costs]
+    full = [(c, 9.0, c, 9.0) for c in costs]
+    gate = Gate(LADDER, [0])
+    assert (1.0 in gate.rungs(archive_of(*low, *full))) is is_open
+    assert any("correlation -1.00" in said for said in gate.said) is not is_open
+
+
+def test_five_pairs_are_not_enough_to_judge() -> None:
+    low = [(c, 1.0, -c, 1.0) for c in range(5)]
+    full = [(c, 9.0, c, 9.0) for c in range(5)]
+    assert 1.0 in Gate(LADDER, [0]).rungs(archive_of(*low, *full))
+
+
+def test_objectives_that_are_known_do_not_judge() -> None:
+    low = [(c, 1.0, -c, 1.0) for c in range(8)]
+    full = [(c, 9.0, c, 9.0) for c in range(8)]
+    assert 1.0 in Gate(LADDER, [1]).rungs(archive_of(*low, *full))
