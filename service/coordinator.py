@@ -9,22 +9,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from service.artifacts import model_path, prune_models
 from service.asking import Asked, Asker, Log
 from service.baselines import baselines
-from service.budget import Spent
-from service.checkpoints import checkpoint_url, remove_checkpoints
 from service.dispatch import Dispatcher
 from service.errors import ClusterLostError, ServiceError
+from service.limits import Limits
 from service.optimizer import Optimizer, Told
-from service.progress import Progress
+from service.outputs import Outputs
 from service.proposals import trial_of
 from service.recovery import optimizer_log, told_of_trial, untold
 from service.schema import Study, StudyState, Trial, TrialState
-from service.specs import trial_spec
 from service.store import Request, Store
 from service.telemetry import count_result
-from worker.schema import AnyFacts, AnyTrialSpec, EpochMetrics, FailureKind, TrialResult
+from worker.schema import AnyFacts, EpochMetrics, FailureKind, TrialResult
 
 logger = logging.getLogger(__name__)
 MAX_LOST_WORKERS = 2
@@ -72,8 +69,9 @@ class Coordinator:
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._study, self._store, self._dispatcher, self._facts = study, store, dispatcher, facts
-        self._models_dir, self._on_change = models_dir, on_change
-        self._checkpoints = checkpoints if study.spec.continue_promoted else None
+        self._on_change = on_change
+        self._outputs = Outputs(study, models_dir, checkpoints)
+        self._limits = Limits(study.spec)
         # Its put may be called from a signal handler in the middle of a get.
         self._inbox: SimpleQueue[Asked | TrialResult | EpochMetrics | _Signal] = SimpleQueue()
         self._asker = Asker(make_optimizer, self._inbox.put)
@@ -90,9 +88,6 @@ class Coordinator:
         self._starved = self._stopping = self._leaving = False
         self._paused = study.state is StudyState.PAUSED
         self._has_workers = True
-        self._spent = Spent()
-        self._progress = Progress(study.spec)
-        self._started = time.monotonic()
 
     def stop(self) -> None:
         """Makes `run` return soon, from any thread or a signal handler; the study can be run again."""
@@ -118,7 +113,7 @@ class Coordinator:
         """
         if not self._paused:
             self._store.set_study_state(self._study.study_id, StudyState.RUNNING)
-        self._started = time.monotonic()
+        self._limits = Limits(self._study.spec)
         try:
             self._recover()
             self._loop()
@@ -132,7 +127,7 @@ class Coordinator:
         if self._leaving:
             return self._store.study(self._study.study_id).state
         state = self._end(*self._verdict())
-        self._clean_up(state)
+        self._outputs.clean_up(state, self._store.trials(self._study.study_id))
         self._on_change()
         return state
 
@@ -153,13 +148,12 @@ class Coordinator:
     def _is_done(self) -> bool:
         if self._paused:
             return False
-        return not (self._running or self._asker.is_busy or (self._ready and not self._is_overrun()))
+        return not (self._running or self._asker.is_busy or (self._ready and not self._limits.is_overrun))
 
     def _recover(self) -> None:
         """Brings optimizer, untold results, running and waiting trials to where the log ends."""
         trials = self._store.trials(self._study.study_id)
-        self._spent = Spent.from_events(self._store.events(self._study.study_id))
-        self._progress = Progress(self._study.spec, trials)
+        self._limits.recover(self._store.events(self._study.study_id), trials)
         self._add_baselines({t.trial_id for t in trials})
         log = self._log()
         self._told = {entry.trial_id for entry in log.entries if isinstance(entry, Told)}
@@ -174,7 +168,7 @@ class Coordinator:
     def _adopt(self, trial: Trial) -> bool:
         """Finds an attempt that an earlier coordinator began, and that may still be going on."""
         self._running[trial.trial_id] = trial
-        found = self._dispatcher.adopt(self._spec(trial), self._inbox.put, self._inbox.put)
+        found = self._dispatcher.adopt(self._outputs.spec(trial), self._inbox.put, self._inbox.put)
         if not found:
             del self._running[trial.trial_id]
         return found
@@ -188,12 +182,12 @@ class Coordinator:
 
     def _add_baselines(self, known: set[str]) -> None:
         for baseline in baselines(self._study, self._facts):
-            if baseline.trial_id not in known and not self._spent.reaches(self._study.spec.budget):
+            if baseline.trial_id not in known and self._limits.has_room:
                 self._add(baseline)
 
     def _add(self, trial: Trial, snapshot: bytes | None = None) -> None:
         self._store.add_trial(trial, snapshot)
-        self._spent.n_trials += 1
+        self._limits.add()
         self._ready.append(trial)
 
     def _heed_requests(self) -> None:
@@ -247,7 +241,7 @@ class Coordinator:
 
     def _dispatch(self) -> None:
         """Sends waiting trials while there are free slots."""
-        if self._stopping or self._leaving or self._paused or self._is_overrun():
+        if self._stopping or self._leaving or self._paused or self._limits.is_overrun:
             return
         n_slots = self._dispatcher.n_slots()
         if self._has_workers and not n_slots:
@@ -256,14 +250,14 @@ class Coordinator:
         for _ in range(self._dispatcher.n_free(len(self._ready))):
             trial = self._store.start_attempt(self._ready.popleft())
             self._running[trial.trial_id] = trial
-            self._dispatcher.submit(self._spec(trial), self._inbox.put, self._inbox.put)
+            self._dispatcher.submit(self._outputs.spec(trial), self._inbox.put, self._inbox.put)
 
     def _think(self) -> None:
         """Asks for the next trial, unless enough are waiting or the budget is spent."""
         n_ahead = max(1, self._dispatcher.n_slots() // 4)
         if self._asker.is_busy or self._stopping or self._paused or len(self._ready) >= n_ahead:
             return
-        if self._is_spent() or (self._starved and not self._untold):
+        if self._limits.is_spent or (self._starved and not self._untold):
             return
         told, self._untold = self._untold, []
         self._told |= {entry.trial_id for entry in told}
@@ -295,7 +289,7 @@ class Coordinator:
         self._starved = suggestion is None
 
     def _finished(self, result: TrialResult) -> None:
-        self._spent.add(result)
+        self._limits.spend(result)
         count_result(result)
         trial = self._running.get(result.trial_id)
         if trial is None or trial.attempt != result.attempt:
@@ -309,9 +303,9 @@ class Coordinator:
         if state is TrialState.WAITING:
             self._ready.appendleft(finished)
             return
-        self._progress.see(finished)
+        self._limits.see(finished)
         if state is TrialState.COMPLETED:
-            self._check_budget(result)
+            self._limits.check(result)
         self._learn(finished)
 
     def _learn(self, trial: Trial) -> None:
@@ -331,23 +325,6 @@ class Coordinator:
         self._n_lost[trial.trial_id] += 1
         return TrialState.WAITING if self._n_lost[trial.trial_id] <= MAX_LOST_WORKERS else TrialState.FAILED
 
-    def _check_budget(self, result: TrialResult) -> None:
-        """Ends a study that would never end: its budget is of energy, and energy is unknown here."""
-        if self._study.spec.budget.needs_energy and (result.energy is None or result.energy.joules is None):
-            flags = ", ".join(result.energy.flags) if result.energy else ""
-            raise ServiceError(
-                f"budget: the energy of trial {result.trial_id} is unknown ({flags or 'nothing could be read'}), "
-                "so energy alone would never end this study: add n_trials or wall_seconds"
-            )
-
-    def _is_spent(self) -> bool:
-        return self._progress.has_stalled or self._spent.reaches(
-            self._study.spec.budget, time.monotonic() - self._started
-        )
-
-    def _is_overrun(self) -> bool:
-        return self._spent.overruns(self._study.spec.budget, time.monotonic() - self._started)
-
     def _verdict(self) -> tuple[StudyState, str]:
         """The state that the study ends in, and why."""
         if self._stopping:
@@ -355,7 +332,7 @@ class Coordinator:
         searched = [t for t in self._store.trials(self._study.study_id) if not t.is_default]
         if searched and not any(t.state is TrialState.COMPLETED for t in searched):
             return StudyState.FAILED, "no trial of the search completed"
-        return StudyState.COMPLETED, "the budget is spent" if self._is_spent() else "the space is exhausted"
+        return StudyState.COMPLETED, "the budget is spent" if self._limits.is_spent else "the space is exhausted"
 
     def _end(self, state: StudyState, reason: str) -> StudyState:
         """Cancels what still runs, records what that had spent, gives the rest back and closes the study."""
@@ -376,24 +353,3 @@ class Coordinator:
     def _flush_epochs(self) -> None:
         epochs, self._epochs = self._epochs, []
         self._store.record_epochs(epochs)
-
-    def _clean_up(self, state: StudyState) -> None:
-        """Deletes checkpoints that nobody needs any more, and weights that the study does not keep."""
-        if state is StudyState.COMPLETED and self._checkpoints is not None:
-            remove_checkpoints(self._checkpoints, self._study.study_id)
-        if self._models_dir is not None:
-            prune_models(self._models_dir, self._store.trials(self._study.study_id), self._study.spec)
-
-    def _spec(self, trial: Trial) -> AnyTrialSpec:
-        return trial_spec(
-            self._study.spec,
-            trial,
-            resume_from=self._checkpoint(trial.promoted_from),
-            checkpoint_to=None if trial.is_full else self._checkpoint(trial.trial_id),
-            model_path=model_path(self._models_dir, trial, self._study.spec) if self._models_dir is not None else None,
-        )
-
-    def _checkpoint(self, trial_id: str | None) -> str | None:
-        if self._checkpoints is None or trial_id is None:
-            return None
-        return checkpoint_url(self._checkpoints, self._study.study_id, trial_id)
