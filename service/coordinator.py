@@ -36,6 +36,7 @@ class _Signal:
 
 
 _WAKE, _STOP, _LEAVE = _Signal(), _Signal(), _Signal()
+_Message = Asked | TrialResult | EpochMetrics | _Signal
 
 
 class Coordinator:
@@ -73,7 +74,7 @@ class Coordinator:
         self._outputs = Outputs(study, models_dir, checkpoints)
         self._limits = Limits(study.spec)
         # Its put may be called from a signal handler in the middle of a get.
-        self._inbox: SimpleQueue[Asked | TrialResult | EpochMetrics | _Signal] = SimpleQueue()
+        self._inbox: SimpleQueue[_Message] = SimpleQueue()
         self._asker = Asker(make_optimizer, self._inbox.put)
         self._ready: deque[Trial] = deque()
         self._running: dict[str, Trial] = {}
@@ -140,10 +141,16 @@ class Coordinator:
             self._on_change()
             if self._stopping or self._leaving or self._is_done():
                 return
-            with suppress(Empty):
-                self._handle(self._inbox.get(timeout=_WAKE_SECONDS))
-                while True:
-                    self._handle(self._inbox.get_nowait())
+            self._handle(self._received(_WAKE_SECONDS))
+
+    def _received(self, timeout: float) -> list[_Message]:
+        """All messages that wait, or the first that comes within `timeout` seconds and what is behind it."""
+        messages: list[_Message] = []
+        with suppress(Empty):
+            messages.append(self._inbox.get(timeout=timeout))
+            while True:
+                messages.append(self._inbox.get_nowait())
+        return messages
 
     def _is_done(self) -> bool:
         if self._paused:
@@ -183,10 +190,11 @@ class Coordinator:
     def _add_baselines(self, known: set[str]) -> None:
         for baseline in baselines(self._study, self._facts):
             if baseline.trial_id not in known and self._limits.has_room:
+                self._store.add_trial(baseline)
                 self._add(baseline)
 
-    def _add(self, trial: Trial, snapshot: bytes | None = None) -> None:
-        self._store.add_trial(trial, snapshot)
+    def _add(self, trial: Trial) -> None:
+        """Takes in a trial that has been recorded."""
         self._limits.add()
         self._ready.append(trial)
 
@@ -247,9 +255,12 @@ class Coordinator:
         if self._has_workers and not n_slots:
             logger.warning("no worker is there; waiting for one")
         self._has_workers = n_slots > 0
-        for _ in range(self._dispatcher.n_free(len(self._ready))):
-            trial = self._store.start_attempt(self._ready.popleft())
-            self._running[trial.trial_id] = trial
+        n_free = self._dispatcher.n_free(len(self._ready))
+        if n_free <= 0:
+            return
+        started = self._store.start_attempts([self._ready.popleft() for _ in range(n_free)])
+        self._running |= {trial.trial_id: trial for trial in started}
+        for trial in started:
             self._dispatcher.submit(self._outputs.spec(trial), self._inbox.put, self._inbox.put)
 
     def _think(self) -> None:
@@ -263,17 +274,18 @@ class Coordinator:
         self._told |= {entry.trial_id for entry in told}
         self._asker.ask(told, self._log() if self._asker.needs_log else None)
 
-    def _handle(self, message: Asked | TrialResult | EpochMetrics | _Signal) -> None:
-        if isinstance(message, Asked):
-            self._asked(message)
-        elif isinstance(message, TrialResult):
-            self._finished(message)
-        elif isinstance(message, EpochMetrics):
-            self._epochs.append(message)
-        else:
-            self._stopping |= message is _STOP
-            self._leaving |= message is _LEAVE
-            self._looked = 0.0
+    def _handle(self, messages: list[_Message]) -> None:
+        for trial in self._record([m for m in messages if isinstance(m, TrialResult)]):
+            self._limits.check(trial)
+        for message in messages:
+            if isinstance(message, Asked):
+                self._asked(message)
+            elif isinstance(message, EpochMetrics):
+                self._epochs.append(message)
+            elif isinstance(message, _Signal):
+                self._stopping |= message is _STOP
+                self._leaving |= message is _LEAVE
+                self._looked = 0.0
 
     def _asked(self, asked: Asked) -> None:
         if asked.error is not None and not asked.was_fresh:
@@ -281,40 +293,42 @@ class Coordinator:
             self._asker.ask(asked.told, self._log())
             return
         suggestion = self._asker.take(asked)
-        for told in asked.told:
-            self._store.record_told(self._study.study_id, told.trial_id, told.objectives, told.failure)
-        if suggestion is not None:
-            self._add(trial_of(suggestion, self._study, self._facts), asked.snapshot)
+        trial = None if suggestion is None else trial_of(suggestion, self._study, self._facts)
+        if asked.told or trial is not None:
+            self._store.record_asked(self._study.study_id, asked.told, trial, asked.snapshot)
+        if trial is not None:
+            self._add(trial)
         # Nothing to suggest until something is told.
-        self._starved = suggestion is None
+        self._starved = trial is None
 
-    def _finished(self, result: TrialResult) -> None:
-        self._limits.spend(result)
-        count_result(result)
-        trial = self._running.get(result.trial_id)
-        if trial is None or trial.attempt != result.attempt:
-            self._store.finish_attempt(result, TrialState.FAILED)  # logged as late, whatever the state
-            return
-        del self._running[result.trial_id]
-        state = self._state_after(result, trial)
-        if not self._store.finish_attempt(result, state):
-            return
-        finished = self._store.trial(trial.study_id, trial.trial_id)
-        if state is TrialState.WAITING:
-            self._ready.appendleft(finished)
-            return
-        self._limits.see(finished)
-        if state is TrialState.COMPLETED:
-            self._limits.check(result)
-        self._learn(finished)
+    def _record(self, results: list[TrialResult]) -> list[Trial]:
+        """Records what has come back, in one transaction, and returns the trials that are finished by it."""
+        if not results:
+            return []
+        for result in results:
+            self._limits.spend(result)
+            count_result(result)
+        states = [self._state_after(result) for result in results]
+        accepted = [t for t in self._store.finish_attempts(list(zip(results, states, strict=True))) if t is not None]
+        for trial in accepted:
+            if trial.state is TrialState.WAITING:
+                self._ready.appendleft(trial)
+            else:
+                self._limits.see(trial)
+                self._learn(trial)
+        return [trial for trial in accepted if trial.state.is_finished]
 
     def _learn(self, trial: Trial) -> None:
         """What is finished will be told to the optimizer with the next question, once."""
         if not trial.is_default and trial.trial_id not in self._told:
             self._untold.append(told_of_trial(trial, self._study.spec))
 
-    def _state_after(self, result: TrialResult, trial: Trial) -> TrialState:
+    def _state_after(self, result: TrialResult) -> TrialState:
         """A lost worker says nothing about the config: the trial is tried again, a few times."""
+        trial = self._running.get(result.trial_id)
+        if trial is None or trial.attempt != result.attempt:
+            return TrialState.FAILED  # logged as late, whatever the state
+        del self._running[result.trial_id]
         if result.failure is None:
             return TrialState.COMPLETED
         if result.failure.kind is FailureKind.CANCELLED:
@@ -340,10 +354,7 @@ class Coordinator:
             self._dispatcher.cancel(trial_id)
         deadline = time.monotonic() + _GRACE_SECONDS
         while self._running and (left := deadline - time.monotonic()) > 0:
-            with suppress(Empty):
-                message = self._inbox.get(timeout=left)
-                if isinstance(message, TrialResult):
-                    self._finished(message)
+            self._record([m for m in self._received(left) if isinstance(m, TrialResult)])
         self._flush_epochs()
         for trial in self._running.values():
             self._store.give_back(trial, reason)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from service.budget import Spent
 from service.errors import ServiceError
 from service.progress import Progress
-from service.schema import StudySpec, Trial
+from service.schema import StudySpec, Trial, TrialState
 from service.store import Event
 from worker.schema import TrialResult
 
@@ -59,15 +59,18 @@ class Limits:
         """Whether trials that wait are not to be begun any more."""
         return self._spent.overruns(self._spec.budget, self._clock() - self._started)
 
-    def check(self, result: TrialResult) -> None:
+    def check(self, trial: Trial) -> None:
         """Ends a study that would never end: its budget is of energy, and energy is unknown here.
 
         Raises:
             ServiceError: the energy of a trial that completed is unknown, and nothing else is limited.
         """
-        if self._spec.budget.needs_energy and (result.energy is None or result.energy.joules is None):
+        result = trial.result
+        if result is None or trial.state is not TrialState.COMPLETED or not self._spec.budget.needs_energy:
+            return
+        if result.energy is None or result.energy.joules is None:
             flags = ", ".join(result.energy.flags) if result.energy else ""
             raise ServiceError(
-                f"budget: the energy of trial {result.trial_id} is unknown ({flags or 'nothing could be read'}), "
+                f"budget: the energy of trial {trial.trial_id} is unknown ({flags or 'nothing could be read'}), "
                 "so energy alone would never end this study: add n_trials or wall_seconds"
             )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
-from typing import Any, TypeVar, get_args
+from typing import Any, Protocol, TypeVar, get_args
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Table, delete, insert, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -20,6 +20,19 @@ from worker.schema import AnyFacts, EpochMetrics, TrialResult
 
 T = TypeVar("T")
 _ABOUT_TRIALS = ("retry", "cancel")
+
+
+class Told(Protocol):
+    """What an optimizer learned of a trial: its objectives, or why there are none."""
+
+    @property
+    def trial_id(self) -> str: ...
+
+    @property
+    def objectives(self) -> Mapping[str, float] | None: ...
+
+    @property
+    def failure(self) -> str | None: ...
 
 
 class _TakenError(Exception):
@@ -79,19 +92,32 @@ class Store(Reader):
         Raises:
             ServiceError: the study has this trial already.
         """
-        if trial.state is not TrialState.WAITING or trial.attempt:
+        self.record_asked(trial.study_id, (), trial, snapshot)
+
+    def record_asked(
+        self, study_id: str, told: Sequence[Told], trial: Trial | None = None, snapshot: bytes | None = None
+    ) -> None:
+        """Records what the optimizer was told, and then the new trial that it suggested, in one transaction.
+
+        Args:
+            study_id: whose optimizer.
+            told: in its order.
+            trial: as in `add_trial`, with its `snapshot`; None is no suggestion.
+            snapshot: the optimizer's state behind this ask, or None.
+
+        Raises:
+            ServiceError: the study has this trial already; nothing is recorded then.
+        """
+        if trial is not None and (trial.state is not TrialState.WAITING or trial.attempt):
             raise ValueError(f"a new trial must be WAITING at attempt 0, got {trial.state} at {trial.attempt}")
-        document = trial.model_dump(mode="json", exclude=CHANGING)
 
-        def add(connection: Connection) -> None:
-            event = append(connection, trial.study_id, "trial_added", document, trial.trial_id)
-            row = _insert(connection, trials).values(new_trial(trial.study_id, event)).on_conflict_do_nothing()
-            if connection.execute(row.returning(trials.c.added)).one_or_none() is None:
-                raise ServiceError(f"study {trial.study_id} has a trial {trial.trial_id} already")
-            if snapshot is not None:
-                _put_snapshot(connection, trial.study_id, event.seq, snapshot)
+        def record(connection: Connection) -> None:
+            for each in told:
+                _tell(connection, study_id, each.trial_id, each.objectives, each.failure)
+            if trial is not None:
+                _add(connection, trial, snapshot)
 
-        self._write(trial.study_id, add)
+        self._write(study_id, record)
 
     def start_attempt(self, trial: Trial) -> Trial:
         """Records that the next attempt at `trial` goes out, before it does, and returns the RUNNING trial.
@@ -99,26 +125,43 @@ class Store(Reader):
         Raises:
             ServiceError: the trial is not WAITING any more; so do the other changes where the state is another.
         """
-        return self._change(trial, "attempt_started", {"attempt": trial.attempt + 1}, TrialState.WAITING)
+        return self.start_attempts([trial])[0]
+
+    def start_attempts(self, waiting: Sequence[Trial]) -> list[Trial]:
+        """Records attempts that go out together as `start_attempt` does, in one transaction.
+
+        Raises:
+            ServiceError: a trial is not WAITING any more; no attempt is started then.
+        """
+
+        def start(connection: Connection) -> list[Trial]:
+            return [
+                _changed(connection, trial, "attempt_started", {"attempt": trial.attempt + 1}, TrialState.WAITING)
+                for trial in waiting
+            ]
+
+        return self._write_all({trial.study_id for trial in waiting}, start)
 
     def finish_attempt(self, result: TrialResult, state: TrialState) -> bool:
         """Records the result of an attempt and moves its trial to `state`; True exactly once an attempt.
 
         WAITING gives the trial back for another attempt. A late or repeated result is logged and changes nothing.
         """
-        return self.finish_attempts([(result, state)])[0]
+        return self.finish_attempts([(result, state)])[0] is not None
 
-    def finish_attempts(self, finished: Sequence[tuple[TrialResult, TrialState]]) -> list[bool]:
-        """Records results as `finish_attempt` does, in one transaction: all wait for the disk together."""
+    def finish_attempts(self, finished: Sequence[tuple[TrialResult, TrialState]]) -> list[Trial | None]:
+        """Records results as `finish_attempt` does, in one transaction: all wait for the disk together.
+
+        Returns:
+            For each result the trial as it is then, or None where the result is late.
+        """
         if any(state is TrialState.RUNNING for _, state in finished):
             raise ValueError("a finished attempt cannot leave its trial RUNNING")
 
-        def finish(connection: Connection) -> list[bool]:
-            for study_id in sorted({result.study_id for result, _ in finished}):
-                hold(connection, study_id)
+        def finish(connection: Connection) -> list[Trial | None]:
             return [_finish(connection, result, state) for result, state in finished]
 
-        return self.database.write(finish)
+        return self._write_all({result.study_id for result, _ in finished}, finish)
 
     def give_back(self, trial: Trial, reason: str) -> None:
         """Records that an attempt ended with nothing to show; the trial is WAITING again."""
@@ -137,8 +180,7 @@ class Store(Reader):
         self, study_id: str, trial_id: str, objectives: Mapping[str, float] | None = None, failure: str | None = None
     ) -> None:
         """Records what the optimizer has learned of a trial, so that its state can be replayed in order."""
-        payload = {"objectives": None if objectives is None else dict(objectives), "failure": failure}
-        self._log(study_id, "trial_told", payload, trial_id)
+        self._write(study_id, lambda connection: _tell(connection, study_id, trial_id, objectives, failure))
 
     def record_facts(self, study_id: str, facts: AnyFacts) -> None:
         """Records what a worker knows of the study's names."""
@@ -207,9 +249,14 @@ class Store(Reader):
 
     def _write(self, study_id: str, work: Callable[[Connection], T]) -> T:
         """What `work` returns of a transaction that holds the study; see `hold`."""
+        return self._write_all({study_id}, work)
+
+    def _write_all(self, study_ids: Set[str], work: Callable[[Connection], T]) -> T:
+        """What `work` returns of a transaction that holds these studies, each in its turn."""
 
         def held(connection: Connection) -> T:
-            hold(connection, study_id)
+            for study_id in sorted(study_ids):
+                hold(connection, study_id)
             return work(connection)
 
         return self.database.write(held)
@@ -227,28 +274,44 @@ class Store(Reader):
         self._write(study_id, change)
 
     def _change(self, trial: Trial, kind: str, payload: dict[str, Any], *states: TrialState) -> Trial:
-        """An event about `trial`, which must be in one of `states` and at its attempt, and the trial as it is then."""
-
-        def change(connection: Connection) -> Trial:
-            row = read_trial(connection, trial.study_id, trial.trial_id)
-            if row["state"] not in states or row["attempt"] != trial.attempt:
-                raise ServiceError(
-                    f"trial {trial.trial_id} is {row['state']} at attempt {row['attempt']}, not {' or '.join(states)} "
-                    f"at {trial.attempt}: something else has changed it"
-                )
-            return _change_trial(connection, row, kind, payload)
-
-        return self._write(trial.study_id, change)
+        return self._write(trial.study_id, lambda connection: _changed(connection, trial, kind, payload, *states))
 
 
-def _finish(connection: Connection, result: TrialResult, state: TrialState) -> bool:
+def _add(connection: Connection, trial: Trial, snapshot: bytes | None) -> None:
+    document = trial.model_dump(mode="json", exclude=CHANGING)
+    event = append(connection, trial.study_id, "trial_added", document, trial.trial_id)
+    row = _insert(connection, trials).values(new_trial(trial.study_id, event)).on_conflict_do_nothing()
+    if connection.execute(row.returning(trials.c.added)).one_or_none() is None:
+        raise ServiceError(f"study {trial.study_id} has a trial {trial.trial_id} already")
+    if snapshot is not None:
+        _put_snapshot(connection, trial.study_id, event.seq, snapshot)
+
+
+def _tell(
+    connection: Connection, study_id: str, trial_id: str, objectives: Mapping[str, float] | None, failure: str | None
+) -> None:
+    payload = {"objectives": None if objectives is None else dict(objectives), "failure": failure}
+    append(connection, study_id, "trial_told", payload, trial_id)
+
+
+def _changed(connection: Connection, trial: Trial, kind: str, payload: dict[str, Any], *states: TrialState) -> Trial:
+    """Adds an event about `trial`, which must be in one of `states` and at its attempt, and returns the trial then."""
+    row = read_trial(connection, trial.study_id, trial.trial_id)
+    if row["state"] not in states or row["attempt"] != trial.attempt:
+        raise ServiceError(
+            f"trial {trial.trial_id} is {row['state']} at attempt {row['attempt']}, not {' or '.join(states)} "
+            f"at {trial.attempt}: something else has changed it"
+        )
+    return _change_trial(connection, row, kind, payload)
+
+
+def _finish(connection: Connection, result: TrialResult, state: TrialState) -> Trial | None:
     row = read_trial(connection, result.study_id, result.trial_id)
     document = result.model_dump(mode="json")
     if row["state"] == TrialState.RUNNING and row["attempt"] == result.attempt:
-        _change_trial(connection, row, "attempt_finished", {"result": document, "state": state})
-        return True
+        return _change_trial(connection, row, "attempt_finished", {"result": document, "state": state})
     append(connection, result.study_id, "late_result", {"result": document}, result.trial_id)
-    return False
+    return None
 
 
 def _change_trial(connection: Connection, row: RowMapping, kind: str, payload: dict[str, Any]) -> Trial:

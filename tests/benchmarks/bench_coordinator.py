@@ -16,14 +16,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from service.assembly import make_optimizer
+from service.assembly import make_coordinator, make_optimizer
 from service.optimizer import Optimizer, Told
 from service.proposals import told_of, trial_of
 from service.recovery import optimizer_log
 from service.schema import Study, Trial, TrialState
 from service.specs import trial_spec
 from service.store import Store
-from tests.service.fakes import FACTS, evaluate, study_spec
+from tests.service import fakes
+from tests.service.fakes import FACTS, FakeDispatcher, evaluate, study_spec
 
 TRIAL_SECONDS = 60.0
 # A trial takes up to so much less or more.
@@ -62,14 +63,24 @@ class Simulation:
         self.idle.extend([0.0] * self.n_workers)
         self._think()
         while self._events:
-            self.now, _, (kind, what) = heapq.heappop(self._events)
-            if kind == "asked":
-                self._asked(what)
-            else:
-                self._finished(what)
+            self._handle(self._received())
             self._dispatch()
             self._think()
         return self
+
+    def _received(self) -> list[Any]:
+        """What happens next, and all that has happened by the time at which the loop comes to it."""
+        self.now = max(self._events[0][0], self.loop_free_at)
+        messages = []
+        while self._events and self._events[0][0] <= self.now:
+            messages.append(heapq.heappop(self._events)[2])
+        return messages
+
+    def _handle(self, messages: list[Any]) -> None:
+        self._finished([what for kind, what in messages if kind == "finished"])
+        for kind, what in messages:
+            if kind == "asked":
+                self._asked(what)
 
     @property
     def idle_share(self) -> float:
@@ -95,17 +106,18 @@ class Simulation:
         told, suggestion = answer
         self.is_asking = False
         with _Charged(self):
-            for entry in told:
-                self.store.record_told(self.study.study_id, entry.trial_id, entry.objectives, entry.failure)
-            if suggestion is not None:
-                trial = trial_of(suggestion, self.study, FACTS)
-                self.store.add_trial(trial, self.optimizer.snapshot())
+            trial = None if suggestion is None else trial_of(suggestion, self.study, FACTS)
+            self.store.record_asked(self.study.study_id, told, trial, self.optimizer.snapshot())
+            if trial is not None:
                 self.ready.append(trial)
 
     def _dispatch(self) -> None:
-        while self.ready and self.idle:
-            with _Charged(self):
-                trial = self.store.start_attempt(self.ready.popleft())
+        n_free = min(len(self.ready), len(self.idle))
+        if not n_free:
+            return
+        with _Charged(self):
+            started = self.store.start_attempts([self.ready.popleft() for _ in range(n_free)])
+        for trial in started:
             free_since = self.idle.popleft()
             begin = max(self.now, self.loop_free_at)
             seconds = TRIAL_SECONDS * self.random.uniform(1 - SPREAD, 1 + SPREAD)
@@ -114,12 +126,14 @@ class Simulation:
                 self.busy_seconds += seconds
             self._at(begin + seconds, ("finished", trial))
 
-    def _finished(self, trial: Trial) -> None:
-        result = evaluate(trial_spec(self.study.spec, trial))
+    def _finished(self, trials: list[Trial]) -> None:
+        if not trials:
+            return
+        results = [evaluate(trial_spec(self.study.spec, trial)) for trial in trials]
         with _Charged(self):
-            self.store.finish_attempt(result, TrialState.COMPLETED)
-        self.untold.append(told_of(result, self.study.spec))
-        self.idle.append(self.now)
+            self.store.finish_attempts([(result, TrialState.COMPLETED) for result in results])
+        self.untold.extend(told_of(result, self.study.spec) for result in results)
+        self.idle.extend([self.now] * len(results))
 
     def _at(self, when: float, what: Any) -> None:
         heapq.heappush(self._events, (when, next(self._count), what))
@@ -146,6 +160,23 @@ def simulate(folder: Path, optimizer: str, n_trials: int, n_workers: int) -> tup
     spec = study_spec(optimizer=optimizer, budget={"n_trials": n_trials})
     study = store.create_study(spec)
     return Simulation(store, study, make_optimizer(study, FACTS, n_workers), n_workers).run(), store
+
+
+def burst_milliseconds(folder: Path, n_slots: int, n_rounds: int = 4) -> float:
+    """Wall time of the real coordinator for each trial, where `n_slots` trials start and end together."""
+    spec = study_spec(optimizer="random", budget={"n_trials": 2 * n_slots})
+    seconds = []
+    for i in range(n_rounds):
+        with Store(folder / f"burst-{n_slots}-{i}.sqlite") as store:
+            study = store.create_study(spec)
+            for number in range(2 * n_slots):
+                store.add_trial(fakes.trial(f"{number:05d}", study_id=study.study_id, is_default=True))
+            dispatcher = FakeDispatcher(n_slots)
+            coordinator = make_coordinator(store.study(study.study_id), store, dispatcher, FACTS)
+            started = time.perf_counter()
+            coordinator.run()
+            seconds.append((time.perf_counter() - started) / (2 * n_slots))
+    return 1e3 * statistics.median(seconds)
 
 
 def replay_milliseconds(store: Store, study: Study) -> float:
@@ -183,7 +214,10 @@ def main() -> None:
                 f"{replay_milliseconds(store, run.study):.2f} ms",
             )  # fmt: skip
             store.close()
+        bursts = {n: burst_milliseconds(Path(folder), n) for n in (1, 8, 64, 256)}
     Console(width=140).print(table)
+    said = ", ".join(f"{n} together {milliseconds:.1f} ms" for n, milliseconds in bursts.items())
+    Console(width=140).print(f"the coordinator's own time a trial, where trials that take none start and end: {said}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pytest
 
 from service.errors import ServiceError
 from service.limits import Limits
-from tests.service.fakes import completed, energy_report, full_trial, study_spec
+from tests.service.fakes import completed, energy_report, failed, full_trial, study_spec, trial
 
 
 def limits_of(budget: dict[str, Any], now: list[float] | None = None) -> Limits:
@@ -51,8 +51,9 @@ def test_rungs_without_a_gain_end_the_asking() -> None:
 
 
 def test_a_budget_of_energy_alone_needs_known_energies() -> None:
-    unknown = completed("7").model_copy(update={"energy": energy_report(None)})
+    unknown = trial("7", completed("7").model_copy(update={"energy": energy_report(None)}))
     limits_of({"energy_joules": 10, "n_trials": 3}).check(unknown)
-    limits_of({"energy_joules": 10}).check(completed("7"))
+    limits_of({"energy_joules": 10}).check(trial("7", completed("7")))
+    limits_of({"energy_joules": 10}).check(trial("7", failed("7")))
     with pytest.raises(ServiceError, match=r"budget: the energy of trial 7 is unknown \(nothing could be read\)"):
         limits_of({"energy_joules": 10}).check(unknown)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import ConflictError, ServiceError
+from service.optimizer import Told
 from service.schema import Budget, Study, StudyState, TrialState
 from service.store import Store
 from tests.service.fakes import completed, failed, study_spec, trial
@@ -122,20 +123,49 @@ def test_results_that_come_together_are_accepted_once_each(store: Store, study: 
         completed(name, study_id=s.study_id, error=0.25) for name, s in (("1", study), ("2", study), ("1", other))
     )
     done = TrialState.COMPLETED
-    assert store.finish_attempts([(one, done), (two, TrialState.FAILED), (one, done), (three, done)]) == [
-        True,
-        True,
-        False,
-        True,
-    ]
+    finished = store.finish_attempts([(one, done), (two, TrialState.FAILED), (one, done), (three, done)])
     assert [(t.state, t.result) for t in store.trials(study.study_id)] == [(done, one), (TrialState.FAILED, two)]
     assert store.trial(other.study_id, "1").result == three
+    assert finished == [*store.trials(study.study_id), None, store.trial(other.study_id, "1")]
     assert [e.kind for e in store.events(study.study_id)][-3:] == [
         "attempt_finished",
         "attempt_finished",
         "late_result",
     ]
     assert store.finish_attempts([]) == []
+
+
+def test_attempts_that_start_together_do_so_all_or_none(store: Store, study: Study, add: AddTrial) -> None:
+    one, two, three = add("1"), add("2"), add("3")
+    assert store.start_attempts([two, one]) == [store.trial(study.study_id, "2"), store.trial(study.study_id, "1")]
+    assert store.n_trials(study.study_id)["running"] == 2
+    with pytest.raises(ServiceError, match="trial 1 is RUNNING at attempt 1, not WAITING at 0"):
+        store.start_attempts([three, one])
+    assert store.trial(study.study_id, "3") == three
+    assert store.start_attempts([]) == []
+
+
+def test_what_was_told_and_what_was_suggested_are_recorded_together_or_not_at_all(
+    store: Store, study: Study, add: AddTrial
+) -> None:
+    add("1")
+    told = [Told("1", {"error": 0.5}), Told("2", None, "diverged")]
+    store.record_asked(study.study_id, told, trial("3", study_id=study.study_id), b"behind 3")
+    n_events = len(store.events(study.study_id))
+    with pytest.raises(ServiceError, match="has a trial 1 already"):
+        store.record_asked(study.study_id, told, trial("1", study_id=study.study_id), b"never")
+    store.record_asked(study.study_id, told[:1])
+    log = store.events(study.study_id)
+    assert [(e.kind, e.trial_id) for e in log[n_events - 3 :]] == [
+        ("trial_told", "1"),
+        ("trial_told", "2"),
+        ("trial_added", "3"),
+        ("trial_told", "1"),
+    ]
+    assert log[n_events - 2].payload == {"objectives": None, "failure": "diverged"}
+    snapshot = store.latest_snapshot(study.study_id)
+    assert snapshot is not None
+    assert (snapshot.seq, snapshot.data) == (log[n_events - 1].seq, b"behind 3")
 
 
 def test_a_failed_attempt_may_wait_for_the_next(store: Store, study: Study, add: AddTrial) -> None:
