@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from service.finalize import FinalScore, finalize, write_final
 from service.ledger import Ledger, write_ledger
 from service.ranking import front
 from service.schema import Study, StudySpec, StudyState, Trial
+from service.seen import SeenTrials
 from service.store import Store
 from service.workers import default_n_workers
 from worker.schema import TrialResult
@@ -76,6 +77,7 @@ def run_study(
     """
     models_dir = str((out / "models").resolve())
     with open_study(spec, out) as (study, store):
+        seen = SeenTrials(store, study.study_id)
         if study.state is not StudyState.COMPLETED:
             with _cluster(n_workers, scheduler) as client:
                 dispatcher = DaskDispatcher(client, durable=scheduler is not None)
@@ -89,7 +91,7 @@ def run_study(
                     facts,
                     models_dir=models_dir,
                     checkpoints=os.environ.get("GREENSHIFT_CHECKPOINT_URL") or str((out / "checkpoints").resolve()),
-                    on_change=lambda: on_change(_snapshot(study, store)),
+                    on_change=lambda: on_change(StudyRun(store.study(study.study_id), seen.now())),
                 )
                 write_spec(study.spec, out)
                 on_start(coordinator.stop)
@@ -97,7 +99,8 @@ def run_study(
         else:
             write_spec(study.spec, out)
             prune_models(models_dir, store.trials(study.study_id), study.spec)
-        return replace(_snapshot(study, store), ledger=Ledger.from_events(store.events(study.study_id)))
+        ledger = Ledger.from_events(store.events(study.study_id))
+        return StudyRun(store.study(study.study_id), seen.now(), ledger)
 
 
 def finalize_study(
@@ -211,10 +214,6 @@ def _discard(out: Path) -> None:
     """Removes a study that never began, so that a corrected one may take the folder."""
     for path in out.glob("study.*"):
         path.unlink()
-
-
-def _snapshot(study: Study, store: Store) -> StudyRun:
-    return StudyRun(store.study(study.study_id), store.trials(study.study_id))
 
 
 def write_spec(spec: StudySpec, out: Path) -> None:

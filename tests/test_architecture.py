@@ -51,6 +51,7 @@ ARROWS = {
     "progress": {"ranking"},
     "limits": {"budget", "progress", "store"},
     "outputs": {"artifacts", "checkpoints", "specs"},
+    "seen": {"store"},
     "asking": {"optimizer", "telemetry"},
     "recovery": {"optimizer", "proposals", "store"},
     "coordinator": {
@@ -79,6 +80,7 @@ ARROWS = {
         "finalize",
         "ledger",
         "ranking",
+        "seen",
         "store",
         "workers",
     },
