@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
+
+from ConfigSpace import ConfigurationSpace
 
 from service.baselines import baselines
 from service.coordinator import Coordinator
 from service.dispatch import AnyTask, Dispatcher, OwnTask, Task
+from service.earlier import Configs
 from service.optimizer import Optimizer
 from service.schema import Study, StudySpec
 from service.space import build_space, initial_configs
 from service.store import Store
 from service.tasks import completed
+from service.warmstart import warm_configs
 from worker.schema import AnyFacts, TaskDescription, TaskFacts
 
 logger = logging.getLogger(__name__)
@@ -79,28 +84,43 @@ def make_coordinator(
     store: Store,
     dispatcher: Dispatcher,
     facts: AnyFacts,
+    *,
+    earlier: Configs | None = None,
     **options: Any,
 ) -> Coordinator:
     """The coordinator of `study`, with optimizers over its space.
 
+    Args:
+        study: in `store`.
+        store: of the study.
+        dispatcher: where trials run.
+        facts: what workers know.
+        earlier: configs of the front that the study begins with, where `needs_front`.
+        options: of the coordinator.
+
     Raises:
         InputError: a space, a fidelity or a config that the network does not have.
     """
-    make = partial(make_optimizer, study, facts, dispatcher.n_slots())
+    warm = warm_configs(study, store, _space(study.spec, facts), earlier)
+    make = partial(make_optimizer, study, facts, dispatcher.n_slots(), warm)
     # What cannot be is said before anything begins.
     make()
     return Coordinator(study, store, make, dispatcher, facts, **options)
 
 
-def make_optimizer(study: Study, facts: AnyFacts, n_workers: int) -> Optimizer:
-    """A fresh optimizer over the study's space.
+def _space(spec: StudySpec, facts: AnyFacts) -> ConfigurationSpace:
+    return build_space(spec, facts.n_layers if isinstance(facts, TaskFacts) else 0)
+
+
+def make_optimizer(study: Study, facts: AnyFacts, n_workers: int, warm: Sequence[dict[str, Any]] = ()) -> Optimizer:
+    """A fresh optimizer over the study's space, that asks for `warm` after the study's initial configs.
 
     Raises:
         InputError: a space, a fidelity or a config that the network does not have.
     """
     spec = study.spec
     n_trials = spec.budget.n_trials or _UNLIMITED
-    space = build_space(spec, facts.n_layers if isinstance(facts, TaskFacts) else 0)
+    space = _space(spec, facts)
     return Optimizer(
         space,
         objectives={str(name): direction for name, direction in spec.objectives.items()},
@@ -110,6 +130,6 @@ def make_optimizer(study: Study, facts: AnyFacts, n_workers: int) -> Optimizer:
         n_trials=max(1, n_trials - len(baselines(study, facts))),
         n_workers=n_workers,
         seed=spec.seed,
-        initial=initial_configs(spec, space),
+        initial=[*initial_configs(spec, space), *warm],
         optimizer=spec.optimizer,
     )

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-import yaml
 from pydantic import (
     AfterValidator,
     Field,
@@ -22,6 +20,8 @@ from pydantic import (
 )
 
 from service.bounds import Bound, read_bound
+from service.documents import preset_names as preset_names
+from service.documents import read_document
 from service.errors import InputError
 from worker.schema import Family, Frozen, Measurement, Recipe, SiteSpec, TrialResult
 
@@ -156,6 +156,8 @@ class StudySpec(Frozen):
         ranges: (lowest, highest) of numbers of a named space, where they differ from its own.
         fixed: hyperparameters that are the same for every network, the default included; no part of the search.
         initial_configs: evaluated before what the optimizer proposes; what one leaves out is the space's default.
+        warm_start: the earlier study whose front is evaluated after `initial_configs` and before what the optimizer
+            proposes: of the same service by its id; of `greenshift run` a folder, or a `front.csv` or `trials.csv`.
         constraints: what every network of the front must keep to, such as `error <= 0.2`.
         weight: share of the cluster, against those of other studies that want it, above 0.
         n_seeds: networks that each trial trains, with `seed`, `seed + 1`, ...; an objective is their mean, what they
@@ -189,6 +191,7 @@ class StudySpec(Frozen):
     ranges: dict[str, tuple[int | float, int | float]] = Field(default_factory=dict)
     fixed: dict[str, Any] = Field(default_factory=dict)
     initial_configs: tuple[dict[str, Any], ...] = ()
+    warm_start: str | None = Field(None, min_length=1)
     constraints: tuple[str, ...] = ()
     weight: float = Field(1.0, gt=0)
     site: SiteSpec = SiteSpec()
@@ -307,7 +310,7 @@ class StudySpec(Frozen):
         Raises:
             InputError: no such preset or file, or a key or value that is not allowed; one line for each.
         """
-        data = source if isinstance(source, dict) else _read(str(source))
+        data = source if isinstance(source, dict) else read_document(str(source))
         try:
             return cls.model_validate(data)
         except ValidationError as error:
@@ -392,36 +395,6 @@ class Trial(Frozen):
         """The value of `objective`, or None where it is unknown."""
         measurement = self.measurement(objective)
         return measurement.value if measurement else None
-
-
-def preset_names() -> list[str]:
-    """Studies that come with the program."""
-    folder = resources.files("service.presets")
-    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
-
-
-def _read(source: str) -> dict[str, Any]:
-    """The mapping in a preset or file."""
-    if source in preset_names():
-        text = resources.files("service.presets").joinpath(f"{source}.yaml").read_text()
-    elif Path(source).is_file():
-        text = _read_text(Path(source))
-    else:
-        raise InputError(f"study must be a YAML file or a preset ({', '.join(preset_names())}), got {source!r}")
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{source} is no YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
-        raise InputError(f"{source} must hold a mapping of keys to values")
-    return data
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeError) as error:
-        raise InputError(f"study {path} cannot be read: {error}") from error
 
 
 def describe(faults: Iterable[Mapping[str, Any]]) -> str:

@@ -18,6 +18,7 @@ from service.artifacts import prune_models
 from service.assembly import make_coordinator, pin, settle, task_of
 from service.cluster import local_cluster, remote_cluster
 from service.dispatch import DaskDispatcher
+from service.earlier import front_in_files
 from service.errors import ConflictError, InputError, NotFoundError
 from service.finalize import FinalScore, finalize, write_final
 from service.ledger import Ledger, write_ledger
@@ -25,6 +26,7 @@ from service.ranking import front
 from service.schema import Study, StudySpec, StudyState, Trial
 from service.seen import SeenTrials
 from service.store import Store
+from service.warmstart import needs_front
 from service.workers import default_n_workers
 from worker.schema import TrialResult
 
@@ -78,6 +80,7 @@ def run_study(
     models_dir = str((out / "models").resolve())
     with open_study(spec, out) as (study, store):
         seen = SeenTrials(store, study.study_id)
+        earlier = front_in_files(str(spec.warm_start), study.spec) if needs_front(study, store) else None
         if study.state is not StudyState.COMPLETED:
             with _cluster(n_workers, scheduler) as client:
                 dispatcher = DaskDispatcher(client, durable=scheduler is not None)
@@ -89,6 +92,7 @@ def run_study(
                     store,
                     dispatcher,
                     facts,
+                    earlier=earlier,
                     models_dir=models_dir,
                     checkpoints=os.environ.get("GREENSHIFT_CHECKPOINT_URL") or str((out / "checkpoints").resolve()),
                     on_change=lambda: on_change(StudyRun(store.study(study.study_id), seen.now())),

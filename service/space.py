@@ -66,7 +66,7 @@ def build_space(spec: StudySpec, n_layers: int) -> ConfigurationSpace:
 def default_config(spec: StudySpec) -> dict[str, Any]:
     """The default configuration of the space of a study of a task, in Python's own types."""
     config = dict(_parsed(spec.space, spec.seed).get_default_configuration())
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in sorted(config.items())}
+    return _plain(config)
 
 
 def initial_configs(spec: StudySpec, space: ConfigurationSpace) -> list[dict[str, Any]]:
@@ -75,7 +75,27 @@ def initial_configs(spec: StudySpec, space: ConfigurationSpace) -> list[dict[str
     Raises:
         InputError: a hyperparameter or value that the space does not have.
     """
-    return [_complete(config, space, number) for number, config in enumerate(spec.initial_configs)]
+    return [_complete(config, space, f"initial_configs.{i}: ") for i, config in enumerate(spec.initial_configs)]
+
+
+def fitted(config: dict[str, Any], space: ConfigurationSpace, fidelity: Fidelity | None) -> dict[str, Any]:
+    """A config of another space in this one, complete and in Python's own types.
+
+    What is the fidelity here is left to it, and what `config` lacks is the space's default. Values may be text.
+
+    Raises:
+        InputError: a hyperparameter or value that the space does not have.
+    """
+    values = {}
+    for name, value in config.items():
+        if fidelity is not None and name in fidelity.knobs:
+            continue
+        if name not in space:
+            raise InputError(f"{name} is no hyperparameter of the space, which has {', '.join(sorted(space))}")
+        values[name] = _read(space[name], value)
+        if not space[name].legal_value(values[name]):
+            raise InputError(f"{name} must be {_range(space[name])}, got {value!r}")
+    return _plain(_complete(values, space, ""))
 
 
 def check_fidelity(fidelity: Fidelity, network: str, n_layers: int) -> None:
@@ -172,14 +192,36 @@ def _constants(spec: StudySpec) -> list[Hyperparameter[Any, Any]]:
     return [Constant(name, value) for name, value in spec.fixed.items()]
 
 
-def _complete(config: dict[str, Any], space: ConfigurationSpace, number: int) -> dict[str, Any]:
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in sorted(config.items())}
+
+
+def _read(hp: Hyperparameter[Any, Any], value: Any) -> Any:
+    """A value that may be text, as the hyperparameter has it."""
+    if not isinstance(value, str) or hp.legal_value(value):
+        return value
+    if hasattr(hp, "lower"):
+        try:
+            number = float(value)
+        except ValueError:
+            return value
+        return int(number) if isinstance(hp, UniformIntegerHyperparameter) and number.is_integer() else number
+    return next((choice for choice in _extremes(hp) if str(choice) == value), value)
+
+
+def _range(hp: Hyperparameter[Any, Any]) -> str:
+    values = _extremes(hp)
+    return f"{values[0]}..{values[-1]}" if hasattr(hp, "lower") else " or ".join(map(str, values))
+
+
+def _complete(config: dict[str, Any], space: ConfigurationSpace, key: str) -> dict[str, Any]:
     """`config` with the space's defaults, and without what is inactive then."""
     values = {hp.name: hp.default_value for hp in space.values()} | config
     try:
         return dict(deactivate_inactive_hyperparameters(values, space))
     except Exception as error:
         reason = " ".join(f"{error}".split())
-        raise InputError(f"initial_configs.{number}: {reason}; the space has {', '.join(sorted(space))}") from error
+        raise InputError(f"{key}{reason}; the space has {', '.join(sorted(space))}") from error
 
 
 def _parsed(serialized: Any, seed: int) -> ConfigurationSpace:

@@ -15,6 +15,7 @@ from distributed import Client
 from service.assembly import facts_of, make_coordinator, pin, settle, task_of
 from service.coordinator import Coordinator
 from service.dispatch import DaskDispatcher
+from service.earlier import front_in_store
 from service.errors import ClusterLostError, NoWorkerError, ServiceError
 from service.fleet import Standing
 from service.roster import Bulletin, roster
@@ -22,6 +23,7 @@ from service.schema import Study, StudyState
 from service.sharing import SharedDispatcher, Shares
 from service.store import Store
 from service.telemetry import show_connection
+from service.warmstart import needs_front
 
 logger = logging.getLogger(__name__)
 _TO_RUN = (StudyState.WAITING, StudyState.RUNNING, StudyState.PAUSED)
@@ -197,6 +199,7 @@ class _Run(threading.Thread):
             store,
             dispatcher,
             facts,
+            earlier=front_in_store(store, str(study.spec.warm_start)) if needs_front(study, store) else None,
             models_dir=str(self._places.models / study.study_id),
             checkpoints=self._places.checkpoints,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -22,7 +23,15 @@ Seq = Annotated[int, Field(ge=0, le=MAX_SEQ)]
 
 def without_places(document: dict[str, Any]) -> dict[str, Any]:
     """A spec, or changes of one, without what clients are not to see."""
-    return {key: value for key, value in document.items() if key not in PLACES}
+    kept = {key: value for key, value in document.items() if key not in PLACES}
+    if kept.get("warm_start") is not None and not names_study(kept["warm_start"]):
+        del kept["warm_start"]
+    return kept
+
+
+def names_study(value: Any) -> bool:
+    """Whether this could be the id of a study, and is no path."""
+    return isinstance(value, str) and re.fullmatch(STUDY_ID, value) is not None
 
 
 def _serialize(spec: StudySpec, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -18,7 +18,8 @@ EVERYWHERE = {"service.schema", "service.errors", "worker.schema"}
 # Part of the service -> further parts that it may import; its own modules always.
 ARROWS = {
     "bounds": set(),
-    "schema": {"bounds"},
+    "documents": set(),
+    "schema": {"bounds", "documents"},
     "errors": set(),
     "settings": set(),
     "telemetry": set(),
@@ -66,10 +67,33 @@ ARROWS = {
         "store",
         "telemetry",
     },
-    "assembly": {"baselines", "coordinator", "dispatch", "optimizer", "space", "store", "tasks"},
+    "earlier": {"pareto", "ranking", "store"},
+    "warmstart": {"earlier", "space", "store"},
+    "assembly": {
+        "baselines",
+        "coordinator",
+        "dispatch",
+        "earlier",
+        "optimizer",
+        "space",
+        "store",
+        "tasks",
+        "warmstart",
+    },
     "finalize": {"dispatch", "ranking", "specs", "store"},
     "roster": {"fleet", "store", "telemetry"},
-    "supervisor": {"assembly", "coordinator", "dispatch", "fleet", "roster", "sharing", "store", "telemetry"},
+    "supervisor": {
+        "assembly",
+        "coordinator",
+        "dispatch",
+        "earlier",
+        "fleet",
+        "roster",
+        "sharing",
+        "store",
+        "telemetry",
+        "warmstart",
+    },
     "logs": set(),
     "server": {
         "access",
@@ -77,11 +101,13 @@ ARROWS = {
         "assembly",
         "cluster",
         "dispatch",
+        "earlier",
         "finalize",
         "ledger",
         "ranking",
         "seen",
         "store",
+        "warmstart",
         "workers",
     },
     "serving": {"access", "api", "cluster", "settings", "store", "supervisor", "workers"},
@@ -233,7 +259,7 @@ def test_every_part_of_the_service_stands_in_the_table() -> None:
 def test_schema_and_errors_of_the_service_know_no_other_part() -> None:
     schema = {f.module for f in imports_of(ROOT / "service/schema.py") if f.top in PACKAGES}
     errors = {f.module for f in imports_of(ROOT / "service/errors.py") if f.top in PACKAGES}
-    assert schema <= {"service.errors", "service.bounds", "worker.schema"}
+    assert schema <= {"service.errors", "service.bounds", "service.documents", "worker.schema"}
     assert errors == set()
 
 

@@ -8,12 +8,12 @@ from typing import Annotated
 from fastapi import APIRouter, Header, HTTPException, Query, Response
 from pydantic import Field
 
-from service.api.context import FoundStudy, InContext, problems
+from service.api.context import Context, FoundStudy, InContext, problems
 from service.api.security import Caller
 from service.api.submission import Submission
 from service.errors import ConflictError
 from service.ledger import AMOUNTS, Entry
-from service.schema import Study, StudyState, Trial
+from service.schema import Study, StudySpec, StudyState, Trial
 from service.wire import (
     API,
     STUDY_ID,
@@ -49,6 +49,7 @@ def submit(
     ] = None,
 ) -> StudyDocument:
     """Submits a study: the keys of its YAML file as a JSON object. It starts as soon as there are workers."""
+    _find_earlier(study, context)
     study_id = None
     if idempotency_key is not None:
         study_id = hashlib.sha256(f"{caller}\n{idempotency_key}".encode()).hexdigest()[:12]
@@ -105,6 +106,18 @@ def show_ledger(study: FoundStudy, context: InContext) -> LedgerDocument:
     """Lists all energy that a study has spent, by cause and by worker: failed attempts are no exception."""
     entries = context.digests.ledger(study).entries
     return LedgerDocument(joules=_joules(entries), entries=[_spending(entry) for entry in entries])
+
+
+def _find_earlier(study: StudySpec, context: Context) -> None:
+    """Refuses a study that is to begin with what no study of this service has found."""
+    if study.warm_start is None:
+        return
+    try:
+        earlier = context.store.study(study.warm_start)
+    except KeyError:
+        raise HTTPException(422, f"warm_start: there is no study {study.warm_start!r}") from None
+    if not context.digests.front(earlier):
+        raise HTTPException(422, f"warm_start: study {study.warm_start} has no front yet")
 
 
 def _document(study: Study, context: InContext) -> StudyDocument:

@@ -12,7 +12,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from service.schema import StudySpec
-from service.wire import PLACES
+from service.wire import PLACES, STUDY_ID, names_study
 
 _NAMED = ("task", "dataset", "network")
 # One word, or a folder directly in the data folder; of a data set also its size.
@@ -34,6 +34,9 @@ def _of_places(document: dict[str, Any]) -> Iterator[str]:
     for key in PLACES:
         if document.get(key) is not None:
             yield f"{key}: must be left out over HTTP, because it names a place on the workers; got {document[key]!r}"
+    earlier = document.get("warm_start")
+    if earlier is not None and not names_study(earlier):
+        yield f"warm_start: must be the id of a study of this service over HTTP, and no path; got {earlier!r}"
     for key in _NAMED:
         value = document.get(key)
         if isinstance(value, str) and not _NAME.fullmatch(value):
@@ -72,6 +75,10 @@ class _WithoutPlaces:
         properties = handler.resolve_ref_schema(found)["properties"]
         for key in PLACES:
             properties.pop(key, None)
+        properties["warm_start"] = {
+            "anyOf": [{"type": "string", "pattern": STUDY_ID}, {"type": "null"}],
+            "default": None,
+        }
         return found
 
 

@@ -191,6 +191,11 @@ class Reader:
         query = _part(_by_kind(study_id, ["facts_found"]), events.c.seq, limit=1, newest_first=True)
         return next((_FACTS.validate_python(row["payload"]) for row in self._rows(query)), None)
 
+    def warm_start(self, study_id: str) -> list[dict[str, Any]] | None:
+        """Configs of an earlier study that this one begins with; None where they have not been recorded."""
+        query = _part(_by_kind(study_id, ["warm_start_found"]), events.c.seq, limit=1)
+        return next((row["payload"]["configs"] for row in self._rows(query)), None)
+
     def final_results(self, study_id: str) -> dict[tuple[str, int], TrialResult]:
         """The final trainings by trial and seed."""
         return {

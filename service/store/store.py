@@ -186,6 +186,10 @@ class Store(Reader):
         """Records what a worker knows of the study's names."""
         self._log(study_id, "facts_found", facts.model_dump(mode="json"), None)
 
+    def record_warm_start(self, study_id: str, configs: Sequence[dict[str, Any]], left_out: Sequence[str]) -> None:
+        """Records the configs of an earlier study that this one begins with, and a line about each left out."""
+        self._log(study_id, "warm_start_found", {"configs": list(configs), "left_out": list(left_out)}, None)
+
     def record_final(self, study_id: str, trial_id: str, seed: int, result: TrialResult) -> None:
         """Records a final training of a trial's config, judged by the test split."""
         self._log(study_id, "final_result", {"seed": seed, "result": result.model_dump(mode="json")}, trial_id)

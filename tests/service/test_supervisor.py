@@ -17,6 +17,7 @@ from service.schema import Study, StudySpec, StudyState, TrialState
 from service.store import Store
 from service.supervisor import Places, Supervisor
 from tests.service.fakes import study_spec
+from tests.service.served import recorded
 from tests.worker.distributions import write
 
 QUICK = StudySpec.load(str(Path(__file__).parent / "quick.yaml"))
@@ -100,6 +101,24 @@ def test_a_study_that_no_worker_knows_fails_before_its_first_trial_and_says_why(
         wait_for(store, study, StudyState.FAILED)
     assert "network must be one of" in reason(store, study)
     assert store.trials(study.study_id) == []
+
+
+def test_a_study_begins_with_another_of_the_same_service_or_says_that_there_is_none(
+    store: Store, tmp_path: Path
+) -> None:
+    earlier = recorded(store)
+    store.set_study_state(earlier.study_id, StudyState.COMPLETED)
+    with idle_cluster(1) as connect, supervised(store, tmp_path, connect):
+        lost = store.create_study(study_spec(warm_start=str(tmp_path)))
+        study = store.create_study(study_spec(warm_start=earlier.study_id))
+        wait_for(store, lost, StudyState.FAILED)
+        while store.warm_start(study.study_id) is None:
+            time.sleep(0.05)
+        store.request(study.study_id, "stop")
+        wait_for(store, study, StudyState.STOPPED)
+    # A service reads no folder, whoever names one.
+    assert f"warm_start: there is no study {str(tmp_path)!r}" in reason(store, lost)
+    assert [config["weight_bits"] for config in store.warm_start(study.study_id) or ()] == [3, 3]
 
 
 def test_a_study_waits_for_workers_and_can_be_stopped_meanwhile(store: Store, tmp_path: Path) -> None:

@@ -203,6 +203,26 @@ def test_places_on_workers_are_not_shown(http: TestClient, store: Store) -> None
         assert "secret" not in text and study.spec.name in text
 
 
+def test_a_study_begins_with_another_that_has_found_something(http: TestClient, study: Study, store: Store) -> None:
+    young = store.create_study(study_spec())
+    answers = [
+        http.post("/api/v1/studies", json=study_document(warm_start=earlier))
+        for earlier in (study.study_id, young.study_id, "nobody")
+    ]
+    assert [(answer.status_code, answer.json().get("detail")) for answer in answers] == [
+        (201, None),
+        (422, f"warm_start: study {young.study_id} has no front yet"),
+        (422, "warm_start: there is no study 'nobody'"),
+    ]
+    assert answers[0].json()["spec"]["warm_start"] == study.study_id
+
+
+def test_the_folder_that_a_run_began_with_is_not_shown(http: TestClient, store: Store) -> None:
+    study = store.create_study(study_spec(warm_start="/home/somebody/runs/digits"))
+    assert "somebody" not in http.get(f"/api/v1/studies/{study.study_id}").text
+    assert "somebody" not in http.get(f"/api/v1/studies/{study.study_id}/events?follow=false").text
+
+
 def test_times_are_in_utc(http: TestClient, study: Study) -> None:
     created = http.get(f"{STUDIES}/{study.study_id}").json()["created_at"]
     assert datetime.fromisoformat(created) == study.created_at and created.endswith("Z")

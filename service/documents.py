@@ -1,0 +1,45 @@
+"""Studies as text: presets that come with the program, and YAML or JSON files."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from service.errors import InputError
+
+
+def preset_names() -> list[str]:
+    """Studies that come with the program."""
+    folder = resources.files("service.presets")
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def read_document(source: str) -> dict[str, Any]:
+    """The mapping in a preset or file.
+
+    Raises:
+        InputError: there is none.
+    """
+    if source in preset_names():
+        text = resources.files("service.presets").joinpath(f"{source}.yaml").read_text()
+    elif Path(source).is_file():
+        text = _read_text(Path(source))
+    else:
+        raise InputError(f"study must be a YAML file or a preset ({', '.join(preset_names())}), got {source!r}")
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{source} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{source} must hold a mapping of keys to values")
+    return data
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"study {path} cannot be read: {error}") from error
