@@ -81,7 +81,7 @@ class Coordinator:
         self._untold: list[Told] = []
         self._told: set[str] = set()
         self._answered = store.answered(study.study_id)
-        self._looked = 0.0
+        self._looked, self._has_looked = 0.0, False
         self._epochs: list[EpochMetrics] = []
         # Trials that somebody does not want any more.
         self._unwanted: set[str] = set()
@@ -105,8 +105,8 @@ class Coordinator:
     def run(self) -> StudyState:
         """Runs the study and returns the state it ended in.
 
-        COMPLETED, STOPPED after `stop`, FAILED where trials were searched and none completed; RUNNING or PAUSED
-        after `leave`.
+        COMPLETED, STOPPED after `stop`, FAILED where trials were searched and none completed; WAITING where somebody
+        asked meanwhile that it goes on; RUNNING or PAUSED after `leave`.
 
         Raises:
             ClusterLostError: the scheduler is gone; the study can go on when there is one.
@@ -206,6 +206,7 @@ class Coordinator:
         for request in self._store.requests(self._study.study_id, self._answered):
             self._store.answer(request, self._do(request))
             self._answered = request.seq
+        self._has_looked = True
 
     def _do(self, request: Request) -> str:
         """Does what was asked for and says what came of it."""
@@ -358,6 +359,9 @@ class Coordinator:
         self._flush_epochs()
         for trial in self._running.values():
             self._store.give_back(trial, reason)
+        if self._has_looked:
+            return self._store.end_study(self._study.study_id, state, reason, self._answered)
+        # What it was started for must not start it again and again.
         self._store.set_study_state(self._study.study_id, state, reason)
         return state
 

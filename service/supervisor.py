@@ -212,6 +212,7 @@ class _Run(threading.Thread):
 def _stop_if_asked(store: Store, study: Study) -> None:
     """Stops a study that has no coordinator to do it; everything else waits until it has one."""
     requests = store.requests(study.study_id, store.answered(study.study_id))
-    if any(request.kind == "stop" for request in requests):
-        store.answer(requests[-1], "done")
-        store.set_study_state(study.study_id, StudyState.STOPPED, "stopped by the user")
+    stops = [request for request in requests if request.kind == "stop"]
+    if stops:
+        store.answer(stops[-1], "done")
+        store.end_study(study.study_id, StudyState.STOPPED, "stopped by the user", stops[-1].seq)

@@ -205,10 +205,7 @@ class Reader:
 
     def requests(self, study_id: str, after: int = 0) -> list[Request]:
         """What was asked of a study's coordinator after `seq` number `after`; costs no more where nothing was."""
-        # Sorted here: asked to sort, SQLite reads the whole log in order in place of the index by kind.
-        rows = self._rows(_by_kind(study_id, list(_REQUESTS)).where(events.c.seq > after))
-        found = [Request(study_id, row["seq"], _REQUESTS[row["kind"]], row["trial_id"], row["at"]) for row in rows]
-        return sorted(found, key=lambda request: request.seq)
+        return self.database.read(lambda connection: read_requests(connection, study_id, after))
 
     def answered(self, study_id: str) -> int:
         """`seq` of the last request that a coordinator answered; 0 where there is none."""
@@ -262,6 +259,14 @@ def read_events(connection: Connection, study_id: str) -> list[Event]:
     """The whole log of a study."""
     query = select(events).where(events.c.study_id == study_id).order_by(events.c.seq)
     return [_event(row) for row in connection.execute(query).mappings()]
+
+
+def read_requests(connection: Connection, study_id: str, after: int) -> list[Request]:
+    """What was asked of a study's coordinator after `seq` number `after`."""
+    # Sorted here: asked to sort, SQLite reads the whole log in order in place of the index by kind.
+    rows = connection.execute(_by_kind(study_id, list(_REQUESTS)).where(events.c.seq > after)).mappings()
+    found = [Request(study_id, row["seq"], _REQUESTS[row["kind"]], row["trial_id"], row["at"]) for row in rows]
+    return sorted(found, key=lambda request: request.seq)
 
 
 def to_trial(row: RowMapping | dict[str, Any]) -> Trial:

@@ -14,12 +14,13 @@ from service.errors import ConflictError, InputError, ServiceError
 from service.schema import Study, StudySpec, StudyState, Trial, TrialState
 from service.store.log import Request, RequestKind, append, hold
 from service.store.projection import CHANGING, new_study, new_trial, replay, study_changes, trial_changes
-from service.store.reader import Reader, read_events, read_study, read_trial, to_trial
+from service.store.reader import Reader, read_events, read_requests, read_study, read_trial, to_trial
 from service.store.tables import epochs, snapshots, studies, trials
 from worker.schema import AnyFacts, EpochMetrics, TrialResult
 
 T = TypeVar("T")
 _ABOUT_TRIALS = ("retry", "cancel")
+_GOING_ON = ("resume", "retry")
 
 
 class Told(Protocol):
@@ -74,6 +75,35 @@ class Store(Reader):
     def set_study_state(self, study_id: str, state: StudyState, reason: str = "") -> None:
         """Moves a study to `state`."""
         self._change_study(study_id, f"study_{state.lower()}", {"reason": reason})
+
+    def end_study(self, study_id: str, state: StudyState, reason: str, answered: int) -> StudyState:
+        """Moves a study to its end, or lets it wait for a coordinator where somebody has asked that it goes on.
+
+        What is asked before this transaction is seen by it, and who asks later sees that the study has ended.
+
+        Args:
+            study_id: whose coordinator does no more.
+            state: COMPLETED, FAILED or STOPPED.
+            reason: for people.
+            answered: `seq` of the last request that was heeded, or 0.
+
+        Returns:
+            `state`, or WAITING where a resume or retry is behind `answered`; what else was asked before that is
+            answered, because the study had ended.
+        """
+
+        def end(connection: Connection) -> StudyState:
+            _study_changed(connection, study_id, f"study_{state.lower()}", {"reason": reason})
+            pending = read_requests(connection, study_id, answered)
+            again = next((request for request in pending if request.kind in _GOING_ON), None)
+            if again is None:
+                return state
+            for request in pending[: pending.index(again)]:
+                _answer(connection, request, "the study had ended")
+            _study_changed(connection, study_id, "study_waiting", {"reason": f"{again.kind} was asked for"})
+            return StudyState.WAITING
+
+        return self._write(study_id, end)
 
     def change_spec(self, study: Study, spec: StudySpec) -> Study:
         """Gives a study what of `spec` is different, and returns it as it is now."""
@@ -218,8 +248,7 @@ class Store(Reader):
 
     def answer(self, request: Request, outcome: str) -> None:
         """Records what came of a request; a coordinator that starts again reads only those behind it."""
-        payload = {"request": request.seq, "outcome": outcome}
-        self._log(request.study_id, "request_answered", payload, request.trial_id)
+        self._write(request.study_id, lambda connection: _answer(connection, request, outcome))
 
     def record_epochs(self, metrics: Sequence[EpochMetrics]) -> None:
         """Records what epochs came to, each once however often it is told; they are no events."""
@@ -270,15 +299,21 @@ class Store(Reader):
         self._write(study_id, lambda connection: append(connection, study_id, kind, payload, trial_id))
 
     def _change_study(self, study_id: str, kind: str, payload: dict[str, Any]) -> None:
-        def change(connection: Connection) -> None:
-            row = dict(read_study(connection, study_id))
-            changes = study_changes(append(connection, study_id, kind, payload), row)
-            connection.execute(update(studies).where(studies.c.study_id == study_id).values(changes))
-
-        self._write(study_id, change)
+        self._write(study_id, lambda connection: _study_changed(connection, study_id, kind, payload))
 
     def _change(self, trial: Trial, kind: str, payload: dict[str, Any], *states: TrialState) -> Trial:
         return self._write(trial.study_id, lambda connection: _changed(connection, trial, kind, payload, *states))
+
+
+def _study_changed(connection: Connection, study_id: str, kind: str, payload: dict[str, Any]) -> None:
+    row = dict(read_study(connection, study_id))
+    changes = study_changes(append(connection, study_id, kind, payload), row)
+    connection.execute(update(studies).where(studies.c.study_id == study_id).values(changes))
+
+
+def _answer(connection: Connection, request: Request, outcome: str) -> None:
+    payload = {"request": request.seq, "outcome": outcome}
+    append(connection, request.study_id, "request_answered", payload, request.trial_id)
 
 
 def _add(connection: Connection, trial: Trial, snapshot: bytes | None) -> None:

@@ -101,7 +101,15 @@ def _dying(name: str) -> Callable[..., Any]:
     return change
 
 
-for _name in ("add_trial", "start_attempts", "finish_attempts", "give_back", "record_asked", "set_study_state"):
+for _name in (
+    "add_trial",
+    "start_attempts",
+    "finish_attempts",
+    "give_back",
+    "record_asked",
+    "set_study_state",
+    "end_study",
+):
     setattr(DyingStore, _name, _dying(_name))
 
 

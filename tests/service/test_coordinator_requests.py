@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from service.dispatch import Done, OnEpoch
+from service.errors import ServiceError
 from service.schema import StudyState, TrialState
 from service.store import Store
+from service.store.log import RequestKind
 from tests.service.fakes import (
     FakeDispatcher,
     evaluate,
@@ -178,3 +180,67 @@ def test_epochs_are_recorded_as_they_come(store: Store) -> None:
             (1, 1.0),
             (2, 0.5),
         ]
+
+
+class LateStore(Store):
+    """Somebody asks for something between a coordinator's last look and the end of its study."""
+
+    late: Callable[[], object] | None = None
+
+    def end_study(self, study_id: str, state: StudyState, reason: str, answered: int) -> StudyState:
+        late, self.late = self.late, None
+        if late is not None:
+            late()
+        return super().end_study(study_id, state, reason, answered)
+
+
+@pytest.fixture
+def late_store(tmp_path: Path) -> Iterator[LateStore]:
+    with LateStore(tmp_path / "late.sqlite") as store:
+        yield store
+
+
+def first_time_fails(spec: TrialSpec) -> TrialResult:
+    if spec.trial_id == "00001" and spec.attempt == 1:
+        return failed(spec.trial_id, spec.attempt, study_id=spec.study_id)
+    return evaluate(spec)
+
+
+def test_a_retry_that_is_asked_for_just_before_the_end_is_done_by_the_next_coordinator(late_store: LateStore) -> None:
+    study = new_study(late_store, budget={"n_trials": 4})
+    late_store.late = lambda: late_store.request(study.study_id, "retry", "00001")
+    assert coordinator_of(study, late_store, FakeDispatcher(1, first_time_fails)).run() is StudyState.WAITING
+    assert late_store.study(study.study_id).state is StudyState.WAITING
+    assert coordinator_of(study, late_store, FakeDispatcher(1, first_time_fails)).run() is StudyState.COMPLETED
+    assert_complete(late_store, study, 4)
+    answers = [e.payload["outcome"] for e in late_store.events(study.study_id) if e.kind == "request_answered"]
+    assert answers == ["done"]
+
+
+def test_a_study_that_is_resumed_while_it_stops_goes_on(late_store: LateStore) -> None:
+    study = new_study(late_store, budget={"n_trials": 4})
+    late_store.late = lambda: late_store.request(study.study_id, "resume")
+    stopped = coordinator_of(study, late_store)
+    stopped.stop()
+    assert stopped.run() is StudyState.WAITING
+    assert coordinator_of(study, late_store).run() is StudyState.COMPLETED
+    assert_complete(late_store, study, 4)
+
+
+@pytest.mark.parametrize("kind", ["stop", "pause"])
+def test_what_would_end_a_study_anyhow_leaves_it_at_its_end(late_store: LateStore, kind: RequestKind) -> None:
+    study = new_study(late_store, budget={"n_trials": 4})
+    late_store.late = lambda: late_store.request(study.study_id, kind)
+    assert coordinator_of(study, late_store).run() is StudyState.COMPLETED
+
+
+def test_a_study_that_fails_before_it_heeds_a_request_is_not_started_by_it_for_ever(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = new_study(store)
+    store.request(study.study_id, "resume")
+    coordinator = coordinator_of(study, store)
+    monkeypatch.setattr(coordinator, "_recover", lambda: 1 / 0)
+    with pytest.raises(ServiceError, match="ZeroDivisionError"):
+        coordinator.run()
+    assert store.study(study.study_id).state is StudyState.FAILED

@@ -9,6 +9,7 @@ from service.errors import ConflictError, ServiceError
 from service.optimizer import Told
 from service.schema import Budget, Study, StudyState, TrialState
 from service.store import Store
+from service.store.log import RequestKind
 from tests.service.fakes import completed, failed, study_spec, trial
 from tests.service.store.conftest import AddTrial
 
@@ -355,3 +356,29 @@ def test_of_many_who_create_a_study_of_one_id_at_once_all_get_the_same(
         studies = list(pool.map(lambda _: store.create_study(study_spec(), "mine"), range(24)))
         assert studies == [store.study("mine")] * 24
         assert len(store.events("mine")) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "state", "left"),
+    [
+        ([], StudyState.COMPLETED, []),
+        (["stop", "pause", "cancel"], StudyState.COMPLETED, ["stop", "pause", "cancel"]),
+        (["retry"], StudyState.WAITING, ["retry"]),
+        (["resume"], StudyState.WAITING, ["resume"]),
+        # A stop that came too late must not stop what goes on, and one that came after it must.
+        (["stop", "retry", "stop"], StudyState.WAITING, ["retry", "stop"]),
+    ],
+)
+def test_a_study_ends_or_waits_again_by_what_was_asked_before(
+    store: Store, study: Study, add: AddTrial, asked: list[RequestKind], state: StudyState, left: list[str]
+) -> None:
+    store.stop_trial(add(), "on purpose")
+    heeded = store.request(study.study_id, "resume")
+    store.answer(heeded, "done")
+    for kind in asked:
+        store.request(study.study_id, kind, "00001" if kind in ("retry", "cancel") else None)
+    ended = store.end_study(study.study_id, StudyState.COMPLETED, "the budget is spent", heeded.seq)
+    assert ended is store.study(study.study_id).state is state
+    assert [r.kind for r in store.requests(study.study_id, store.answered(study.study_id))] == left
+    kinds = [e.kind for e in store.events(study.study_id) if e.kind.startswith("study_")]
+    assert kinds == ["study_created", "study_completed"] + ["study_waiting"] * (state is StudyState.WAITING)
