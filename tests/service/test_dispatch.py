@@ -11,11 +11,12 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 
 from service.cluster import local_cluster
 from service.dispatch import DaskDispatcher, Dispatcher, InlineDispatcher, OwnTask, Task, lost
 from service.errors import InputError, ServiceError
+from tests.service.clusters import client_of_threads
 from tests.service.processes import descendants, have_ended
 from tests.worker.distributions import write
 from worker import isolation
@@ -184,18 +185,9 @@ def _is_torch_loaded() -> bool:
 
 
 def test_a_trial_that_waits_for_a_worker_is_cancelled_without_one() -> None:
-    with (
-        LocalCluster(
-            n_workers=1,
-            processes=False,
-            threads_per_worker=1,
-            resources={"CPU_SLOT": 1},
-            dashboard_address="127.0.0.1:0",
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+    with client_of_threads(1) as client:
         dispatcher = DaskDispatcher(client)
-        cluster.scale(0)
+        client.cluster.scale(0)
         while dispatcher.n_slots():
             time.sleep(0.01)
         results: SimpleQueue[TrialResult] = SimpleQueue()
@@ -209,16 +201,7 @@ def test_a_trial_that_waits_for_a_worker_is_cancelled_without_one() -> None:
 
 @pytest.mark.slow
 def test_a_trial_on_a_worker_that_retires_ends_there_and_goes_to_another() -> None:
-    with (
-        LocalCluster(
-            n_workers=2,
-            processes=False,
-            threads_per_worker=1,
-            resources={"CPU_SLOT": 1},
-            dashboard_address="127.0.0.1:0",
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+    with client_of_threads(2) as client:
         dispatcher = DaskDispatcher(client)
         epochs: SimpleQueue[int] = SimpleQueue()
         results: SimpleQueue[TrialResult] = SimpleQueue()
@@ -285,22 +268,13 @@ def test_an_attempt_outlives_the_dispatcher_that_began_it_and_is_adopted_by_the_
 
 
 def test_an_attempt_that_waits_for_workers_that_are_gone_is_lost_and_not_forgotten() -> None:
-    with (
-        LocalCluster(
-            n_workers=1,
-            processes=False,
-            threads_per_worker=1,
-            resources={"CPU_SLOT": 1},
-            dashboard_address="127.0.0.1:0",
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+    with client_of_threads(1) as client:
         dispatcher = DaskDispatcher(client)
         dispatcher.inspect(Task("digits", "resnet8"))
         blocker = client.submit(time.sleep, 2, resources={"CPU_SLOT": 1})
         results: SimpleQueue[TrialResult] = SimpleQueue()
         dispatcher.submit(trial_spec("00012"), results.put)
-        cluster.scale(0)
+        client.cluster.scale(0)
         while results.empty():
             dispatcher.n_free(1)
             time.sleep(0.05)
@@ -313,10 +287,7 @@ def test_an_attempt_that_waits_for_workers_that_are_gone_is_lost_and_not_forgott
 @pytest.mark.parametrize("n_workers", [0, 1])
 def test_a_cluster_that_offers_no_resource_is_refused_in_one_line(n_workers: int) -> None:
     with (
-        LocalCluster(
-            n_workers=n_workers, processes=False, threads_per_worker=1, dashboard_address="127.0.0.1:0"
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
+        client_of_threads(n_workers, resources={}) as client,
         pytest.raises(
             ServiceError, match=r"resource GPU or CPU_SLOT; start one with `greenshift worker ADDRESS`"
         ) as caught,

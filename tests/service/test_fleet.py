@@ -2,26 +2,27 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 from functools import partial
 from importlib import metadata
 from typing import Any
 
 import pytest
-from distributed import Client, LocalCluster, Scheduler, get_worker
+from distributed import Client, Scheduler, get_worker
 from distributed.versions import get_versions
 
 from service import fleet as fleet_module
 from service.errors import InputError
 from service.fleet import Fleet
+from tests.service.clusters import client_of_threads
 from tests.service.fakes import FACTS
 from tests.service.processes import wait_until
 from worker.schema import FailureKind, TaskFacts
 
 
 def test_a_worker_that_does_not_know_the_study_gets_none_of_its_trials(caplog: pytest.LogCaptureFixture) -> None:
-    with two_workers() as client:
+    with client_of_threads(2) as client:
         (poor, rich) = sorted(client.scheduler_info(n_workers=-1)["workers"])
         fleet = Fleet(client)
         facts = fleet.inspect(partial(knows_only, rich))
@@ -32,7 +33,7 @@ def test_a_worker_that_does_not_know_the_study_gets_none_of_its_trials(caplog: p
 
 
 def test_names_that_no_worker_knows_are_refused_once(caplog: pytest.LogCaptureFixture) -> None:
-    with two_workers() as client, pytest.raises(InputError, match="dataset must be something else"):
+    with client_of_threads(2) as client, pytest.raises(InputError, match="dataset must be something else"):
         Fleet(client).inspect(partial(knows_only, "nobody"))
     assert "gets no trial" not in caplog.text
 
@@ -40,14 +41,14 @@ def test_names_that_no_worker_knows_are_refused_once(caplog: pytest.LogCaptureFi
 def test_nobody_waits_for_an_answer_that_is_only_expected_and_a_refusal_is_said(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with two_workers() as client:
+    with client_of_threads(2) as client:
         Fleet(client).expect(partial(knows_only, "nobody"))
         while caplog.text.count("gets no trial of this study") < 2:
             time.sleep(0.01)
 
 
 def test_a_pinned_study_runs_on_one_model_of_device_only() -> None:
-    with two_workers() as client:
+    with client_of_threads(2) as client:
         fleet = Fleet(client)
         fleet.inspect(device_of_worker)
         addresses = sorted(client.scheduler_info(n_workers=-1)["workers"])
@@ -61,7 +62,7 @@ def test_a_pinned_study_runs_on_one_model_of_device_only() -> None:
 
 
 def test_a_newcomer_is_asked_before_it_gets_a_trial() -> None:
-    with two_workers(n_workers=1) as client:
+    with client_of_threads(1) as client:
         fleet = Fleet(client)
         fleet.inspect(device_of_worker)
         assert fleet.n_slots() == 1
@@ -71,7 +72,7 @@ def test_a_newcomer_is_asked_before_it_gets_a_trial() -> None:
 
 
 def test_a_worker_is_set_aside_after_three_failures_in_a_row(caplog: pytest.LogCaptureFixture) -> None:
-    with two_workers() as client:
+    with client_of_threads(2) as client:
         fleet = Fleet(client)
         fleet.inspect(device_of_worker)
         while fleet.n_slots() < 2:
@@ -89,7 +90,7 @@ def test_a_worker_is_set_aside_after_three_failures_in_a_row(caplog: pytest.LogC
 def test_a_worker_of_another_version_gets_no_trial(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with two_workers() as client:
+    with client_of_threads(2) as client:
         (good, bad) = sorted(client.scheduler_info(n_workers=-1)["workers"])
         claim(monkeypatch, bad, python="2.7.18.final.0")
         fleet = Fleet(client)
@@ -104,48 +105,32 @@ def test_a_worker_of_another_version_gets_no_trial(
     ("package", "version"), [("greenshift", "9.8.7"), ("python", "2.7.18.final.0"), ("distributed", "2000.1.1")]
 )
 def test_a_scheduler_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch, package: str, version: str) -> None:
-    with two_workers(n_workers=1) as client:
+    with client_of_threads(1) as client:
         claim(monkeypatch, None, **{package: version})
         with pytest.raises(InputError, match=rf"^scheduler: inproc://\S+ has {package} .*; both must be the same$"):
             Fleet(client)
 
 
 def test_a_patch_of_python_or_of_ours_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    with two_workers(n_workers=1) as client:
+    with client_of_threads(1) as client:
         claim(monkeypatch, None, python="{}.{}.99.final.0".format(*sys.version_info), greenshift=patched("greenshift"))
         assert Fleet(client).n_slots() == 1
 
 
 def test_every_scheduler_is_told_to_leave_lost_trials_to_us_also_one_that_comes_after_another() -> None:
     with ExitStack() as first, ExitStack() as second:
-        client = first.enter_context(two_workers(n_workers=1, protocol="tcp"))
+        client = first.enter_context(client_of_threads(1, protocol="tcp"))
         port = int(client.scheduler.address.rpartition(":")[2])
         with Client(client.scheduler.address, set_as_default=False, timeout=30) as ours:
             assert ours.run_on_scheduler(allowed_failures) == 3
             fleet = Fleet(ours)
             assert ours.run_on_scheduler(allowed_failures) == 0
             first.close()
-            second.enter_context(two_workers(n_workers=1, protocol="tcp", scheduler_port=port))
+            second.enter_context(client_of_threads(1, protocol="tcp", scheduler_port=port))
             wait_until(lambda: ours.status == "running")
             assert ours.run_on_scheduler(allowed_failures) == 3
             assert fleet.n_slots() == 1
             assert ours.run_on_scheduler(allowed_failures) == 0
-
-
-@contextmanager
-def two_workers(n_workers: int = 2, **options: Any) -> Iterator[Client]:
-    with (
-        LocalCluster(
-            n_workers=n_workers,
-            **options,
-            processes=False,
-            threads_per_worker=1,
-            resources={"CPU_SLOT": 1},
-            dashboard_address="127.0.0.1:0",
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
 
 
 def device_of_worker() -> TaskFacts:

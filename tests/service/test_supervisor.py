@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 
 from service.cluster import local_cluster
 from service.errors import InputError
 from service.schema import Study, StudySpec, StudyState, TrialState
 from service.store import Store
 from service.supervisor import Places, Supervisor
+from tests.service.clusters import threads
 from tests.service.fakes import study_spec
 from tests.service.served import recorded
 from tests.worker.distributions import write
@@ -85,13 +86,7 @@ def test_what_runs_at_the_end_of_a_supervisor_is_adopted_by_the_next(store: Stor
 
 @contextmanager
 def idle_cluster(n_workers: int) -> Iterator[Callable[[], Client]]:
-    with LocalCluster(
-        n_workers=n_workers,
-        processes=False,
-        threads_per_worker=1,
-        resources={"CPU_SLOT": 1},
-        dashboard_address="127.0.0.1:0",
-    ) as cluster:
+    with threads(n_workers) as cluster:
         yield lambda: Client(cluster, set_as_default=False)
 
 
