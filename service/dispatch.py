@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from typing import Protocol
 
 from distributed import Client, Future, get_worker
-from distributed.client import FutureCancelledError
+from distributed.client import ClosedClientError, FutureCancelledError
 from distributed.core import Status
 
 from service.errors import InputError, ServiceError
@@ -21,6 +21,9 @@ Done = Callable[[TrialResult], None]
 OnEpoch = Callable[[EpochMetrics], None]
 # The address of the worker, and the result.
 _Ran = tuple[str, TrialResult]
+# What a client raises that has lost its scheduler, is closed, or whose loop is; the last where it is closed while it
+# waits for an answer: a call that its loop cancels has neither result nor error.
+_UNREACHABLE = (OSError, ClosedClientError, RuntimeError, UnboundLocalError)
 
 
 @dataclass(frozen=True)
@@ -242,7 +245,7 @@ class DaskDispatcher:
         threading.Thread(target=self._cancel, args=(found,), daemon=True).start()
 
     def _cancel(self, found: dict[str, _Running]) -> None:
-        with suppress(OSError, RuntimeError, FutureCancelledError):  # no scheduler any more: the trials are lost anyway
+        with suppress(*_UNREACHABLE, FutureCancelledError):  # no scheduler any more: the trials are lost anyway
             names = [(_topic(running.spec), key) for key, running in found.items()]
             self._client.run(_stop, names, on_error="ignore")
             # What no worker has been given yet, none must be given.
@@ -261,7 +264,7 @@ class DaskDispatcher:
         running = self._running.pop(key)
         # Cancelled because this process lets go of the scheduler, the attempt goes on for the next one.
         if self._durable and (running.is_cancelled or not future.cancelled()):
-            with suppress(Exception):  # without a scheduler there is nothing to take back
+            with suppress(*_UNREACHABLE):  # without a scheduler there is nothing to take back
                 self._client.unpublish_dataset(key)
         address, result = _result_of(future, running.spec)
         kind = result.failure.kind if result.failure else None

@@ -284,6 +284,26 @@ def test_an_attempt_that_waits_for_workers_that_are_gone_is_lost_and_not_forgott
     assert result.failure.kind is FailureKind.WORKER_LOST
 
 
+@pytest.mark.parametrize("ends", ["client", "cluster"])
+def test_an_attempt_that_cannot_be_taken_back_from_its_scheduler_ends_all_the_same(ends: str) -> None:
+    with client_of_threads(1, protocol="tcp://") as client:
+        dispatcher = DaskDispatcher(client, durable=True)
+        client.cluster.scale(0)
+        while dispatcher.n_slots():
+            time.sleep(0.01)
+        results: SimpleQueue[TrialResult] = SimpleQueue()
+        dispatcher.submit(trial_spec("00013"), results.put)
+        for running in dispatcher._running.values():
+            running.is_cancelled = True
+        (client if ends == "client" else client.cluster).close()
+        if ends == "cluster":
+            client.close()
+        result = results.get(timeout=60)
+    assert result.failure is not None
+    assert result.failure.kind is FailureKind.CANCELLED
+    assert results.empty()
+
+
 @pytest.mark.parametrize("n_workers", [0, 1])
 def test_a_cluster_that_offers_no_resource_is_refused_in_one_line(n_workers: int) -> None:
     with (
