@@ -103,6 +103,6 @@ class Asker:
             self._optimizer = optimizer
         for event in told:
             with TELL_SECONDS.time():
-                self._optimizer.tell(event.trial_id, event.objectives, failure=event.failure)
+                self._optimizer.tell(event.trial_id, event.objectives, cost=event.cost, failure=event.failure)
         with ASK_SECONDS.time():
             return self._optimizer.ask(), self._optimizer.snapshot()

@@ -56,11 +56,11 @@ def suggestion_of(trial: Trial) -> Suggestion:
 
 
 def told_of(result: TrialResult, spec: StudySpec) -> Told:
-    """What the optimizer learns of a result: its objectives, or why there are none."""
+    """What the optimizer learns of a result: its objectives and seconds, or why there are none."""
     if result.failure is not None:
         return Told(result.trial_id, None, result.failure.kind)
     values = {name: result.objectives[name].value for name in spec.objectives}
     known = {str(name): value for name, value in values.items() if value is not None}
     if len(known) < len(values):
         return Told(result.trial_id, None, "unmeasured")
-    return Told(result.trial_id, known)
+    return Told(result.trial_id, known, cost=result.duration_seconds or None)

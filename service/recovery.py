@@ -44,5 +44,5 @@ def told_of_trial(trial: Trial, spec: StudySpec) -> Told:
 def _told(event: Event, trial: Trial, spec: StudySpec) -> Told:
     """What was told then; a trial that was tried again later may say something else by now."""
     if "failure" in event.payload:
-        return Told(trial.trial_id, event.payload["objectives"], event.payload["failure"])
+        return Told(trial.trial_id, *(event.payload.get(key) for key in ("objectives", "failure", "cost")))
     return told_of_trial(trial, spec)

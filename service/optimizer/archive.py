@@ -22,7 +22,7 @@ class Archive:
         vectors: of the told trials, ConfigSpace's.
         fidelities: of the told trials.
         costs: of each told trial, less is better; NaN throughout where it failed.
-        prices: what each told trial has taken, in any unit; NaN is unknown.
+        prices: what each told trial has taken, in any unit; NaN is unknown or of a failure, which ends sooner.
         promoted: whether each told trial's config had been tried at a lower fidelity.
         pending: outstanding trials.
     """
@@ -54,7 +54,7 @@ class Archive:
         self.fidelities.append(fidelity)
         self.costs.append(costs if costs is not None else [np.nan])
         self._n_failed += costs is None
-        self.prices.append(np.nan if price is None else price)
+        self.prices.append(np.nan if price is None or costs is None else price)
         self.promoted.append(any(f < fidelity for f in before))
 
     @property
@@ -87,6 +87,10 @@ class Archive:
     def first(self, n: int) -> Archive:
         """What was known when `n` trials had been told."""
         return Archive(self.vectors[:n], self.fidelities[:n], self.costs[:n], self.prices[:n], self.promoted[:n])
+
+    def n_asked_at_both(self, low: float, high: float) -> int:
+        """How many configs were asked for at both fidelities."""
+        return sum(low in tried and high in tried for tried in self._tried.values())
 
     def untried(self, vectors: Array, fidelity: float) -> Array:
         """The rows that were not asked for at this fidelity."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
+import moocore
 import numpy as np
 from ConfigSpace import Configuration
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from smac.scenario import Scenario
 from service.optimizer.acquisition import HypervolumeImprovement
 from service.optimizer.archive import Archive
 from service.optimizer.encoding import Encoding
-from service.optimizer.gate import Gate
+from service.optimizer.gate import MIN_PAIRS, Gate
 from service.optimizer.ladder import Ladder
 from service.optimizer.surrogate import Surrogate
 
@@ -84,6 +85,8 @@ class AsynchronousHalving(AbstractIntensifier):
         fidelity = self._design_fidelity(low)
         if fidelity is not None and (config := self._designed(fidelity)) is not None:
             return config, fidelity
+        if low and (config := self._promoted(low[0])) is not None:
+            return config, self._ladder.full
         if self._archive.n_good < _MIN_ROWS:
             config = self._designed(self._ladder.full)
             return None if config is None else (config, self._ladder.full)
@@ -117,6 +120,20 @@ class AsynchronousHalving(AbstractIntensifier):
         listed = self._encoding.listed()
         rows = self._archive.untried(self._encoding.sample(200, random) if listed is None else listed, fidelity)
         return self._encoding.configuration(rows[random.randint(len(rows))]) if len(rows) else None
+
+    def _promoted(self, rung: float) -> Configuration | None:
+        """The next of the design that goes on to full fidelity, the best front at the rung first.
+
+        So the gate has pairs to judge the rung by, and the model has results at full fidelity to begin with.
+        """
+        full, wanted = self._ladder.full, min(MIN_PAIRS, self._archive.n_asked_at(rung) // 3)
+        if self._archive.n_asked_at(full) > _N_DESIGN or self._archive.n_asked_at_both(rung, full) >= wanted:
+            return None
+        vectors, fidelities, costs = self._archive.good()
+        vectors, costs = vectors[fidelities == rung], costs[fidelities == rung]
+        best = np.argsort(moocore.pareto_rank(costs), kind="stable")
+        untried = self._archive.untried(vectors[best], full)
+        return self._encoding.configuration(untried[0]) if len(untried) else None
 
     def _fidelity(self, vector: Array, low: list[float]) -> float:
         full, shares = self._ladder.full, self._gate.shares

@@ -20,7 +20,8 @@ from service.optimizer.surrogate import Surrogate
 Array = NDArray[np.float64]
 # Rows that the model is conditioned on: the best at full fidelity first, then the best below.
 MAX_ROWS = 300
-_MARGIN = 0.1
+# Of the front's extent along each objective: how far beyond it the reference point lies, and what its middle is.
+_MARGIN, _MIDDLE = 0.1, 0.6
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def lesson(archive: Archive, full: float) -> Lesson:
     scaled = (costs - base.mean(axis=0)) / np.maximum(base.std(axis=0), 1e-12)
     at_full = scaled[is_full]
     front = at_full[moocore.is_nondominated(at_full)] if len(at_full) else at_full
-    reference = _reference(front, at_full if len(at_full) else scaled)
+    reference = _reference(front, at_full if len(at_full) else scaled, archive.n_asked)
     scaled = _squashed(scaled, reference)
     rows = _most_telling(scaled, is_full)
     x, y = np.hstack([vectors, fidelities[:, None]])[rows], scaled[rows]
@@ -114,11 +115,16 @@ def lesson(archive: Archive, full: float) -> Lesson:
     return Lesson(x, y, front, reference)
 
 
-def _reference(front: Array, rows: Array) -> Array:
+def _reference(front: Array, rows: Array, n_asked: int) -> Array:
+    """A little beyond the worst of the front; at every second proposal closer, so that the middle has its share.
+
+    Seen from far away the ends of a front promise most, again and again, though few want them.
+    """
     if len(front) >= 2:
         rows = front
-    worst, best = rows.max(axis=0), rows.min(axis=0)
-    return np.asarray(worst + _MARGIN * np.maximum(worst - best, 1e-6))
+    best = rows.min(axis=0)
+    extent = (rows.max(axis=0) - best) * (_MIDDLE if n_asked % 2 else 1.0)
+    return np.asarray(best + extent + _MARGIN * np.maximum(extent, 1e-6))
 
 
 def _squashed(scaled: Array, reference: Array) -> Array:

@@ -16,6 +16,8 @@ from service.optimizer.ladder import Ladder
 Array = NDArray[np.float64]
 # Rows that a kernel is fitted to; fitting takes time with their cube.
 MAX_FITTED = 150
+# Trials at full fidelity from which on it is asked whether low ones help to predict them.
+MIN_FULL = 8
 
 
 class Surrogate(AbstractModel):
@@ -34,21 +36,38 @@ class Surrogate(AbstractModel):
         super().__init__(space, {"fidelity": [ladder.full]}, pca_components=None, seed=seed)
         self._encoding, self._ladder = encoding, ladder
         self._groups = np.append(encoding.groups, encoding.groups.max(initial=-1) + 1)
-        self.kernels: list[Kernel] = []
+        self._kernels: list[Kernel] = []
+        # Of the rows at full fidelity alone, where there are enough of them and others beside.
+        self._kernels_of_full: list[Kernel] = []
         self.processes: list[GaussianProcess] = []
+        # Of each objective, whether low fidelities help to predict it.
+        self.uses_low: list[bool] = []
 
     def fit(self, X: Array, Y: Array) -> None:  # noqa: N803 - SMAC's names
         """Fits the kernels, from the prior on: the same rows give the same kernels, whatever came before."""
+        is_full = X[:, -1] == self._ladder.full
+        self._kernels = self._fitted(X, Y)
+        has_both = not is_full.all() and is_full.sum() >= MIN_FULL
+        self._kernels_of_full = self._fitted(X[is_full], Y[is_full]) if has_both else []
+
+    def _fitted(self, X: Array, Y: Array) -> list[Kernel]:  # noqa: N803
         x, start = self._inputs(X[:MAX_FITTED]), Kernel.prior(int(self._groups.max()) + 1)
-        self.kernels = [fit(x, y, self._groups, start) for y in Y[:MAX_FITTED].T]
+        return [fit(x, y, self._groups, start) for y in Y[:MAX_FITTED].T]
 
     def _train(self, X: Array, Y: Array) -> Surrogate:  # noqa: N803
-        if len(self.kernels) != Y.shape[1]:
+        if len(self._kernels) != Y.shape[1]:
             self.fit(X, Y)
-        x = self._inputs(X)
-        self.processes = [
-            GaussianProcess(x, y, self._groups, kernel) for y, kernel in zip(Y.T, self.kernels, strict=True)
-        ]
+        x, is_full = self._inputs(X), X[:, -1] == self._ladder.full
+        self.processes, self.uses_low = [], []
+        for j, y in enumerate(Y.T):
+            process = GaussianProcess(x, y, self._groups, self._kernels[j])
+            uses_low = True
+            if self._kernels_of_full:
+                alone = GaussianProcess(x[is_full], y[is_full], self._groups, self._kernels_of_full[j])
+                uses_low = _evidence(process, is_full) > _evidence(alone, np.ones(len(alone.y), dtype=bool))
+                process = process if uses_low else alone
+            self.processes.append(process)
+            self.uses_low.append(uses_low)
         return self
 
     def believe(self, X: Array) -> None:  # noqa: N803
@@ -69,6 +88,8 @@ class Surrogate(AbstractModel):
 
     def correlation(self, vector: Array, fidelity: float) -> float:
         """How far the costs at `fidelity` would tell those at full fidelity: the least over objectives, 0 to 1."""
+        if not all(self.uses_low):
+            return 0.0
         here, there = (self._inputs(np.append(vector, f)[None]) for f in (fidelity, self._ladder.full))
         return min(abs(float(process.correlation(here, there)[0])) for process in self.processes)
 
@@ -78,3 +99,10 @@ class Surrogate(AbstractModel):
     @property
     def meta(self) -> dict[str, Any]:
         return {"name": type(self).__name__}
+
+
+def _evidence(process: GaussianProcess, rows: NDArray[np.bool_]) -> float:
+    """Mean logarithmic density of these observations, each predicted from all others."""
+    means, deviations = process.left_out()
+    z = (process.y - means) / deviations
+    return float((-0.5 * z * z - np.log(deviations))[rows].mean())

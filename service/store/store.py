@@ -24,7 +24,7 @@ _GOING_ON = ("resume", "retry")
 
 
 class Told(Protocol):
-    """What an optimizer learned of a trial: its objectives, or why there are none."""
+    """What an optimizer learned of a trial: its objectives, or why there are none, and the seconds that it took."""
 
     @property
     def trial_id(self) -> str: ...
@@ -34,6 +34,9 @@ class Told(Protocol):
 
     @property
     def failure(self) -> str | None: ...
+
+    @property
+    def cost(self) -> float | None: ...
 
 
 class _TakenError(Exception):
@@ -143,7 +146,7 @@ class Store(Reader):
 
         def record(connection: Connection) -> None:
             for each in told:
-                _tell(connection, study_id, each.trial_id, each.objectives, each.failure)
+                _tell(connection, study_id, each.trial_id, each.objectives, each.failure, each.cost)
             if trial is not None:
                 _add(connection, trial, snapshot)
 
@@ -327,9 +330,14 @@ def _add(connection: Connection, trial: Trial, snapshot: bytes | None) -> None:
 
 
 def _tell(
-    connection: Connection, study_id: str, trial_id: str, objectives: Mapping[str, float] | None, failure: str | None
+    connection: Connection,
+    study_id: str,
+    trial_id: str,
+    objectives: Mapping[str, float] | None,
+    failure: str | None,
+    cost: float | None = None,
 ) -> None:
-    payload = {"objectives": None if objectives is None else dict(objectives), "failure": failure}
+    payload = {"objectives": None if objectives is None else dict(objectives), "failure": failure, "cost": cost}
     append(connection, study_id, "trial_told", payload, trial_id)
 
 

@@ -93,7 +93,7 @@ class Simulation:
         told, self.untold = self.untold, []
         started = time.perf_counter()
         for entry in told:
-            self.optimizer.tell(entry.trial_id, entry.objectives, failure=entry.failure)
+            self.optimizer.tell(entry.trial_id, entry.objectives, cost=entry.cost, failure=entry.failure)
         suggestion = self.optimizer.ask()
         seconds = time.perf_counter() - started
         if suggestion is None and not told:

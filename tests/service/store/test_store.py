@@ -163,7 +163,7 @@ def test_what_was_told_and_what_was_suggested_are_recorded_together_or_not_at_al
         ("trial_added", "3"),
         ("trial_told", "1"),
     ]
-    assert log[n_events - 2].payload == {"objectives": None, "failure": "diverged"}
+    assert log[n_events - 2].payload == {"objectives": None, "failure": "diverged", "cost": None}
     snapshot = store.latest_snapshot(study.study_id)
     assert snapshot is not None
     assert (snapshot.seq, snapshot.data) == (log[n_events - 1].seq, b"behind 3")
