@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from service.baselines import DEFAULT_TRIAL_ID, RECOMMENDED_TRIAL_ID
 from service.budget import Spent
+from service.compared import DEFAULT_TRIAL_ID, RECOMMENDED_TRIAL_ID
 from service.coordinator import MAX_LOST_WORKERS
 from service.dispatch import lost
 from service.errors import ServiceError

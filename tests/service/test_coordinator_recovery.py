@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.baselines import DEFAULT_TRIAL_ID
+from service.compared import DEFAULT_TRIAL_ID
 from service.coordinator import MAX_LOST_WORKERS
 from service.dispatch import Done, OnEpoch, lost
 from service.optimizer import Optimizer, Suggestion
