@@ -39,7 +39,7 @@ COMMANDS = {
     "retry": ("control", "Tries a trial again."),
     "cancel-trial": ("control", "Gives up a trial."),
     "logs": ("logs", "Shows what happened to a trial."),
-    "workers": ("workers", "Lists the workers of the service."),
+    "workers": ("workers", "Lists the workers of the service, drains one."),
     "token": ("tokens", "Makes, lists and revokes tokens."),
 }
 
