@@ -38,7 +38,7 @@ ARROWS = {
     "certificates": {"access"},
     "workers": {"access"},
     "upkeep": {"workers"},
-    "cluster": {"access", "workers"},
+    "cluster": {"access", "upkeep", "workers"},
     "compared": set(),
     "baselines": {"compared", "space"},
     "ranking": {"compared", "pareto"},
