@@ -28,7 +28,7 @@ from service.workers import default_n_workers
 from worker.schema import TrialResult
 
 # What a study may be given anew when it goes on.
-_CHANGEABLE = {"budget", "keep_models"}
+_CHANGEABLE = {"budget", "keep_models", "max_lost_workers"}
 
 
 def run_study(
@@ -44,7 +44,7 @@ def run_study(
     """Runs a study to its end in the folder `out`, or goes on with the one that `out` holds.
 
     Args:
-        spec: the study; on going on, its budget and `keep_models` may differ.
+        spec: the study; on going on, its budget, `keep_models` and `max_lost_workers` may differ.
         out: created if missing; holds `study.sqlite`, `study.yaml` and `models/`.
         n_workers: processes on this machine; None is one per GPU, or one per core without GPUs.
         scheduler: a running Dask scheduler, used instead of processes of our own.
