@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -79,10 +79,11 @@ class Supervisor:
                     show_connection(True)
                     self._serve(_Session(self._store, client, self._places, durable=self._durable))
             except ServiceError as error:
-                logger.warning("no cluster: %s; trying again in %.0f s", error, pause)
-                for state in _TO_RUN:
-                    for study in self._store.studies(state):
-                        _stop_if_asked(self._store, study)
+                logger.warning("no study runs: %s; trying again in %.0f s", error, pause)
+                with suppress(ServiceError):  # what is lost may be the store
+                    for state in _TO_RUN:
+                        for study in self._store.studies(state):
+                            _stop_if_asked(self._store, study)
             self.is_connected = False
             show_connection(False)
             self._stopping.wait(pause)

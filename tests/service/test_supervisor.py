@@ -159,6 +159,27 @@ def test_a_cluster_that_is_not_there_is_tried_again(store: Store, tmp_path: Path
     assert store.n_trials(stopped.study_id)[TrialState.RUNNING.lower()] == 0
 
 
+def test_a_store_that_is_not_there_for_a_while_does_not_end_the_supervisor(store: Store, tmp_path: Path) -> None:
+    """All on the supervisor's own thread, so that nobody else has the file open."""
+    file, tries, tried = tmp_path / "studies.sqlite", [b""], threading.Event()
+
+    def connect() -> Client:
+        store.database.close()
+        if len(tries) == 1:
+            tries.append(file.read_bytes())
+            file.write_bytes(b"x" * len(tries[1]))
+        else:
+            file.write_bytes(tries[1])
+            tried.set()
+        raise InputError("scheduler: no Dask scheduler answers")
+
+    stopped = store.create_study(study_spec())
+    store.request(stopped.study_id, "stop")
+    with supervised(store, tmp_path, connect):
+        assert tried.wait(timeout=30)
+        wait_for(store, stopped, StudyState.STOPPED)
+
+
 @pytest.mark.slow
 def test_a_study_of_a_task_is_completed_by_the_workers_and_runs(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
