@@ -5,12 +5,11 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
+from service.compared import DEFAULT_TRIAL_ID, RECOMMENDED_TRIAL_ID
 from service.schema import DEFAULT_EPOCHS, BaselineName, Study, Trial, TrialState
 from service.space import default_config
 from worker.schema import AnyFacts, Recipe, TaskDescription
 
-DEFAULT_TRIAL_ID = "default"
-RECOMMENDED_TRIAL_ID = "default-recommended"
 _TRIAL_IDS: MappingProxyType[BaselineName, str] = MappingProxyType({"deepshift-recommended": RECOMMENDED_TRIAL_ID})
 # DeepShift's README: PS needs RAdam, and 0.01 from scratch; its cifar10.py: batches of 128, falling steps, and flips
 # and translations, which is what our data sets do where a recipe names no augmentation.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import IO
 
 import dask
@@ -15,8 +15,10 @@ from distributed.comm.core import CommClosedError
 
 from service.access import Access
 from service.errors import InputError, RefusedError, ServiceError
-from service.workers import end_worker, plan_workers, start_worker
+from service.upkeep import kept_up
+from service.workers import plan_workers, start_worker
 
+logger = logging.getLogger(__name__)
 # A slow trial is no reason to guess that more workers are needed.
 _CONFIG = {
     "distributed.scheduler.unknown-task-duration": "1h",
@@ -30,30 +32,49 @@ _START_SECONDS = 120
 def local_cluster(n_workers: int) -> Iterator[Client]:
     """A client of `n_workers` worker processes on this machine, each with a GPU of its own or a share of the cores.
 
-    The scheduler lives in this process, and the workers die with the thread that enters here. Everything listens on
-    loopback only. On leaving, workers are ended at once: whatever they still run is of no use.
+    The scheduler lives in this process, and the workers die with it; one that ends before is started again. Everything
+    listens on loopback only. On leaving, workers are ended at once: whatever they still run is of no use.
 
     Raises:
         InputError: more workers than GPUs, which would then share a GPU and its energy counter.
         ServiceError: the workers do not start.
     """
     plans = plan_workers(n_workers, "local")
-    with dask.config.set(_CONFIG), tempfile.TemporaryFile("w+") as log:
+    with dask.config.set(_CONFIG), _quiet(), tempfile.TemporaryFile("w+") as log:
         options = {"host": _LOOPBACK, "port": 0, "dashboard": False, "dashboard_address": f"{_LOOPBACK}:0"}
-        cluster = SpecCluster(scheduler={"cls": Scheduler, "options": options}, silence_logs=logging.CRITICAL)
+        cluster = SpecCluster(scheduler={"cls": Scheduler, "options": options})
         client = Client(cluster, set_as_default=False)
-        workers: list[subprocess.Popen[bytes]] = []
+        start = partial(
+            start_worker,
+            access=Access(cluster.scheduler_address),
+            host=_LOOPBACK,
+            death_seconds=_START_SECONDS,
+            log=log,
+        )
         try:
-            access = Access(cluster.scheduler_address)
-            for plan in plans:
-                workers.append(start_worker(plan, access, _LOOPBACK, death_seconds=_START_SECONDS, log=log))
-            _wait(client, n_workers, log)
-            yield client
+            with kept_up({plan.name: partial(start, plan) for plan in plans}, partial(logger.warning, "worker %s")):
+                _wait(client, n_workers, log)
+                yield client
         finally:
-            for worker in workers:
-                end_worker(worker)
             client.close(timeout=1)
             cluster.close(timeout=2)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Dask says nothing meanwhile.
+
+    Its own way of that is to silence handlers, which may be those of everybody: it borrows what the root has.
+    """
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @contextmanager

@@ -24,7 +24,6 @@ from service.telemetry import count_result
 from worker.schema import AnyFacts, EpochMetrics, FailureKind, TrialResult
 
 logger = logging.getLogger(__name__)
-MAX_LOST_WORKERS = 2
 # How often to look for requests, and whether workers have come: nothing else tells.
 _WAKE_SECONDS = 1.0
 # For cancelled trials to come back with what they have spent; a trial ends within one batch.
@@ -325,7 +324,7 @@ class Coordinator:
             self._untold.append(told_of_trial(trial, self._study.spec))
 
     def _state_after(self, result: TrialResult) -> TrialState:
-        """A lost worker says nothing about the config: the trial is tried again, a few times."""
+        """A lost worker says little about the config: the trial is tried again, as often as the study lets it."""
         trial = self._running.get(result.trial_id)
         if trial is None or trial.attempt != result.attempt:
             return TrialState.FAILED  # logged as late, whatever the state
@@ -338,7 +337,8 @@ class Coordinator:
         if result.failure.kind is not FailureKind.WORKER_LOST:
             return TrialState.FAILED
         self._n_lost[trial.trial_id] += 1
-        return TrialState.WAITING if self._n_lost[trial.trial_id] <= MAX_LOST_WORKERS else TrialState.FAILED
+        is_too_often = self._n_lost[trial.trial_id] > self._study.spec.max_lost_workers
+        return TrialState.FAILED if is_too_often else TrialState.WAITING
 
     def _verdict(self) -> tuple[StudyState, str]:
         """The state that the study ends in, and why."""

@@ -161,14 +161,17 @@ class DaskDispatcher:
     Args:
         client: connected to the scheduler; closed by whoever made it.
         durable: the scheduler outlives this process, and keeps the results of trials for the next one to adopt.
+        is_drained: whether a worker, by its name, is to get no new trial at the moment.
 
     Raises:
         ServiceError: no worker offers either resource.
     """
 
-    def __init__(self, client: Client, *, durable: bool = False) -> None:
+    def __init__(
+        self, client: Client, *, durable: bool = False, is_drained: Callable[[str], bool] = lambda _: False
+    ) -> None:
         self._client, self._durable = client, durable
-        self._fleet = Fleet(client)
+        self._fleet = Fleet(client, is_drained)
         self._running: dict[str, _Running] = {}
 
     def n_slots(self) -> int:

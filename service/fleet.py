@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
@@ -47,6 +48,7 @@ class Fleet:
 
     Args:
         client: connected to the scheduler.
+        is_drained: whether a worker, by its name, is to get no new trial at the moment.
 
     Attributes:
         resource: that a trial takes one unit of: `GPU`, or `CPU_SLOT` where no worker offers a GPU.
@@ -56,8 +58,8 @@ class Fleet:
         NoWorkerError: no worker offers either resource.
     """
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Client, is_drained: Callable[[str], bool] = lambda _: False) -> None:
+        self._client, self._is_drained = client, is_drained
         self._scheduler_id: str | None = None
         self.resource = self._pick_resource()
         self._inquiry: _Inquiry | None = None
@@ -89,7 +91,7 @@ class Fleet:
         self._device = device
 
     def n_slots(self) -> int:
-        """How many trials can run at once, now.
+        """How many trials can run at once, now, those included that a drained worker still runs.
 
         Raises:
             ClusterLostError: the scheduler is gone.
@@ -97,7 +99,7 @@ class Fleet:
         offers = self._offers()
         if self._inquiry is not None:
             self._inquiry.ask(offers)
-        return sum(n for address, n in offers.items() if self._may_work(address))
+        return sum(n for address, n in offers.items() if self._may_work(address)) + self._n_draining()
 
     def addresses(self) -> list[str] | None:
         """Where a trial may run; None is anywhere, as long as nobody has been asked."""
@@ -145,10 +147,21 @@ class Fleet:
             f"no Dask worker offers a resource {' or '.join(RESOURCES)}; start one with `greenshift worker ADDRESS`"
         )
 
-    def _offers(self) -> dict[str, int]:
-        """Units of the resource by the address of the worker."""
-        offers = {address: int(w["resources"].get(self.resource, 0)) for address, w in self._workers().items()}
+    def _offers(self, *, drained: bool = False) -> dict[str, int]:
+        """Units of the resource by the address of the worker: of those that are drained, or of all others."""
+        workers = {a: w for a, w in self._workers().items() if self._is_drained(_name(a, w)) is drained}
+        offers = {address: int(worker["resources"].get(self.resource, 0)) for address, worker in workers.items()}
         return {address: n for address, n in offers.items() if n > 0}
+
+    def _n_draining(self) -> int:
+        """Trials that drained workers still run: they count as running, and so must the slots that they take."""
+        offers = self._offers(drained=True)
+        if not offers:
+            return 0
+        with suppress(OSError, RuntimeError):  # a scheduler that does not answer is noticed elsewhere
+            tasks: dict[str, Any] = self._client.processing(workers=list(offers))
+            return sum(min(n, len(tasks.get(address, ()))) for address, n in offers.items())
+        return 0
 
     def _workers(self) -> dict[str, Any]:
         if self._client.status == "closed":
@@ -171,6 +184,11 @@ class Fleet:
         if different := _difference(_versions(), theirs):
             raise InputError(f"scheduler: {address} has {different}")
         self._client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
+
+
+def _name(address: str, worker: Mapping[str, Any]) -> str:
+    """What a worker is called; one that was given no name has its address for one."""
+    return str(worker.get("name", address))
 
 
 class _Inquiry:

@@ -6,10 +6,9 @@ import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from service.schema import TrialState
-from service.store import Event
 from worker.schema import EnergyReport, TrialResult
 
 Cause = Literal["completed", "continued", "failed", "stopped", "retried", "abandoned", "late", "inference", "final"]
@@ -25,6 +24,16 @@ CAUSES: dict[Cause, str] = {
     "final": "final trainings, judged by the test split",
 }
 AMOUNTS = ("joules", "emissions_grams", "water_litres", "embodied_grams")
+
+
+class Line(Protocol):
+    """What the ledger reads of a line of the log."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def payload(self) -> dict[str, Any]: ...
 
 
 @dataclass
@@ -77,13 +86,13 @@ class Ledger:
     entries: list[Entry] = field(default_factory=list)
 
     @classmethod
-    def from_events(cls, events: Iterable[Event]) -> Ledger:
+    def from_events(cls, events: Iterable[Line]) -> Ledger:
         """The ledger that a study's log adds up to."""
         ledger = cls()
         ledger.add(events)
         return ledger
 
-    def add(self, events: Iterable[Event]) -> None:
+    def add(self, events: Iterable[Line]) -> None:
         """Counts what further lines of the log tell."""
         found = {(e.cause, e.worker, e.device, e.method, e.quality): e for e in self.entries}
         for event in events:
@@ -125,7 +134,7 @@ def reports_of(result: TrialResult) -> list[EnergyReport]:
     return [report for report in (result.energy, inference) if report is not None]
 
 
-def _spendings(event: Event) -> Iterator[tuple[Cause, str, EnergyReport | None]]:
+def _spendings(event: Line) -> Iterator[tuple[Cause, str, EnergyReport | None]]:
     """What one event tells of: cause, worker, and the energy or None where it is unknown."""
     if event.kind == "attempt_abandoned":
         yield "abandoned", "", None
@@ -136,7 +145,7 @@ def _spendings(event: Event) -> Iterator[tuple[Cause, str, EnergyReport | None]]
             yield "inference", result.worker, result.inference.report
 
 
-def _cause(event: Event, result: TrialResult) -> Cause:
+def _cause(event: Line, result: TrialResult) -> Cause:
     if event.kind != "attempt_finished":
         return "late" if event.kind == "late_result" else "final"
     if event.payload["state"] == TrialState.WAITING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from service import pareto
-from service.baselines import DEFAULT_TRIAL_ID
+from service.compared import DEFAULT_TRIAL_ID
 from service.schema import OF_ANY_DEVICE, StudySpec, Trial, TrialState
 
 _BY_TRUST = ("measured", "integrated", "estimated", "none")

@@ -165,6 +165,7 @@ class StudySpec(Frozen):
         site: what energy means there in carbon and water.
         trial_time_limit_seconds: a trial that runs longer fails; None is no limit.
         trial_memory_limit_bytes: a trial whose process is resident with more fails; None is no limit.
+        max_lost_workers: a trial is tried again until it has lost more workers than that, and fails then.
         baselines: what is trained beside the paper's default to compare the search with: `deepshift-recommended` is the
             same network trained as DeepShift's authors advise.
         keep_models: whose weights stay when a run ends: of all networks trained at full fidelity, of the front and the
@@ -200,6 +201,7 @@ class StudySpec(Frozen):
     keep_models: KeepModels = "all"
     trial_time_limit_seconds: float | None = Field(None, gt=0)
     trial_memory_limit_bytes: int | None = Field(None, ge=1)
+    max_lost_workers: int = Field(10, ge=0)
 
     @property
     def bounds(self) -> list[Bound]:

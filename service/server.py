@@ -7,11 +7,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from service.access import Access
 from service.artifacts import prune_models
@@ -22,34 +19,16 @@ from service.earlier import front_in_files
 from service.errors import ConflictError, InputError, NotFoundError
 from service.finalize import FinalScore, finalize, write_final
 from service.ledger import Ledger, write_ledger
-from service.ranking import front
-from service.schema import Study, StudySpec, StudyState, Trial
+from service.schema import Study, StudySpec, StudyState
 from service.seen import SeenTrials
 from service.store import Store
+from service.study_run import StudyRun, write_spec
 from service.warmstart import needs_front
 from service.workers import default_n_workers
 from worker.schema import TrialResult
 
 # What a study may be given anew when it goes on.
-_CHANGEABLE = {"budget", "keep_models"}
-
-
-@dataclass(frozen=True)
-class StudyRun:
-    """A study in its folder, as far as it has come.
-
-    Attributes:
-        ledger: what it has spent; empty while it runs.
-    """
-
-    study: Study
-    trials: list[Trial]
-    ledger: Ledger = field(default_factory=Ledger)
-
-    @property
-    def front(self) -> list[Trial]:
-        """The non-dominated trials at full fidelity, sorted by the first objective."""
-        return front(self.study.spec, self.trials)
+_CHANGEABLE = {"budget", "keep_models", "max_lost_workers"}
 
 
 def run_study(
@@ -65,7 +44,7 @@ def run_study(
     """Runs a study to its end in the folder `out`, or goes on with the one that `out` holds.
 
     Args:
-        spec: the study; on going on, its budget and `keep_models` may differ.
+        spec: the study; on going on, its budget, `keep_models` and `max_lost_workers` may differ.
         out: created if missing; holds `study.sqlite`, `study.yaml` and `models/`.
         n_workers: processes on this machine; None is one per GPU, or one per core without GPUs.
         scheduler: a running Dask scheduler, used instead of processes of our own.
@@ -218,11 +197,3 @@ def _discard(out: Path) -> None:
     """Removes a study that never began, so that a corrected one may take the folder."""
     for path in out.glob("study.*"):
         path.unlink()
-
-
-def write_spec(spec: StudySpec, out: Path) -> None:
-    """The study as a file that can be run again."""
-    document = spec.model_dump(mode="json", exclude_none=True) | {
-        "fidelity": spec.fidelity.model_dump(mode="json") if spec.fidelity else None
-    }
-    (out / "study.yaml").write_text(yaml.safe_dump(document, sort_keys=False))

@@ -6,8 +6,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from distributed import Client
@@ -21,7 +22,7 @@ from service.fleet import Standing
 from service.roster import Bulletin, roster
 from service.schema import Study, StudyState
 from service.sharing import SharedDispatcher, Shares
-from service.store import Store
+from service.store import Store, Workers
 from service.telemetry import show_connection
 from service.warmstart import needs_front
 
@@ -78,10 +79,11 @@ class Supervisor:
                     show_connection(True)
                     self._serve(_Session(self._store, client, self._places, durable=self._durable))
             except ServiceError as error:
-                logger.warning("no cluster: %s; trying again in %.0f s", error, pause)
-                for state in _TO_RUN:
-                    for study in self._store.studies(state):
-                        _stop_if_asked(self._store, study)
+                logger.warning("no study runs: %s; trying again in %.0f s", error, pause)
+                with suppress(ServiceError):  # what is lost may be the store
+                    for state in _TO_RUN:
+                        for study in self._store.studies(state):
+                            _stop_if_asked(self._store, study)
             self.is_connected = False
             show_connection(False)
             self._stopping.wait(pause)
@@ -101,7 +103,8 @@ class _Session:
 
     def __init__(self, store: Store, client: Client, places: Places, *, durable: bool) -> None:
         self._store, self._client, self._places, self._durable = store, client, places, durable
-        self._shares, self._bulletin = Shares(), Bulletin(store)
+        self._shares, self._bulletin, self._workers = Shares(), Bulletin(store), Workers(store)
+        self._drained: frozenset[str] = frozenset()
         self._runs: dict[str, _Run] = {}
 
     def look(self) -> None:
@@ -117,6 +120,7 @@ class _Session:
                     raise ClusterLostError("the Dask scheduler is gone")
         if self._client.status == "closed":
             raise ClusterLostError("the Dask scheduler is gone")
+        self._drained = self._workers.drained()
         for study in self._to_run():
             if study.study_id not in self._runs:
                 self._start(study)
@@ -135,19 +139,30 @@ class _Session:
         return [study for state in _TO_RUN for study in self._store.studies(state)]
 
     def _start(self, study: Study) -> None:
-        run = _Run(study, self._store, self._client, self._places, self._shares, durable=self._durable)
+        make = partial(DaskDispatcher, self._client, durable=self._durable, is_drained=self._is_drained)
+        run = _Run(study, self._store, make, self._places, self._shares, durable=self._durable)
         self._runs[study.study_id] = run
         run.start()
+
+    def _is_drained(self, worker: str) -> bool:
+        return worker in self._drained
 
 
 class _Run(threading.Thread):
     """One study on a thread of its own."""
 
     def __init__(
-        self, study: Study, store: Store, client: Client, places: Places, shares: Shares, *, durable: bool
+        self,
+        study: Study,
+        store: Store,
+        connect: Callable[[], DaskDispatcher],
+        places: Places,
+        shares: Shares,
+        *,
+        durable: bool,
     ) -> None:
         super().__init__(daemon=True, name=f"study-{study.study_id}")
-        self._study, self._store, self._client, self._shares = study, store, client, shares
+        self._study, self._store, self._connect, self._shares = study, store, connect, shares
         self._places, self._durable = places, durable
         self._coordinator: Coordinator | None = None
         self._dispatcher: DaskDispatcher | None = None
@@ -189,7 +204,7 @@ class _Run(threading.Thread):
 
     def _make(self) -> Coordinator:
         study, store = self._study, self._store
-        own = self._dispatcher = DaskDispatcher(self._client, durable=self._durable)
+        own = self._dispatcher = self._connect()
         dispatcher = SharedDispatcher(own, self._shares, study.study_id)
         facts = facts_of(study, store, dispatcher, task_of(study.spec), wait=not self._durable)
         study = settle(study, store, facts)

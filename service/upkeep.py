@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 
 from service.errors import ServiceError
@@ -71,11 +72,47 @@ class Upkeep:
         return False
 
 
-class KeptUp:
-    """One worker, of which there is a process now or will be again."""
+@contextmanager
+def kept_up(starts: Mapping[str, Start], say: Say) -> Iterator[None]:
+    """Keeps workers up meanwhile, on a thread of its own; on leaving they are killed.
 
-    def __init__(self, name: str, start: Start, say: Say) -> None:
-        self._name, self._start, self._say = name, start, say
+    Args:
+        starts: how each worker is started, by its name.
+        say: is given a line about each end that nobody wanted.
+    """
+    workers = [KeptUp(name, start, say, say_start=lambda _: None) for name, start in starts.items()]
+    leaving = threading.Event()
+
+    def keep() -> None:
+        while not leaving.is_set():
+            for worker in workers:
+                worker.look(time.monotonic())
+            leaving.wait(_LOOK_SECONDS)
+        for worker in workers:
+            worker.kill()
+
+    # Workers die with the thread that starts them, and this one with the process.
+    thread = threading.Thread(target=keep, daemon=True, name="upkeep")
+    thread.start()
+    try:
+        yield
+    finally:
+        leaving.set()
+        thread.join()
+
+
+class KeptUp:
+    """One worker, of which there is a process now or will be again.
+
+    Args:
+        name: of the worker.
+        start: makes a process.
+        say: is given a line about each end.
+        say_start: is given a line about each start; None is `say`.
+    """
+
+    def __init__(self, name: str, start: Start, say: Say, say_start: Say | None = None) -> None:
+        self._name, self._start, self._say, self._say_start = name, start, say, say_start or say
         self._process: subprocess.Popen[bytes] | None = None
         self._n_failures = 0
         self._started = 0.0
@@ -97,7 +134,7 @@ class KeptUp:
             except (OSError, ServiceError) as error:
                 self._ended(f"cannot be started: {error}", now)
             else:
-                self._say(f"{self._name}: started, process {self._process.pid}")
+                self._say_start(f"{self._name}: started, process {self._process.pid}")
 
     def ask_to_end(self) -> bool:
         """Whether there was anybody to be asked."""

@@ -15,6 +15,8 @@ API = "/api/v1"
 # Keys of a study that name places on the machines of workers: only who sits at those may set or see them.
 PLACES = ("data_dir", "weights")
 STUDY_ID = r"^[0-9A-Za-z_-]{1,32}$"
+# What a worker is called: it stands in a path and in a database.
+WORKER_NAME = r"^[^\x00-\x1f\x7f]{1,200}$"
 # What a database can count to.
 MAX_SEQ = 2**63 - 1
 RequestKind = Literal["pause", "resume", "stop", "retry", "cancel"]
@@ -182,6 +184,7 @@ class Worker(Frozen):
         n_running: of those, that run.
         device: model of GPU or processor; None until it has answered for some study.
         set_aside_by: ids of running studies that give it no trial, because it failed or does not fit.
+        state: `draining` is a worker that gets no new trial and still runs some, `drained` one that has finished.
     """
 
     address: str
@@ -191,6 +194,7 @@ class Worker(Frozen):
     n_running: int = Field(ge=0)
     device: str | None
     set_aside_by: list[str]
+    state: Literal["active", "draining", "drained"] = "active"
 
 
 class WorkersDocument(Frozen):
@@ -204,6 +208,13 @@ class WorkersDocument(Frozen):
     seen_at: datetime | None
     is_current: bool
     workers: list[Worker]
+
+
+class Drain(Frozen):
+    """Whether the worker of a name is drained: within two seconds it gets no new trial, or gets trials again."""
+
+    name: str
+    is_drained: bool
 
 
 class Health(Frozen):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+
+from service.cli.app import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("service", "worker", "shiftlayers")
@@ -35,15 +38,17 @@ ARROWS = {
     "certificates": {"access"},
     "workers": {"access"},
     "upkeep": {"workers"},
-    "cluster": {"access", "workers"},
-    "baselines": {"space"},
-    "ranking": {"baselines", "pareto"},
-    "ledger": {"store"},
+    "cluster": {"access", "upkeep", "workers"},
+    "compared": set(),
+    "baselines": {"compared", "space"},
+    "ranking": {"compared", "pareto"},
+    "ledger": set(),
     "budget": {"ledger", "store"},
     "fleet": set(),
     "dispatch": {"fleet", "worker.entry"},
     "sharing": {"dispatch"},
-    "report": {"baselines", "ledger", "ranking"},
+    "report": {"compared", "ledger", "ranking"},
+    "study_run": {"ledger", "ranking"},
     "checkpoints": set(),
     "specs": set(),
     "tasks": set(),
@@ -104,9 +109,9 @@ ARROWS = {
         "earlier",
         "finalize",
         "ledger",
-        "ranking",
         "seen",
         "store",
+        "study_run",
         "warmstart",
         "workers",
     },
@@ -125,6 +130,7 @@ ARROWS = {
         "serving",
         "settings",
         "store",
+        "study_run",
         "upkeep",
         "wire",
         "worker.entry",
@@ -296,6 +302,31 @@ def test_importing_the_service_loads_no_torch(modules: str) -> None:
     code = f"import sys, {modules}; print([m for m in ('torch', 'torchvision', 'codecarbon') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert out.stdout.strip() == "[]"
+
+
+def modules_of(commands: set[str]) -> set[str]:
+    """Top-level modules that are loaded once these commands are, in a process of their own."""
+    code = (
+        "import sys, json; from service.cli.app import COMMANDS, LazyCommand\n"
+        f"for name in {sorted(commands)}: LazyCommand(name, *COMMANDS[name]).load()\n"
+        "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    return set(json.loads(out.stdout))
+
+
+def test_commands_that_compute_nothing_load_neither_optimizer_nor_cluster_nor_networks() -> None:
+    light = set(COMMANDS) - {"run", "finalize", "serve"}
+    assert not modules_of(light) & {"smac", "dask", "distributed", "sklearn", "torch", "ConfigSpace"}
+
+
+def test_commands_that_ask_a_service_load_no_database_and_no_plots() -> None:
+    light = set(COMMANDS) - {"run", "finalize", "serve", "token", "export"}
+    assert not modules_of(light) & {"sqlalchemy", "alembic", "matplotlib", "fastapi", "uvicorn", "jinja2"}
+
+
+def test_the_list_of_commands_loads_none_of_them() -> None:
+    assert not modules_of(set()) & {"pydantic", "numpy", "httpx2", "yaml"}
 
 
 def test_the_deprecated_distribution_pynvml_is_not_installed() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from service.cli.app import app
+from service.cli.app import LazyCommand, app
 from service.schema import StudySpec, preset_names
 from service.settings import Settings, variable
 
@@ -21,7 +21,8 @@ CLUSTER = (ROOT / "deploy" / "docs" / "cluster.md").read_text()
 
 def commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every command by its full name, those of groups included."""
-    for name, command in group.commands.items():
+    for name, lazy in group.commands.items():
+        command = lazy.load() if isinstance(lazy, LazyCommand) else lazy
         if hasattr(command, "commands"):
             yield from commands(command, f"{prefix}{name} ")
         else:

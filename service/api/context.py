@@ -19,7 +19,7 @@ _WHY = {
     400: "the body is no JSON",
     401: "no valid token",
     403: "asked from another site",
-    404: "there is no such study or trial",
+    404: "there is no such study, trial or worker",
     409: "the study or trial is in a state in which this cannot be",
     413: "the body is too large",
     422: "a key or value that is not allowed",

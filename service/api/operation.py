@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Response
+from fastapi import APIRouter, HTTPException, Path, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from service.api.context import InContext
+from service.api.context import InContext, problems
 from service.errors import ServiceError
 from service.schema import StudySpec, preset_names
-from service.store import Workers
-from service.wire import Health, Preset, Problem, Worker, WorkersDocument
+from service.store import Workers, WorkerStatus
+from service.wire import WORKER_NAME, Drain, Health, Preset, Problem, Worker, WorkersDocument
 
 router = APIRouter(tags=["operation"])
 # For whoever looks after the process, who holds no token.
@@ -22,6 +22,8 @@ metrics_router = APIRouter(tags=["operation"])
 # Workers are seen every ten seconds.
 _STALE = timedelta(seconds=30)
 
+# Dask calls a worker without a name by its address, which has slashes.
+Name = Annotated[str, Path(pattern=WORKER_NAME, description="Of the worker.")]
 _TEXT: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "In the form of Prometheus."}
 }
@@ -36,10 +38,43 @@ def list_presets() -> list[Preset]:
 @router.get("/workers")
 def list_workers(context: InContext) -> WorkersDocument:
     """Lists the workers of the cluster."""
-    roster = Workers(context.store).latest()
+    workers = Workers(context.store)
+    roster, drained = workers.latest(), workers.drained()
     is_current = roster.seen_at is not None and datetime.now(UTC) - roster.seen_at < _STALE
-    found = [Worker.model_validate(vars(w) | {"set_aside_by": list(w.set_aside_by)}) for w in roster.workers]
+    found = [_worker(status, drained) for status in roster.workers]
     return WorkersDocument(seen_at=roster.seen_at, is_current=is_current, workers=found if is_current else [])
+
+
+@router.post("/workers/{name:path}/drain", responses=problems(404, 422))
+def drain(name: Name, context: InContext) -> Drain:
+    """Lets a worker finish what it runs and gives it no new trial, not even when it was started again."""
+    workers = Workers(context.store)
+    _find(name, workers)
+    workers.drain(name)
+    return Drain(name=name, is_drained=True)
+
+
+@router.post("/workers/{name:path}/undrain", responses=problems(404, 422))
+def undrain(name: Name, context: InContext) -> Drain:
+    """Gives a drained worker trials again."""
+    workers = Workers(context.store)
+    _find(name, workers)
+    workers.undrain(name)
+    return Drain(name=name, is_drained=False)
+
+
+def _find(name: str, workers: Workers) -> None:
+    """Makes sure that somebody is, or was, called so."""
+    known = {worker.name for worker in workers.latest().workers}
+    if name not in known | workers.drained():
+        raise HTTPException(404, f"name: there is no worker {name!r}")
+
+
+def _worker(status: WorkerStatus, drained: frozenset[str]) -> Worker:
+    state = "active"
+    if status.name in drained:
+        state = "draining" if status.n_running else "drained"
+    return Worker.model_validate(vars(status) | {"set_aside_by": list(status.set_aside_by), "state": state})
 
 
 @open_router.get("/healthz")

@@ -32,7 +32,8 @@ router = APIRouter(tags=["studies"])
 
 class _StudiesQuery(Frozen):
     state: StudyState | None = None
-    name: str | None = Field(None, max_length=100)
+    # PostgreSQL takes no NUL, not even to look for.
+    name: str | None = Field(None, max_length=100, pattern=r"^[^\x00]*$")
     after: str | None = Field(None, pattern=STUDY_ID, description="`next` of the page before.")
     limit: int = Field(100, ge=1, le=1000)
 

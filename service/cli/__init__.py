@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-# Loading the program takes a second or two, in which a person may change their mind.
+# Loading takes a moment, in which a person may change their mind.
 try:
     from service.cli.app import main
 except KeyboardInterrupt:

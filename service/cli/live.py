@@ -10,12 +10,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from service.finalize import FinalScore
 from service.ranking import volume
 from service.report.tables import shown_objectives
 from service.report.words import amount, beaten, caveat, extent, int8_baseline, provenance, recipe, things, title
 from service.schema import StudySpec, Trial, TrialState
-from service.server import StudyRun
+from service.study_run import StudyRun
 
 _N_ROWS = 10
 # Shown beside the objectives, so that neither is mistaken for the other.
@@ -125,20 +124,6 @@ def front_table(run: StudyRun, n_rows: int | None) -> Table:
         if trial.is_default and trial.state is TrialState.COMPLETED:
             table.add_row(trial.trial_id, *_amounts(trial, names), recipe(trial), style="red")
     return table
-
-
-def print_scores(scores: list[FinalScore]) -> None:
-    """Prints the test errors of the front after its final trainings, each as mean and deviation over seeds."""
-    table = Table(title="Judged once by the test split, after training on all other data", title_justify="left")
-    for heading in ("trial", "test error", "seeds", "validation error of the search", "config"):
-        table.add_column(heading, justify="left" if heading in ("trial", "config") else "right")
-    for score in scores:
-        deviation = "" if score.deviation is None else f" ± {score.deviation:.4f}"
-        mean = "unknown" if score.mean is None else f"{score.mean:.4f}{deviation}"
-        found = amount(score.trial.measurement("error"))
-        style = "red" if score.trial.is_default else None
-        table.add_row(score.trial.trial_id, mean, str(len(score.errors)), found, recipe(score.trial), style=style)
-    Console().print(table)
 
 
 def _amounts(trial: Trial, names: list[str]) -> list[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from service.cli.fetched import run_of
 from service.cli.live import LiveView
-from service.cli.remote import StudyName, run_of, study_of
+from service.cli.remote import StudyName, study_of
 from service.client import StudyHandle
 from service.errors import ServiceError
 from service.schema import StudyState
-from service.server import StudyRun
+from service.study_run import StudyRun
 
 _ENDED = (StudyState.COMPLETED, StudyState.FAILED, StudyState.STOPPED)
 

@@ -16,6 +16,7 @@ from service.client.following import MAX_EVENT_BYTES, Following
 from service.schema import StudySpec, StudyState, Trial, TrialState
 from service.wire import (
     Asked,
+    Drain,
     EpochPoint,
     Event,
     Health,
@@ -58,6 +59,12 @@ class AsyncClient:
 
     async def workers(self) -> WorkersDocument:
         return await self.run(calls.workers())
+
+    async def drain_worker(self, name: str) -> Drain:
+        return await self.run(calls.drain(name))
+
+    async def undrain_worker(self, name: str) -> Drain:
+        return await self.run(calls.drain(name, undo=True))
 
     async def health(self) -> Health:
         return await self.run(calls.health())

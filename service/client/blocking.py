@@ -16,6 +16,7 @@ from service.client.following import MAX_EVENT_BYTES, Following
 from service.schema import StudySpec, StudyState, Trial, TrialState
 from service.wire import (
     Asked,
+    Drain,
     EpochPoint,
     Event,
     Health,
@@ -81,6 +82,14 @@ class Client:
     def workers(self) -> WorkersDocument:
         """The workers of the cluster."""
         return self.run(calls.workers())
+
+    def drain_worker(self, name: str) -> Drain:
+        """Lets a worker finish what it runs and gives it no new trial, until it is taken back."""
+        return self.run(calls.drain(name))
+
+    def undrain_worker(self, name: str) -> Drain:
+        """Gives a drained worker trials again."""
+        return self.run(calls.drain(name, undo=True))
 
     def health(self) -> Health:
         """That the service answers, and its version."""

@@ -19,6 +19,7 @@ from service.schema import StudySpec, StudyState, Trial, TrialState
 from service.wire import (
     API,
     Asked,
+    Drain,
     EpochPoint,
     Health,
     LedgerDocument,
@@ -210,6 +211,12 @@ def presets() -> Steps[list[Preset]]:
 def workers() -> Steps[WorkersDocument]:
     """The workers of the cluster."""
     return (yield from get("/workers", WorkersDocument))
+
+
+def drain(name: str, *, undo: bool = False) -> Steps[Drain]:
+    """Gives a worker no new trial, or trials again."""
+    path = f"{API}/workers/{quote(name, safe='')}/{'undrain' if undo else 'drain'}"
+    return parsed((yield from exchange(Send("POST", path))), Drain)
 
 
 def health() -> Steps[Health]:

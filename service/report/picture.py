@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from service.baselines import DEFAULT_TRIAL_ID, RECOMMENDED_TRIAL_ID
+from service.compared import DEFAULT_TRIAL_ID, RECOMMENDED_TRIAL_ID
 from service.ranking import comparable, front
 from service.report.words import baseline, provenance, things, title
 from service.schema import StudySpec, Trial

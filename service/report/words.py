@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from service.baselines import DEFAULT_TRIAL_ID, RECOMMENDED_TRIAL_ID
+from service.compared import DEFAULT_TRIAL_ID, RECOMMENDED_TRIAL_ID
 from service.ranking import dominators
 from service.schema import StudySpec, Trial
 from worker.schema import Measurement, Recipe

@@ -33,6 +33,7 @@ _POSTGRESQL_OPTIONS = {
 }
 # Serialization failure, deadlock, lock not available, too many connections, shutdown, crash, cannot connect now.
 _PASSING_STATES = {"40001", "40P01", "55P03", "53300", "57P01", "57P02", "57P03"}
+_RESCUE = "restore it from a backup, or save with `sqlite3 FILE .recover` what can be read"
 
 
 class _UndecidedError(Exception):
@@ -68,6 +69,8 @@ class Database:
             self._patiently(lambda: self._engine.connect().close(), _is_busy)
         except DBAPIError as error:
             self.close()
+            if _sqlite_code(error) == sqlite3.SQLITE_CORRUPT:
+                raise InputError(f"the store {self.name} is damaged ({_reason(error)}): {_RESCUE}") from error
             fault = "cannot be opened" if isinstance(error, OperationalError) else "is no store of studies"
             raise InputError(f"database: {self.name} {fault}: {_reason(error)}") from error
 
@@ -85,6 +88,7 @@ class Database:
         """What `work` returns of a transaction that changes nothing; it may be called again.
 
         Raises:
+            InputError: the file is damaged.
             ServiceError: the database failed, or stayed busy or lost.
         """
 
@@ -121,6 +125,8 @@ class Database:
         try:
             return self._patiently(attempt, _is_passing)
         except (DBAPIError, _UndecidedError) as error:
+            if _is_damaged(error):
+                raise InputError(f"the store {self.name} is damaged ({_reason(error)}): {_RESCUE}") from error
             raise ServiceError(self._advice(error)) from error
 
     def _patiently(self, attempt: Callable[[], T], passes: Callable[[Exception], bool]) -> T:
@@ -235,16 +241,25 @@ def _is_passing(error: Exception) -> bool:
     """Whether the same call may succeed later: the database is busy, starts again or cannot be reached."""
     if not isinstance(error, DBAPIError):
         return isinstance(error, _UndecidedError)
+    if _is_damaged(error):
+        return False
     # Without a statement there was no connection.
     return _is_busy(error) or error.connection_invalidated or (error.statement is None and _state(error) is None)
 
 
 def _is_busy(error: Exception) -> bool:
-    orig = getattr(error, "orig", None)
-    if isinstance(orig, sqlite3.Error):
-        # The lower byte of an extended code is the plain one.
-        return getattr(orig, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-    return _state(error) in _PASSING_STATES
+    return _sqlite_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or _state(error) in _PASSING_STATES
+
+
+def _is_damaged(error: Exception) -> bool:
+    """Whether the file is none of SQLite's, or not any more; that never passes."""
+    return _sqlite_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _sqlite_code(error: Exception) -> int | None:
+    """SQLite's plain code, the lower byte of an extended one; None of another database."""
+    code: int | None = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
 
 
 def _state(error: Exception) -> str | None:

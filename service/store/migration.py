@@ -12,7 +12,7 @@ from sqlalchemy import Connection, inspect, text
 from service.errors import InputError
 from service.store.database import Database
 
-VERSION = "0003"
+VERSION = "0004"
 # A name of our own, so that another program's versions in the same database are not mistaken for ours.
 VERSION_TABLE = "greenshift_version"
 # Any number that nobody else locks.

@@ -90,3 +90,11 @@ workers = Table(
     Column("seen_at", Moment, primary_key=True),
     Column("roster", Document, nullable=False),
 )
+
+# Names of workers that get no new trial, also after they were started again.
+drains = Table(
+    "drains",
+    metadata,
+    Column("worker", String(200), primary_key=True),
+    Column("at", Moment, nullable=False),
+)

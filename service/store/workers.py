@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select
 
 from service.store.reader import Reader
-from service.store.tables import workers
+from service.store.tables import drains, workers
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,23 @@ class Workers:
         for row in self._database.read(lambda c: c.execute(query).mappings().all()):
             return Roster([_worker(worker) for worker in row["roster"]["workers"]], row["seen_at"])
         return Roster([], None)
+
+    def drain(self, name: str) -> None:
+        """The worker of this name gets no new trial, whenever it is there, until `undrain`."""
+
+        def add(connection: Connection) -> None:
+            connection.execute(delete(drains).where(drains.c.worker == name))
+            connection.execute(insert(drains).values(worker=name, at=datetime.now(UTC)))
+
+        self._database.write(add)
+
+    def undrain(self, name: str) -> None:
+        """The worker of this name gets trials again; one that was not drained is left as it is."""
+        self._database.write(lambda c: c.execute(delete(drains).where(drains.c.worker == name)))
+
+    def drained(self) -> frozenset[str]:
+        """Names of the workers that get no new trial, whether or not they are there."""
+        return frozenset(self._database.read(lambda c: c.scalars(select(drains.c.worker)).all()))
 
 
 def _worker(document: dict[str, Any]) -> WorkerStatus:

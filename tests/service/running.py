@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from service.assembly import make_coordinator
-from service.baselines import DEFAULT_TRIAL_ID
+from service.compared import DEFAULT_TRIAL_ID
 from service.coordinator import Coordinator
 from service.schema import Study, StudyState, Trial, TrialState
 from service.store import Store

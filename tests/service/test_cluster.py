@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from service import cluster, workers
 from service.access import Access
 from service.errors import InputError
-from tests.service.processes import have_ended
+from tests.service.processes import have_ended, wait_until
 
 
 @pytest.fixture
@@ -38,6 +39,22 @@ def test_a_local_cluster_has_workers_with_one_slot_and_an_equal_share_of_the_cor
         pids = list(client.run(os.getpid).values())
         with cluster.remote_cluster(Access(client.scheduler.address)) as other:
             assert len(other.scheduler_info(n_workers=-1)["workers"]) == 2
+    assert have_ended(pids, seconds=5)
+
+
+@pytest.mark.usefixtures("no_gpus")
+def test_a_local_worker_that_is_killed_is_started_again_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    with cluster.local_cluster(1) as client:
+        # Dask's nanny starts the worker again by itself; nobody of Dask's does so for the nanny.
+        (nanny,), (before,) = client.run(os.getppid).values(), client.run(os.getpid).values()
+        os.kill(nanny, signal.SIGKILL)
+        assert have_ended([before], seconds=20)
+        wait_until(lambda: set(client.run(os.getpid, on_error="ignore").values()) - {before})
+        (worker,) = client.scheduler_info(n_workers=-1)["workers"].values()
+        assert worker["name"] == "local-0"
+        pids = [*client.run(os.getpid).values(), *client.run(os.getppid).values()]
+    said = [record.getMessage() for record in caplog.records if record.name == "service.cluster"]
+    assert said == ["worker local-0: ended with code -9; starting again in 1 s"]
     assert have_ended(pids, seconds=5)
 
 

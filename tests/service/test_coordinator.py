@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from service.baselines import DEFAULT_TRIAL_ID, RECOMMENDED_TRIAL_ID
 from service.budget import Spent
-from service.coordinator import MAX_LOST_WORKERS
+from service.compared import DEFAULT_TRIAL_ID, RECOMMENDED_TRIAL_ID
 from service.dispatch import lost
 from service.errors import ServiceError
 from service.optimizer import Optimizer, Suggestion
@@ -170,15 +169,20 @@ def test_a_lost_worker_costs_an_attempt_and_no_trial(store: Store) -> None:
     assert {t.attempt for name, t in trials.items() if name != "00002"} == {1}
 
 
-def test_a_trial_whose_workers_are_all_lost_fails_after_three_attempts(store: Store) -> None:
+@pytest.mark.parametrize(
+    ("limit", "n_attempts"), [({}, 11), ({"max_lost_workers": 2}, 3), ({"max_lost_workers": 0}, 1)]
+)
+def test_a_trial_fails_that_loses_more_workers_than_its_study_allows(
+    store: Store, limit: dict[str, int], n_attempts: int
+) -> None:
     def always_lost(spec: TrialSpec) -> TrialResult:
         return lost(spec, "gone") if spec.trial_id in ("00002", DEFAULT_TRIAL_ID) else evaluate(spec)
 
-    study = new_study(store)
+    study = new_study(store, **limit)
     dispatcher = FakeDispatcher(2, always_lost)
     assert coordinator_of(study, store, dispatcher).run() is StudyState.COMPLETED
     attempts = [s.attempt for s in dispatcher.submitted if s.trial_id == "00002"]
-    assert attempts == list(range(1, MAX_LOST_WORKERS + 2)) == [1, 2, 3]
+    assert attempts == list(range(1, n_attempts + 1))
     assert by_id(store, study)["00002"].state is TrialState.FAILED
 
 

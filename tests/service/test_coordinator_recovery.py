@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.baselines import DEFAULT_TRIAL_ID
-from service.coordinator import MAX_LOST_WORKERS
+from service.compared import DEFAULT_TRIAL_ID
 from service.dispatch import Done, OnEpoch, lost
 from service.optimizer import Optimizer, Suggestion
 from service.schema import Study, StudyState, TrialState
@@ -164,8 +163,8 @@ def test_a_study_killed_at_every_change_makes_progress_and_gives_no_trial_up(sto
 
 
 def test_restarts_of_the_coordinator_are_not_held_against_a_trial(store: Store) -> None:
-    study = new_study(store, budget={"n_trials": 1})
-    for _ in range(MAX_LOST_WORKERS):
+    study = new_study(store, budget={"n_trials": 1}, max_lost_workers=1)
+    for _ in range(2):
         run_killed(study, store, on_change=Fuse(1))
     n_before = by_id(store, study)[DEFAULT_TRIAL_ID].attempt
 

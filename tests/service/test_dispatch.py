@@ -17,7 +17,7 @@ from service.cluster import local_cluster
 from service.dispatch import DaskDispatcher, Dispatcher, InlineDispatcher, OwnTask, Task, lost
 from service.errors import InputError, ServiceError
 from tests.service.clusters import client_of_threads
-from tests.service.processes import descendants, have_ended
+from tests.service.processes import descendants, have_ended, wait_until
 from tests.worker.distributions import write
 from worker import isolation
 from worker.isolation import WarmChildren
@@ -216,6 +216,31 @@ def test_a_trial_on_a_worker_that_retires_ends_there_and_goes_to_another() -> No
     assert result.failure is not None
     assert result.failure.kind is FailureKind.CANCELLED
     assert results.empty()
+
+
+def test_a_drained_worker_finishes_its_trial_gets_no_other_and_holds_up_nobody() -> None:
+    drained: set[str] = set()
+    with client_of_threads(2) as client:
+        names = {address: str(w["name"]) for address, w in client.scheduler_info(n_workers=-1)["workers"].items()}
+        dispatcher = DaskDispatcher(client, is_drained=drained.__contains__)
+        epochs: SimpleQueue[int] = SimpleQueue()
+        results: SimpleQueue[TrialResult] = SimpleQueue()
+        dispatcher.submit(trial_spec("00013", epochs=10_000), results.put, lambda m: epochs.put(m.epoch))
+        assert epochs.get(timeout=90) == 1
+        (busy,) = [address for address, keys in client.processing().items() if keys]
+        drained.add(names[busy])
+        assert (dispatcher.n_slots(), dispatcher.n_free(5)) == (2, 1)
+        for trial_id in ("00014", "00015"):
+            (other,) = results_of(dispatcher, trial_spec(trial_id))
+            assert (other.trial_id, other.failure, dispatcher.n_free(5)) == (trial_id, None, 1)
+        assert list(client.processing()[busy]) == ["s/00013/1"]
+        drained.update(names.values())
+        assert dispatcher.n_free(5) == 0
+        dispatcher.cancel("00013")
+        assert results.get(timeout=30).trial_id == "00013"
+        wait_until(lambda: dispatcher.n_slots() == 0)
+        drained.clear()
+        wait_until(lambda: dispatcher.n_slots() == 2)
 
 
 def test_a_repeated_trial_id_runs_again_under_another_attempt(client: Client) -> None:

@@ -87,6 +87,21 @@ def test_a_worker_is_set_aside_after_three_failures_in_a_row(caplog: pytest.LogC
     assert f"worker {bad} is set aside after 3 failed trials in a row" in caplog.text
 
 
+def test_a_drained_worker_gets_no_trial_and_is_not_even_asked_until_it_is_taken_back() -> None:
+    with client_of_threads(2) as client:
+        names = {address: str(w["name"]) for address, w in client.scheduler_info(n_workers=-1)["workers"].items()}
+        one, other = names
+        drained = {names[one]}
+        fleet = Fleet(client, drained.__contains__)
+        assert fleet.inspect(device_of_worker).device == other
+        assert (fleet.n_slots(), fleet.addresses(), fleet.standings().keys()) == (1, [other], {other})
+        drained.clear()
+        wait_until(lambda: fleet.n_slots() == 2)
+        drained.add(names[one])
+        assert (fleet.n_slots(), fleet.addresses()) == (1, [other])
+        assert not fleet.standings()[one].is_set_aside
+
+
 def test_a_worker_of_another_version_gets_no_trial(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -62,6 +62,14 @@ def test_another_budget_wakes_a_finished_study(tmp_path: Path) -> None:
         assert study.spec.budget.n_trials == 99
 
 
+def test_a_study_that_goes_on_may_allow_more_lost_workers(tmp_path: Path) -> None:
+    for limit in (10, 50):
+        with open_study(study_spec(max_lost_workers=limit), tmp_path) as (study, store):
+            assert store.study(study.study_id).spec.max_lost_workers == limit
+            if not store.trials(study.study_id):
+                store.add_trial(trial(study_id=study.study_id))
+
+
 def test_a_finished_study_may_keep_fewer_models_without_being_run_again(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     with open_study(study_spec(), tmp_path) as (study, store):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -14,7 +15,9 @@ from subprocess import Popen
 import pytest
 
 from service.access import Access
+from service.client import Client
 from service.errors import ConflictError, InputError, RefusedError
+from service.schema import StudyState
 from service.serving import Serving, is_loopback, listening, serve
 from service.store import Store, Tokens, alone
 from tests.service.processes import GREENSHIFT, descendants, have_ended, started, wait_until
@@ -112,3 +115,25 @@ def test_local_workers_end_with_the_service_also_where_it_is_killed(tmp_path: Pa
             assert have_ended(children, seconds=20)
         lines = [line for line in log.read_text().splitlines() if not line.startswith("Serving at")]
         assert all(json.loads(line)["message"] for line in lines)
+
+
+@pytest.mark.slow
+def test_a_local_worker_that_is_killed_comes_back_and_its_study_goes_on_with_all_of_them(tmp_path: Path) -> None:
+    study = str(Path(__file__).parent / "quick.yaml")
+    with serving(tmp_path, "--local-workers", "2") as (process, url, log), Client(url) as client:
+        handle = client.submit(study, n_trials=6)
+        wait_until(lambda: handle.status()["n_trials"]["running"] == 2)
+        nanny = next(iter(children_of(process.pid)))
+        os.kill(nanny, signal.SIGKILL)
+        wait_until(lambda: log.read_text().count("ended with code -9; starting again in 1 s") == 1)
+        wait_until(lambda: b"greenshift_slots 2.0" in get(f"{url}/metrics"))
+        assert handle.wait(timeout=80) is StudyState.COMPLETED
+        assert handle.status()["n_trials"]["completed"] == 6
+        workers = {worker.name for worker in client.workers().workers}
+    assert workers == {"local-0", "local-1"}
+
+
+def children_of(pid: int) -> set[int]:
+    """Its own children, without theirs."""
+    found = descendants(pid)
+    return set(found) - {grandchild for child in found for grandchild in descendants(child)}

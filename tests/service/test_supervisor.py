@@ -14,7 +14,7 @@ from distributed import Client
 from service.cluster import local_cluster
 from service.errors import InputError
 from service.schema import Study, StudySpec, StudyState, TrialState
-from service.store import Store
+from service.store import Store, Workers
 from service.supervisor import Places, Supervisor
 from tests.service.clusters import threads
 from tests.service.fakes import study_spec
@@ -84,6 +84,22 @@ def test_what_runs_at_the_end_of_a_supervisor_is_adopted_by_the_next(store: Stor
     assert {t.attempt for t in store.trials(study.study_id)} == {1}
 
 
+@pytest.mark.slow
+def test_a_drained_worker_gets_nothing_and_works_again_when_it_is_taken_back(store: Store, tmp_path: Path) -> None:
+    spec = QUICK.model_copy(update={"budget": QUICK.budget.model_copy(update={"n_trials": 4})})
+    workers = Workers(store)
+    workers.drain("local-0")
+    with local_cluster(2) as client, supervised(store, tmp_path, lambda: Client(client.scheduler.address)):
+        begun = store.create_study(spec)
+        wait_for(store, begun, StudyState.COMPLETED)
+        (other,) = {t.result.worker for t in store.trials(begun.study_id) if t.result is not None}
+        workers.undrain("local-0")
+        workers.drain("local-1")
+        second = store.create_study(spec.model_copy(update={"name": "second"}))
+        wait_for(store, second, StudyState.COMPLETED)
+        assert other not in {t.result.worker for t in store.trials(second.study_id) if t.result is not None}
+
+
 @contextmanager
 def idle_cluster(n_workers: int) -> Iterator[Callable[[], Client]]:
     with threads(n_workers) as cluster:
@@ -141,6 +157,27 @@ def test_a_cluster_that_is_not_there_is_tried_again(store: Store, tmp_path: Path
         assert tried.wait(timeout=30)
         wait_for(store, stopped, StudyState.STOPPED)
     assert store.n_trials(stopped.study_id)[TrialState.RUNNING.lower()] == 0
+
+
+def test_a_store_that_is_not_there_for_a_while_does_not_end_the_supervisor(store: Store, tmp_path: Path) -> None:
+    """All on the supervisor's own thread, so that nobody else has the file open."""
+    file, tries, tried = tmp_path / "studies.sqlite", [b""], threading.Event()
+
+    def connect() -> Client:
+        store.database.close()
+        if len(tries) == 1:
+            tries.append(file.read_bytes())
+            file.write_bytes(b"x" * len(tries[1]))
+        else:
+            file.write_bytes(tries[1])
+            tried.set()
+        raise InputError("scheduler: no Dask scheduler answers")
+
+    stopped = store.create_study(study_spec())
+    store.request(stopped.study_id, "stop")
+    with supervised(store, tmp_path, connect):
+        assert tried.wait(timeout=30)
+        wait_for(store, stopped, StudyState.STOPPED)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from service.assembly import make_coordinator, settle, task_of
 from service.dispatch import InlineDispatcher, OwnTask
 from service.errors import ConflictError, InputError
 from service.ledger import Ledger
-from service.report import write_files
+from service.report.files import write_files
 from service.schema import Fidelity, Study, StudySpec, StudyState, Trial, TrialState
 from service.server import finalize_study, open_study
 from service.space import build_space

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
@@ -42,8 +44,33 @@ def test_workers_are_told_as_they_were_seen(http: TestClient, store: Store) -> N
             "n_running": 1,
             "device": "NVIDIA H100",
             "set_aside_by": ["abc"],
+            "state": "active",
         }
     ]
+
+
+@pytest.mark.parametrize("name", ["gpu-0", "tcp://10.0.0.2:4000"])
+def test_a_worker_is_draining_while_it_runs_a_trial_and_drained_then(http: TestClient, store: Store, name: str) -> None:
+    for n_running, state in ((1, "draining"), (0, "drained")):
+        Workers(store).record([replace(ONE, name=name, n_running=n_running), replace(ONE, name="other")])
+        answer = http.post(f"/api/v1/workers/{quote(name, safe='')}/drain")
+        assert (answer.status_code, answer.json()) == (200, {"name": name, "is_drained": True})
+        assert [w["state"] for w in http.get("/api/v1/workers").json()["workers"]] == [state, "active"]
+    answer = http.post(f"/api/v1/workers/{quote(name, safe='')}/undrain")
+    assert (answer.status_code, answer.json()) == (200, {"name": name, "is_drained": False})
+    assert Workers(store).drained() == frozenset()
+
+
+def test_only_a_worker_that_is_known_is_drained_and_one_that_has_left_is_taken_back(
+    http: TestClient, store: Store
+) -> None:
+    for order in ("drain", "undrain"):
+        answer = http.post(f"/api/v1/workers/nobody/{order}")
+        assert (answer.status_code, answer.json()) == (404, {"detail": "name: there is no worker 'nobody'"})
+    Workers(store).record([ONE])
+    assert http.post("/api/v1/workers/gpu-0/drain").status_code == 200
+    Workers(store).record([])
+    assert http.post("/api/v1/workers/gpu-0/undrain").status_code == 200
 
 
 def test_workers_that_nobody_has_seen_for_half_a_minute_are_gone(

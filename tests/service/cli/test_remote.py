@@ -207,6 +207,17 @@ def test_workers_say_what_they_offer_and_who_has_set_them_aside(call: Call, stor
     assert "H100" in line and "1 GPU" in line
 
 
+def test_a_drained_worker_is_shown_as_such_until_it_is_taken_back(call: Call, store: Store) -> None:
+    Workers(store).record([WorkerStatus("tcp://10.0.0.1:1", "node1", "GPU", 1, 1, "H100")])
+    assert call("workers", "drain", "node1").returncode == 0
+    assert [w["state"] for w in json.loads(call("workers", "--json").stdout)["workers"]] == ["draining"]
+    assert "1, draining" in call("workers").stdout
+    assert call("workers", "undrain", "node1").returncode == 0
+    assert "draining" not in call("workers").stdout
+    done = call("workers", "drain", "node2")
+    assert (done.returncode, done.stderr) == (3, "error: name: there is no worker 'node2'\n")
+
+
 def test_watch_tells_each_trial_once_and_ends_with_the_study(call: Call, store: Store, study: Study) -> None:
     def go_on() -> None:
         finish(store, study, completed("00004", study_id=study.study_id, error=0.3, deployment_energy=0.5))

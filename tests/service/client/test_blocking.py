@@ -14,8 +14,8 @@ import pytest
 from service.client import Client
 from service.errors import InputError, NotFoundError, RefusedError, UnreachableError
 from service.schema import Study, StudySpec, StudyState, TrialState
-from service.store import Store, Tokens
-from service.wire import StudySummary
+from service.store import Store, Tokens, Workers, WorkerStatus
+from service.wire import Drain, StudySummary
 from tests.service.fakes import completed, study_document, study_spec
 from tests.service.served import begin, finish, free_port, recorded, serving
 
@@ -105,6 +105,17 @@ def test_presets_workers_and_health_are_told(client: Client) -> None:
     assert StudySpec.load("digits") in [preset.spec for preset in client.presets()]
     assert client.workers().seen_at is None
     assert client.health().status == "ok"
+
+
+def test_a_worker_is_drained_and_taken_back(client: Client, store: Store) -> None:
+    name = "tcp://10.0.0.1:4000"
+    Workers(store).record([WorkerStatus(name, name, "GPU", 1, 0)])
+    assert client.drain_worker(name) == Drain(name=name, is_drained=True)
+    assert [worker.state for worker in client.workers().workers] == ["drained"]
+    assert client.undrain_worker(name) == Drain(name=name, is_drained=False)
+    assert [worker.state for worker in client.workers().workers] == ["active"]
+    with pytest.raises(NotFoundError, match="name: there is no worker 'nobody'"):
+        client.drain_worker("nobody")
 
 
 def test_a_token_is_taken_from_the_environment_and_a_missing_one_is_refused(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.ledger import Ledger
-from service.report import write_files
+from service.report.files import write_files
 from service.schema import Study, StudyState, Trial
 from tests.service.fakes import failed, full_trial, study_spec, trial
 

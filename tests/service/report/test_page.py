@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.ledger import Entry, Ledger
-from service.report import write_files
+from service.report.files import write_files
 from service.schema import Study, StudyState
 from tests.service.fakes import failed, full_trial, study_spec, trial
 

@@ -128,7 +128,7 @@ def test_a_store_of_a_newer_version_is_refused_and_left_alone(
         store.database.write(lambda c: c.execute(newer))
 
     with pytest.raises(
-        InputError, match=r"version 0999 and this greenshift knows versions up to 0003: install a newer"
+        InputError, match=r"version 0999 and this greenshift knows versions up to 0004: install a newer"
     ):
         Store(where)
 

@@ -22,3 +22,14 @@ def test_what_is_recorded_takes_the_place_of_what_was(store: Store) -> None:
     latest = Workers(store).latest()
     assert latest.workers == [ONE, OTHER]
     assert latest.seen_at is not None and before <= latest.seen_at <= datetime.now(UTC)
+
+
+def test_a_worker_stays_drained_until_it_is_taken_back_whoever_is_there(store: Store) -> None:
+    workers = Workers(store)
+    for name in ("gpu-0", "tcp://10.0.0.2:4000", "gpu-0"):
+        workers.drain(name)
+    workers.record([ONE])
+    assert Workers(store).drained() == {"gpu-0", "tcp://10.0.0.2:4000"}
+    workers.undrain("gpu-0")
+    workers.undrain("nobody")
+    assert workers.drained() == {"tcp://10.0.0.2:4000"}

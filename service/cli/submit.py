@@ -1,0 +1,33 @@
+"""The command `greenshift submit`: gives a study to a service."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from service.cli.watch import follow, outcome
+from service.client import Client
+
+
+def submit(
+    study: Annotated[str, typer.Argument(help="A YAML file, or a preset's name.")],
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until it ends; code 5 where it does not complete.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Nothing but JSON on standard output.")] = False,
+    n_trials: Annotated[int | None, typer.Option(min=1, help="Another number of trials than the study says.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed.")] = None,
+    name: Annotated[str | None, typer.Option(help="Another name.")] = None,
+) -> None:
+    """Gives a study to the service, which runs it; prints its id."""
+    changes = {"n_trials": n_trials, "seed": seed, "name": name}
+    with Client() as client:
+        handle = client.submit(study, **{key: value for key, value in changes.items() if value is not None})
+        typer.echo(json.dumps({"study_id": handle.study_id}))
+        if wait:
+            outcome(handle, follow(handle, Console(stderr=True)), quiet=as_json)
+        elif not as_json:
+            typer.echo(f"Submitted {handle.name}; watch it with: greenshift watch {handle.study_id}", err=True)
