@@ -6,8 +6,9 @@ import argparse
 
 from rich.console import Console
 
+from tests.benchmarks.optimizer.plot import write_plot
 from tests.benchmarks.optimizer.problems import PROBLEMS
-from tests.benchmarks.optimizer.results import Run
+from tests.benchmarks.optimizer.results import UNTRACKED, Run
 from tests.benchmarks.optimizer.runner import Results, carry_out, known, start_process
 from tests.benchmarks.optimizer.searcher import OURS, SEARCHERS
 from tests.benchmarks.optimizer.tables import quality_table, time_table
@@ -35,6 +36,9 @@ def main() -> int:
     if not args.only:
         results = known(_peers(runs)) | results
     _print(results, args.problems, args.workers)
+    picture = UNTRACKED / "optimizers.png"
+    write_plot(picture, results, args.problems, args.workers)
+    print(f"drawn in {picture}")
     return 0
 
 

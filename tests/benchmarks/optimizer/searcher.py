@@ -15,6 +15,12 @@ SEARCHERS = {
     "greenshift": f"{_HERE}.ours:greenshift",
     "smac-default": f"{_HERE}.ours:smac_default",
     "random": f"{_HERE}.ours:random",
+    "optuna-tpe": f"{_HERE}.peers.with_optuna:tpe",
+    "optuna-nsga2": f"{_HERE}.peers.with_optuna:nsga2",
+    "optuna-gp": f"{_HERE}.peers.with_optuna:gp",
+    "syne-tune-moasha": f"{_HERE}.peers.with_syne_tune:MoashaSearcher",
+    "neps-primo": f"{_HERE}.peers.with_neps:PrimoSearcher",
+    "botorch-qlognehvi": f"{_HERE}.peers.with_botorch:NehviSearcher",
 }
 OURS = "greenshift"
 
