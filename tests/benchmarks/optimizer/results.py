@@ -38,7 +38,7 @@ class Outcome:
 
     Attributes:
         hypervolume: shares of the best once 5, 10, 15, ... were spent, up to the budget.
-        ask_ms, tell_ms: mean milliseconds of a call.
+        ask_ms, tell_ms: mean milliseconds of processor time of a call; None is not measured.
         slowest_ask_ms: the longest of all.
         code: which code of ours it was, or nothing.
     """
@@ -47,9 +47,9 @@ class Outcome:
     n_trials: int
     n_full: int
     idle_share: float
-    ask_ms: float
-    slowest_ask_ms: float
-    tell_ms: float
+    ask_ms: float | None
+    slowest_ask_ms: float | None
+    tell_ms: float | None
     code: str = ""
 
     def at(self, spent: int) -> float:
@@ -65,11 +65,15 @@ def outcome_of(trace: Trace, run: Run) -> Outcome:
         n_trials=trace.n_trials,
         n_full=trace.n_full,
         idle_share=round(trace.idle_share, 4),
-        ask_ms=round(1e3 * statistics.mean(trace.ask_seconds), 3),
-        slowest_ask_ms=round(1e3 * max(trace.ask_seconds), 1),
-        tell_ms=round(1e3 * statistics.mean(trace.tell_seconds), 3),
+        ask_ms=_mean_ms(trace.ask_seconds),
+        slowest_ask_ms=round(1e3 * max(trace.ask_seconds), 1) if trace.ask_seconds else None,
+        tell_ms=_mean_ms(trace.tell_seconds),
         code=code_of(run.optimizer),
     )
+
+
+def _mean_ms(seconds: list[float]) -> float | None:
+    return round(1e3 * statistics.mean(seconds), 3) if seconds else None
 
 
 def code_of(optimizer: str) -> str:

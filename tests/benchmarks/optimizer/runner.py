@@ -38,7 +38,7 @@ def carry_out(runs: list[Run], n_processes: int) -> Results:
         append(path_of(run), run, outcome)
         results[run] = outcome
         label = f"{run.optimizer}, {run.problem}, {run.workers} workers, seed {run.seed}"
-        told = f"{outcome.hypervolume[-1]:.4f}, {outcome.n_trials} trials, {outcome.ask_ms:.1f} ms an ask"
+        told = f"{outcome.hypervolume[-1]:.4f}, {outcome.n_trials} trials, {outcome.ask_ms or 0:.1f} ms an ask"
         print(f"[{n}/{len(missing)}] {label}: {told}", flush=True)
     return results
 

@@ -30,7 +30,7 @@ class Trace:
             fidelity by then as a share of the best, whenever it grew.
         clock: when the last evaluation was finished, in the time of one at full fidelity.
         idle_share: of the workers' time until the budget was given out, how much nobody had anything to do.
-        ask_seconds, tell_seconds: wall time of each call.
+        ask_seconds, tell_seconds: processor time of each call; on a busy machine wall time says nothing.
     """
 
     spent: list[float] = field(default_factory=lambda: [0.0])
@@ -103,7 +103,7 @@ class _Front:
 
 
 def _timed(call: Callable[[], _Value], seconds: list[float]) -> _Value:
-    began = time.perf_counter()
+    began = time.process_time()
     value = call()
-    seconds.append(time.perf_counter() - began)
+    seconds.append(time.process_time() - began)
     return value

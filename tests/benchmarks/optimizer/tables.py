@@ -30,22 +30,23 @@ def quality_table(results: Results, problem: str, workers: int) -> Table:
 
 def time_table(results: Results) -> Table:
     """One row an optimizer and number of workers: medians over all problems and seeds."""
-    table = Table(title="what asking costs: medians of all problems and seeds")
+    table = Table(title="what asking costs in processor time: medians of all problems and seeds")
     for heading in ("optimizer", "workers", "ms an ask", "slowest ask, ms", "ms a tell", "trials", "in full", "idle"):
         table.add_column(heading, justify="left" if heading == "optimizer" else "right")
     groups: dict[tuple[str, int], list[Outcome]] = defaultdict(list)
     for run, outcome in results.items():
         groups[run.optimizer, run.workers].append(outcome)
     for (name, workers), outcomes in sorted(groups.items()):
-
-        def of(field: Callable[[Outcome], float], outcomes: list[Outcome] = outcomes) -> float:
-            return statistics.median(map(field, outcomes))
-
         table.add_row(
-            name, str(workers), f"{of(lambda o: o.ask_ms):.1f}", f"{of(lambda o: o.slowest_ask_ms):.0f}",
-            f"{of(lambda o: o.tell_ms):.2f}", f"{of(lambda o: o.n_trials):.0f}", f"{of(lambda o: o.n_full):.0f}",
-            f"{100 * of(lambda o: o.idle_share):.1f} %",
-        )  # fmt: skip
+            name,
+            str(workers),
+            _median(outcomes, lambda o: o.ask_ms, "{:.1f}"),
+            _median(outcomes, lambda o: o.slowest_ask_ms, "{:.0f}"),
+            _median(outcomes, lambda o: o.tell_ms, "{:.2f}"),
+            _median(outcomes, lambda o: o.n_trials, "{:.0f}"),
+            _median(outcomes, lambda o: o.n_full, "{:.0f}"),
+            _median(outcomes, lambda o: 100 * o.idle_share, "{:.1f} %"),
+        )
     return table
 
 
@@ -74,6 +75,12 @@ def quartiles(values: Iterable[float]) -> tuple[float, float, float]:
         return ordered[0], ordered[0], ordered[0]
     low, middle, high = statistics.quantiles(ordered, n=4, method="inclusive")
     return low, middle, high
+
+
+def _median(outcomes: list[Outcome], field: Callable[[Outcome], float | None], shown: str) -> str:
+    """Of what was measured; - where nothing was."""
+    values = [value for value in map(field, outcomes) if value is not None]
+    return shown.format(statistics.median(values)) if values else "-"
 
 
 def _cell(values: list[float]) -> str:

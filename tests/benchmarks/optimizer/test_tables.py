@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -46,6 +47,13 @@ def test_what_asking_costs_stands_for_each_number_of_workers():
     text = shown(time_table(RESULTS))
     assert text.count("random") == 2
     assert "12.5" in text
+
+
+def test_times_that_were_not_measured_are_none_and_not_zero():
+    run = Run("momf-park", "random", 1, 0, 200)
+    unmeasured = replace(outcome(0.5), ask_ms=None, slowest_ask_ms=None, tell_ms=None)
+    row = next(line for line in shown(time_table({run: unmeasured})).splitlines() if "random" in line)
+    assert row.split("│")[3:6] == ["         - ", "               - ", "         - "]
 
 
 @pytest.mark.parametrize(("values", "expected"), [([0.5], (0.5, 0.5, 0.5)), ([4, 1, 3, 2, 0], (1, 2, 3))])
