@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 # The tests of a file stay together: many share what is slow to set up. Waiting threads must not keep the cores busy.
 TWO_CORES := --numprocesses 2 --dist loadfile
 
-.PHONY: help install demo test test-slow lint format bench bench-shiftlayers bench-worker bench-service clean
+.PHONY: help install demo test test-slow lint format bench bench-shiftlayers bench-worker bench-service bench-optimizer clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -47,6 +47,9 @@ bench-worker: install  ## images a second beside torchvision's transforms, and w
 bench-service: install  ## what the store costs in SQLite and PostgreSQL, and coordinating on a simulated clock: idle share, asks, rebuilding
 	$(BIN)/python -m tests.benchmarks.bench_store
 	$(BIN)/python -m tests.benchmarks.bench_coordinator
+
+bench-optimizer: install  ## ours beside other optimizers on problems whose best front is known, with their kept results
+	$(BIN)/python -m tests.benchmarks.optimizer
 
 clean:           ## remove what was built; runs/ stays
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

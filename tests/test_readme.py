@@ -104,6 +104,7 @@ def test_every_file_that_the_readme_shows_exists() -> None:
         "bench-shiftlayers",
         "bench-worker",
         "bench-service",
+        "bench-optimizer",
         "clean",
     ],
 )

@@ -1,0 +1,12 @@
+"""All problems by name."""
+
+from __future__ import annotations
+
+from tests.benchmarks.optimizer.digits import DIGITS_DEPTH, DIGITS_EPOCHS
+from tests.benchmarks.optimizer.mixed import MIXED
+from tests.benchmarks.optimizer.momf import BRANIN_CURRIN, PARK
+from tests.benchmarks.optimizer.problem import Problem
+from tests.benchmarks.optimizer.three import THREE
+
+_ALL = (BRANIN_CURRIN, PARK, MIXED, THREE, DIGITS_EPOCHS, DIGITS_DEPTH)
+PROBLEMS: dict[str, Problem] = {problem.name: problem for problem in _ALL}
