@@ -118,12 +118,18 @@ def lesson(archive: Archive, full: float) -> Lesson:
 def _reference(front: Array, rows: Array, n_asked: int) -> Array:
     """A little beyond the worst of the front; at every second proposal closer, so that the middle has its share.
 
-    Seen from far away the ends of a front promise most, again and again, though few want them.
+    Seen from far away the ends of a front promise most, again and again, though few want them. A front that is a point
+    or a corner still leaves half of all results within.
+
+    Args:
+        front: (k, objectives), of the rows.
+        rows: (n, objectives), all at full fidelity.
+        n_asked: how many trials were asked for.
     """
-    if len(front) >= 2:
-        rows = front
     best = rows.min(axis=0)
-    extent = (rows.max(axis=0) - best) * (_MIDDLE if n_asked % 2 else 1.0)
+    usual = np.median(rows, axis=0) - best
+    extent = np.maximum((front if len(front) >= 2 else rows).max(axis=0) - best, usual)
+    extent *= _MIDDLE if n_asked % 2 else 1.0
     return np.asarray(best + extent + _MARGIN * np.maximum(extent, 1e-6))
 
 

@@ -30,6 +30,8 @@ STUDY = {
         "together": {"shift_depth": [4, 10], "data_fraction": [0.05, 0.1]},
     },
     "budget": {"n_trials": 12},
+    # Hyperband promotes much, whatever comes of it.
+    "optimizer": "smac-default",
     "continue_promoted": True,
 }
 
@@ -140,7 +142,7 @@ def test_a_study_that_does_not_ask_for_it_leaves_no_checkpoints(tmp_path):
         (default,) = baselines(study, FACTS)
         trial = default.model_copy(update={"is_full": False, "promoted_from": "00001", "attempt": 1})
 
-        sent = coordinator._spec(trial)
+        sent = coordinator._outputs.spec(trial)
 
     assert sent.resume_from is None and sent.checkpoint_to is None
 
@@ -189,6 +191,6 @@ def test_site_and_weights_of_a_study_are_those_of_its_trials(tmp_path):
         study = store.create_study(spec)
         coordinator: Coordinator = make_coordinator(study, store, Recording(), FACTS)
 
-        sent = coordinator._spec(baselines(study, FACTS)[0].model_copy(update={"attempt": 1}))
+        sent = coordinator._outputs.spec(baselines(study, FACTS)[0].model_copy(update={"attempt": 1}))
 
     assert (sent.site.pue, sent.site.country, sent.weights_path) == (1.4, "SWE", "/models/resnet8.pt")

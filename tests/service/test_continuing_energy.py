@@ -35,6 +35,8 @@ STUDY = {
     "space": ConfigurationSpace(space=[Float("learning_rate", (1e-3, 1e-1), log=True)]).to_serialized_dict(),
     "objectives": {"error": "minimize", "energy": "minimize"},
     "fidelity": {"name": "epochs", "min_fidelity": 1, "max_fidelity": 8, "eta": 2},
+    # Hyperband promotes much, whatever comes of it.
+    "optimizer": "smac-default",
     "budget": {"n_trials": 26},
 }
 _one_at_a_time = threading.Lock()
