@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from ConfigSpace import Configuration, ConfigurationSpace
 from smac.runhistory import StatusType, TrialInfo, TrialValue
@@ -13,6 +14,7 @@ from service.optimizer.encoding import Encoding
 from service.optimizer.engine import Asked, ExhaustedError, Proposal
 from service.optimizer.gate import Gate
 from service.optimizer.halving import AsynchronousHalving
+from service.optimizer.known import Known
 from service.optimizer.ladder import Ladder
 from service.optimizer.maximizer import FrontSearch
 from service.optimizer.runhistory import QuickRunHistory, SettledConfiguration
@@ -28,7 +30,7 @@ class FrontEngine:
         space: what is searched.
         objectives: their names, in the order of the costs.
         fidelity: (lowest, highest); equal for a study at full fidelity only.
-        modelled: columns of the costs that are not known without training.
+        known: by the column of the costs, functions of a config's values that give its cost at full fidelity.
         eta: from rung to rung.
         n_trials: SMAC's.
         n_workers: how many trials run at once.
@@ -45,7 +47,7 @@ class FrontEngine:
         objectives: list[str],
         fidelity: tuple[float, float],
         *,
-        modelled: list[int],
+        known: Mapping[int, Callable[[dict[str, Any]], float]],
         eta: int,
         n_trials: int,
         n_workers: int,
@@ -55,9 +57,10 @@ class FrontEngine:
         space.seed(seed)
         encoding, ladder = Encoding(space), Ladder(*fidelity, eta)
         self.fidelities: Sequence[float] = ladder.rungs
+        modelled = [j for j in range(len(objectives)) if j not in known]
         self.archive, self.gate = Archive(), Gate(ladder, modelled)
-        model = Surrogate(space, encoding, ladder, seed)
-        acquisition = HypervolumeImprovement(ladder.full)
+        model = Surrogate(space, encoding, ladder, modelled, seed)
+        acquisition = HypervolumeImprovement(ladder.full, Known(encoding, known))
         search = FrontSearch(space, encoding, self.archive, ladder.full, acquisition, seed)
         self._halving = AsynchronousHalving(
             scenario, encoding, ladder, self.archive, self.gate, model, acquisition, n_workers

@@ -51,7 +51,7 @@ class Gate:
         low, high = archive.pairs(rung, self._ladder.full)
         if len(low) < MIN_PAIRS:
             return False
-        correlation = min(_rank_correlation(low[:, j], high[:, j]) for j in self._modelled)
+        correlation = min((_rank_correlation(low[:, j], high[:, j]) for j in self._modelled), default=1.0)
         if correlation < MIN_RANK_CORRELATION:
             return self._say(rung, f"ranks configs unlike full fidelity does (correlation {correlation:.2f})")
         return False

@@ -6,9 +6,9 @@ import moocore
 import numpy as np
 from ConfigSpace import Configuration, ConfigurationSpace
 from numpy.typing import NDArray
-from smac.acquisition.function import AbstractAcquisitionFunction
 from smac.acquisition.maximizer import AbstractAcquisitionMaximizer
 
+from service.optimizer.acquisition import HypervolumeImprovement
 from service.optimizer.archive import Archive
 from service.optimizer.encoding import Encoding
 
@@ -19,6 +19,8 @@ _FIRST_SCALES = (0.1, 0.02)
 _SCALES = (0.1, 0.03, 0.01, 0.003)
 _N_TOP = 5
 _N_NEAR = 100
+# For so many of the best what is known of objectives is computed.
+_N_EXACT = 30
 
 
 class FrontSearch(AbstractAcquisitionMaximizer):
@@ -39,11 +41,11 @@ class FrontSearch(AbstractAcquisitionMaximizer):
         encoding: Encoding,
         archive: Archive,
         full: float,
-        acquisition_function: AbstractAcquisitionFunction,
+        acquisition_function: HypervolumeImprovement,
         seed: int,
     ) -> None:
         super().__init__(space, acquisition_function, challengers=1, seed=seed)
-        self._encoding, self._archive, self._full = encoding, archive, full
+        self._encoding, self._archive, self._full, self._promise = encoding, archive, full, acquisition_function
         self._listed = encoding.listed()
 
     def _maximize(self, previous_configs: list[Configuration], n_points: int) -> list[tuple[float, Configuration]]:
@@ -57,11 +59,17 @@ class FrontSearch(AbstractAcquisitionMaximizer):
         rows = self._archive.untried(self._first(random), self._full)
         if not len(rows):
             return None, -np.inf
+        if self._listed is not None:
+            return self._best_of(rows)
         values = self._values(rows)
-        for scale in _SCALES if self._listed is None else ():
+        for scale in _SCALES:
             top = np.argsort(-values, kind="stable")[:_N_TOP]
             near = self._archive.untried(self._encoding.near(rows[top], _N_NEAR, scale, random), self._full)
             rows, values = np.vstack([rows[top], near]), np.concatenate([values[top], self._values(near)])
+        return self._best_of(rows[np.argsort(-values, kind="stable")[:_N_EXACT]])
+
+    def _best_of(self, rows: Array) -> tuple[Array, float]:
+        values = self._promise.exact(rows)
         best = int(np.argmax(values))
         return rows[best], float(values[best])
 
@@ -81,5 +89,4 @@ class FrontSearch(AbstractAcquisitionMaximizer):
         return vectors[pool][ranks <= np.unique(ranks)[:2].max()], vectors[~is_full]
 
     def _values(self, vectors: Array) -> Array:
-        assert self._acquisition_function is not None
-        return self._acquisition_function._compute(vectors)[:, 0] if len(vectors) else np.empty(0)
+        return self._promise._compute(vectors)[:, 0] if len(vectors) else np.empty(0)

@@ -211,11 +211,14 @@ class Optimizer:
         if optimizer == "smac-default":
             return HyperbandEngine(self._space, list(self._signs), fidelity, **shared)
         if optimizer == "greenshift":
-            modelled = [i for i, name in enumerate(self._signs) if name not in self._known]
-            return FrontEngine(
-                self._space, list(self._signs), fidelity, modelled=modelled, n_workers=n_workers, **shared
-            )
+            known = {i: self._cost_of(name) for i, name in enumerate(self._signs) if name in self._known}
+            return FrontEngine(self._space, list(self._signs), fidelity, known=known, n_workers=n_workers, **shared)
         raise ValueError(f"optimizer must be greenshift, smac-default or random, got {optimizer!r}")
+
+    def _cost_of(self, name: str) -> Callable[[Config], float]:
+        """A known objective at full fidelity, less is better."""
+        sign, value, full = self._signs[name], self._known[name], self._suggested(self._highest)
+        return lambda config: sign * value(config, full)
 
     def _suggest(self, proposal: Proposal) -> Suggestion:
         key = config_key(proposal.config)

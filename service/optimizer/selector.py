@@ -33,12 +33,15 @@ class Lesson:
         Y: (n, objectives) scaled costs.
         front: (k, objectives) scaled costs of the front at full fidelity.
         reference: (objectives,) a little beyond that front's worst, in the same scale.
+        centre, spread: (objectives,) of the scale: costs are its values times `spread` plus `centre`.
     """
 
     X: Array
     Y: Array
     front: Array
     reference: Array
+    centre: Array
+    spread: Array
 
 
 class FrontSelector(ConfigSelector):
@@ -90,7 +93,9 @@ class FrontSelector(ConfigSelector):
             in_full = outstanding[outstanding[:, -1] == self._full]
             if len(in_full):
                 front = np.vstack([front, self._surrogate.expect(in_full)[0]])
-        self._promise.update(self._surrogate, front=front, reference=now.reference)
+        self._promise.update(
+            self._surrogate, front=front, reference=now.reference, centre=now.centre, spread=now.spread
+        )
 
 
 def lesson(archive: Archive, full: float) -> Lesson:
@@ -101,7 +106,8 @@ def lesson(archive: Archive, full: float) -> Lesson:
     vectors, fidelities, costs = archive.good()
     is_full = fidelities == full
     base = costs[is_full] if is_full.sum() >= 3 else costs
-    scaled = (costs - base.mean(axis=0)) / np.maximum(base.std(axis=0), 1e-12)
+    centre, spread = base.mean(axis=0), np.maximum(base.std(axis=0), 1e-12)
+    scaled = (costs - centre) / spread
     at_full = scaled[is_full]
     front = at_full[moocore.is_nondominated(at_full)] if len(at_full) else at_full
     reference = _reference(front, at_full if len(at_full) else scaled, archive.n_asked)
@@ -112,7 +118,7 @@ def lesson(archive: Archive, full: float) -> Lesson:
     if len(lost):
         lost = np.hstack([lost, lost_fidelities[:, None]])[-MAX_ROWS // 4 :]
         x, y = np.vstack([x, lost]), np.vstack([y, np.tile(scaled.max(axis=0), (len(lost), 1))])
-    return Lesson(x, y, front, reference)
+    return Lesson(x, y, front, reference, centre, spread)
 
 
 def _reference(front: Array, rows: Array, n_asked: int) -> Array:

@@ -29,12 +29,15 @@ class Surrogate(AbstractModel):
         space: of the configs.
         encoding: of the space.
         ladder: of the fidelities.
+        modelled: columns of the costs that are not known without training: low fidelities must tell these.
         seed: SMAC's.
     """
 
-    def __init__(self, space: ConfigurationSpace, encoding: Encoding, ladder: Ladder, seed: int) -> None:
+    def __init__(
+        self, space: ConfigurationSpace, encoding: Encoding, ladder: Ladder, modelled: list[int], seed: int
+    ) -> None:
         super().__init__(space, {"fidelity": [ladder.full]}, pca_components=None, seed=seed)
-        self._encoding, self._ladder = encoding, ladder
+        self._encoding, self._ladder, self._modelled = encoding, ladder, modelled
         self._groups = np.append(encoding.groups, encoding.groups.max(initial=-1) + 1)
         self._kernels: list[Kernel] = []
         # Of the rows at full fidelity alone, where there are enough of them and others beside.
@@ -88,10 +91,11 @@ class Surrogate(AbstractModel):
 
     def correlation(self, vector: Array, fidelity: float) -> float:
         """How far the costs at `fidelity` would tell those at full fidelity: the least over objectives, 0 to 1."""
-        if not all(self.uses_low):
+        if not all(self.uses_low[j] for j in self._modelled):
             return 0.0
         here, there = (self._inputs(np.append(vector, f)[None]) for f in (fidelity, self._ladder.full))
-        return min(abs(float(process.correlation(here, there)[0])) for process in self.processes)
+        told = (self.processes[j].correlation(here, there) for j in self._modelled)
+        return min((abs(float(correlation[0])) for correlation in told), default=0.0)
 
     def _inputs(self, X: Array) -> Array:  # noqa: N803
         return np.hstack([self._encoding.features(X[:, :-1]), self._ladder.place(X[:, -1])[:, None]])

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import zlib
 from typing import Any
 
 import numpy as np
 import pytest
+from ConfigSpace import ConfigurationSpace, Integer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -288,6 +290,23 @@ def test_a_known_objective_need_not_be_told() -> None:
     suggestion = asked(optimizer)
     optimizer.tell(suggestion, {"error": 0.25})
     assert optimizer.front()[0]["objectives"] == {"error": 0.25, "energy": float(suggestion.config["n"])}
+
+
+def unforeseen(config: dict[str, Any], _fidelity: float = 1.0) -> float:
+    """A number between 0 and 1 that says nothing about that of any other config."""
+    return zlib.crc32(str(config["n"]).encode()) / 2**32
+
+
+def test_a_known_objective_is_computed_and_not_guessed() -> None:
+    space = ConfigurationSpace()
+    space.add(Integer("n", (1, 1000)))
+    optimizer = make_optimizer(space=space, fidelity=None, known={"energy": unforeseen}, n_trials=20)
+    suggestions = []
+    while (suggestion := optimizer.ask()) is not None:
+        suggestions.append(suggestion)
+        optimizer.tell(suggestion, {"error": suggestion.config["n"] / 1000})
+    # Four are spread over the space; then eight at random would all be so low once in 400,000 studies.
+    assert max(unforeseen(s.config) for s in suggestions[4:12]) < 0.2
 
 
 @pytest.mark.parametrize(
