@@ -36,6 +36,8 @@ class Archive:
     _tried: dict[bytes, dict[float, list[float] | None]] = field(default_factory=dict)
     _n_asked: Counter[float] = field(default_factory=Counter)
     _n_failed: int = 0
+    _good: tuple[Array, Array, Array] | None = None
+    _n_read: int = 0
 
     def begin(self, vector: Array, fidelity: float) -> None:
         """A trial is outstanding."""
@@ -97,13 +99,16 @@ class Archive:
         return vectors[[fidelity not in self._tried.get(key, ()) for key in keys(vectors)]]
 
     def good(self) -> tuple[Array, Array, Array]:
-        """Vectors, fidelities and costs of the trials that did not fail."""
-        kept = [i for i, costs in enumerate(self.costs) if not np.isnan(costs[0])]
-        return (
-            np.array([self.vectors[i] for i in kept]),
-            np.array([self.fidelities[i] for i in kept]),
-            np.array([self.costs[i] for i in kept]),
-        )
+        """Vectors, fidelities and costs of the trials that did not fail; not to be changed."""
+        if self._good is None or self._n_read != self.n:
+            kept = [i for i, costs in enumerate(self.costs) if not np.isnan(costs[0])]
+            self._good = (
+                np.array([self.vectors[i] for i in kept]),
+                np.array([self.fidelities[i] for i in kept]),
+                np.array([self.costs[i] for i in kept]),
+            )
+            self._n_read = self.n
+        return self._good
 
     def failed(self) -> tuple[Array, Array]:
         """Vectors and fidelities of the trials that failed."""

@@ -21,6 +21,8 @@ _N_TOP = 5
 _N_NEAR = 100
 # For so many of the best what is known of objectives is computed.
 _N_EXACT = 30
+# Trials below full fidelity that may be promoted.
+MAX_BELOW = 300
 
 
 class FrontSearch(AbstractAcquisitionMaximizer):
@@ -86,7 +88,8 @@ class FrontSearch(AbstractAcquisitionMaximizer):
         is_full = fidelities == self._full
         pool = is_full if is_full.any() else np.ones(len(vectors), dtype=bool)
         ranks = moocore.pareto_rank(costs[pool])
-        return vectors[pool][ranks <= np.unique(ranks)[:2].max()], vectors[~is_full]
+        # Of very many below, the latest.
+        return vectors[pool][ranks <= np.unique(ranks)[:2].max()], vectors[~is_full][-MAX_BELOW:]
 
     def _values(self, vectors: Array) -> Array:
         return self._promise._compute(vectors)[:, 0] if len(vectors) else np.empty(0)

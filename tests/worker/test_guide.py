@@ -61,7 +61,7 @@ def test_the_data_set_of_the_guide_can_be_loaded(declared):
 
 def test_the_task_of_the_guide_is_searched_by_its_study(declared, monkeypatch):
     monkeypatch.setattr(trial, "open_source", lambda _uuid: NoSource())
-    (study,) = blocks("yaml")
+    (study,) = [block for block in blocks("yaml") if "task:" in block]
     (fields,) = re.findall(r'`(\{"study_id".*?\}\})`', GUIDE, flags=re.DOTALL)
     spec = completed(StudySpec.load(yaml.safe_load(study)), describe_task(declared[1]))
 
