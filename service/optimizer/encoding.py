@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from ConfigSpace import CategoricalHyperparameter, Configuration, ConfigurationSpace, OrdinalHyperparameter
+from ConfigSpace import CategoricalHyperparameter, Configuration, ConfigurationSpace, Constant, OrdinalHyperparameter
 from ConfigSpace.conditions import Condition
 from ConfigSpace.hyperparameters import IntegerHyperparameter
 from numpy.typing import NDArray
@@ -40,6 +40,9 @@ class Encoding:
         self._hyperparameters = list(space.values())
         self._n_choices = [_n_choices(hp) for hp in self._hyperparameters]
         self._is_integer = [isinstance(hp, IntegerHyperparameter) for hp in self._hyperparameters]
+        self._constants = {
+            i: float(hp.to_vector(hp.value)) for i, hp in enumerate(self._hyperparameters) if isinstance(hp, Constant)
+        }
         self._conditions = [(condition, self._child(condition)) for condition in space.conditions]
         self._has_prior = any(_has_prior(hp) for hp in self._hyperparameters)
         self.groups = np.array(
@@ -152,6 +155,8 @@ class Encoding:
             if is_integer:
                 hp = self._hyperparameters[i]
                 columns[i] = hp.to_vector(hp.to_value(columns[i]))
+        for i, value in self._constants.items():
+            columns[i] = value
         # A child of a child needs another pass.
         for _ in self._conditions:
             before = np.isnan(columns).sum()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ConfigSpace import ConfigurationSpace, Integer
+from ConfigSpace import ConfigurationSpace, Constant, Integer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -98,6 +98,13 @@ def test_a_space_of_six_configs_ends_with_none_and_no_exception() -> None:
     suggestions = drive(optimizer)
     assert len({rounded(s.config) for s in suggestions}) <= 6
     assert [optimizer.ask(), optimizer.ask()] == [None, None]
+
+
+def test_a_constant_makes_no_config_new() -> None:
+    space = ConfigurationSpace()
+    space.add(Constant("a", 3), Integer("n", (1, 2)))
+    suggestions = drive(make_optimizer(space=space, fidelity=None, n_trials=30))
+    assert sorted(s.config["n"] for s in suggestions) == [1, 2]
 
 
 def test_a_space_smaller_than_a_bracket_is_searched_to_its_end() -> None:
