@@ -83,6 +83,11 @@ class Encoding:
         """Up to `n` vectors as the space's priors say."""
         return self._legal(self._raw(2 * n if self._space.forbidden_clauses else n, random))[:n]
 
+    def any(self, n: int, random: np.random.RandomState) -> Array:
+        """`n` vectors that ConfigSpace samples: slower, also where most of the space is forbidden."""
+        self._space.seed(int(random.randint(2**31)))
+        return np.array([config.get_array() for config in self._space.sample_configuration(max(2, n))])
+
     def near(self, vectors: Array, n: int, scale: float, random: np.random.RandomState) -> Array:
         """Up to `n` vectors, each with one or more hyperparameters of a row of `vectors` changed.
 

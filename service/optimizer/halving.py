@@ -18,6 +18,7 @@ from service.optimizer.archive import Archive
 from service.optimizer.encoding import Encoding
 from service.optimizer.gate import MIN_PAIRS, Gate
 from service.optimizer.ladder import Ladder
+from service.optimizer.selector import MIN_ROWS
 from service.optimizer.surrogate import Surrogate
 
 Array = NDArray[np.float64]
@@ -26,8 +27,8 @@ LOW_SHARE, LOW_START = 0.25, 3.0
 # A correlation below which a rung says nothing about the front at full fidelity.
 MIN_CORRELATION = 0.5
 _N_DESIGN = 512
-# The model needs so many.
-_MIN_ROWS = 3
+# A study of fewer trials has none to spare for low fidelities.
+_MIN_TRIALS = 8
 
 
 class AsynchronousHalving(AbstractIntensifier):
@@ -81,13 +82,13 @@ class AsynchronousHalving(AbstractIntensifier):
     def _choose(self) -> tuple[Configuration, float] | None:
         if self.queue:
             return self.queue.popleft()
-        low = self._gate.rungs(self._archive)
+        low = self._gate.rungs(self._archive) if self._scenario.n_trials >= _MIN_TRIALS else []
         fidelity = self._design_fidelity(low)
         if fidelity is not None and (config := self._designed(fidelity)) is not None:
             return config, fidelity
         if low and (config := self._promoted(low[0])) is not None:
             return config, self._ladder.full
-        if self._archive.n_good < _MIN_ROWS:
+        if self._archive.n_good < MIN_ROWS:
             config = self._designed(self._ladder.full)
             return None if config is None else (config, self._ladder.full)
         config = next(self.config_generator, None)
@@ -98,17 +99,17 @@ class AsynchronousHalving(AbstractIntensifier):
         full, n_asked = self._ladder.full, self._archive.n_asked_at
         if not low:
             blind = self._n_workers if self._archive.n == 0 else 0
-            return full if n_asked(full) < max(self._n_first, blind) or self._archive.n_good < _MIN_ROWS else None
+            return full if n_asked(full) < max(self._n_first, blind) or self._archive.n_good < MIN_ROWS else None
         # What a rung costs is known from two of them.
         if self._archive.n_asked == 1:
             return self._ladder.rungs[1]
         wanted = min(2 * self._n_first, max(3.0, LOW_START / self._gate.shares[low[0]]))
         if self._n_workers > 1:
-            wanted = min(max(self._n_workers, wanted), 4 * self._n_first)
+            wanted = max(self._n_workers, wanted)
         # Of a short study most is left for full fidelity.
         wanted = min(wanted, self._scenario.n_trials // 4)
         is_enough = n_asked(low[0]) >= wanted or n_asked(full) >= self._n_first
-        return None if is_enough and self._archive.n_good >= _MIN_ROWS else low[0]
+        return None if is_enough else low[0]
 
     def _designed(self, fidelity: float) -> Configuration | None:
         while self._n_designed < len(self._design):
@@ -119,6 +120,8 @@ class AsynchronousHalving(AbstractIntensifier):
         random = np.random.RandomState([self._seed, self._archive.n_asked])
         listed = self._encoding.listed()
         rows = self._archive.untried(self._encoding.sample(200, random) if listed is None else listed, fidelity)
+        if not len(rows):
+            rows = self._archive.untried(self._encoding.any(200, random), fidelity)
         return self._encoding.configuration(rows[random.randint(len(rows))]) if len(rows) else None
 
     def _promoted(self, rung: float) -> Configuration | None:
@@ -130,7 +133,10 @@ class AsynchronousHalving(AbstractIntensifier):
         if self._archive.n_asked_at(full) > _N_DESIGN or self._archive.n_asked_at_both(rung, full) >= wanted:
             return None
         vectors, fidelities, costs = self._archive.good()
-        vectors, costs = vectors[fidelities == rung], costs[fidelities == rung]
+        at_rung = fidelities == rung
+        if not at_rung.any():
+            return None
+        vectors, costs = vectors[at_rung], costs[at_rung]
         best = np.argsort(moocore.pareto_rank(costs), kind="stable")
         untried = self._archive.untried(vectors[best], full)
         return self._encoding.configuration(untried[0]) if len(untried) else None

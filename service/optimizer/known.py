@@ -1,4 +1,4 @@
-"""Objectives that are functions of the config: computed once for each config that matters, and not modelled."""
+"""Objectives that are functions of the config: a model ranks the candidates, the best of which are computed."""
 
 from __future__ import annotations
 

@@ -60,6 +60,8 @@ class FrontSearch(AbstractAcquisitionMaximizer):
         random = np.random.RandomState([self._seed, self._archive.n_asked])
         rows = self._archive.untried(self._first(random), self._full)
         if not len(rows):
+            rows = self._archive.untried(self._encoding.any(N_SAMPLED, random), self._full)
+        if not len(rows):
             return None, -np.inf
         if self._listed is not None:
             return self._best_of(rows)

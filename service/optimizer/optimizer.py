@@ -85,12 +85,17 @@ class Optimizer:
     ) -> None:
         self._signs = {name: _sign(direction) for name, direction in objectives.items()}
         self._lowest, self._highest = _check_fidelity(fidelity)
+        if eta < 2:
+            raise ValueError(f"eta must be at least 2, got {eta}")
+        if integer_fidelity and self._lowest < 1:
+            raise ValueError(f"fidelity must be at least 1 where whole ones are suggested, got {fidelity}")
         self._space = space
         self._integer = integer_fidelity
         self._n_trials = n_trials
         self._known = dict(known or {})
         self._engine: Engine = self._make_engine(optimizer, eta, n_workers, seed)
         self._engine.begin_with(list({config_key(c): c for c in map(self._canonical, initial)}.values()))
+        self._worst, self._best = np.full(len(self._signs), -np.inf), np.full(len(self._signs), np.inf)
         self._open: dict[str, Proposal] = {}
         self._suggestions: dict[str, Suggestion] = {}
         self._results: list[tuple[Suggestion, dict[str, float]]] = []
@@ -145,7 +150,9 @@ class Optimizer:
             self._engine.tell(proposal, self._stand_in(), failed=True, price=cost)
             return
         self._results.append((suggestion, values))
-        self._engine.tell(proposal, self._costs(values), failed=False, price=cost)
+        costs = self._costs(values)
+        self._worst, self._best = np.maximum(self._worst, costs), np.minimum(self._best, costs)
+        self._engine.tell(proposal, costs, failed=False, price=cost)
 
     def front(self) -> list[dict[str, Any]]:
         """The non-dominated results at full fidelity: config, fidelity and objectives of each."""
@@ -258,10 +265,8 @@ class Optimizer:
         """Finite costs a tenth worse than the worst seen, for SMAC alone: infinite ones break its forest."""
         if not self._results:
             return [1.0] * len(self._signs)
-        costs = np.array([self._costs(values) for _, values in self._results])
-        worst = costs.max(axis=0)
-        margin = np.maximum(worst - costs.min(axis=0), np.abs(worst))
-        return [float(c) for c in worst + 0.1 * margin]
+        margin = np.maximum(self._worst - self._best, np.abs(self._worst))
+        return [float(c) for c in self._worst + 0.1 * margin]
 
     def _canonical(self, config: Config) -> Configuration:
         """The config rebuilt from its array: one from plain values is equal but hashes differently in SMAC."""

@@ -20,6 +20,8 @@ from service.optimizer.surrogate import Surrogate
 Array = NDArray[np.float64]
 # Rows that the model is conditioned on: the best at full fidelity first, then the best below.
 MAX_ROWS = 300
+# The model needs so many that did not fail.
+MIN_ROWS = 3
 # Of the front's extent along each objective: how far beyond it the reference point lies, and what its middle is.
 _MARGIN, _MIDDLE = 0.1, 0.6
 
@@ -80,6 +82,8 @@ class FrontSelector(ConfigSelector):
 
     def _learn(self) -> None:
         n_fit = _n_fit(self._archive.n)
+        if len(self._archive.first(n_fit).good()[0]) < MIN_ROWS:
+            n_fit = self._archive.n
         if n_fit != self._n_fitted:
             earlier = lesson(self._archive.first(n_fit), self._full)
             self._surrogate.fit(earlier.X, earlier.Y)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ConfigSpace import ConfigurationSpace, Constant, Integer
+from ConfigSpace import ConfigurationSpace, Constant, ForbiddenInClause, Integer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -105,6 +105,44 @@ def test_a_constant_makes_no_config_new() -> None:
     space.add(Constant("a", 3), Integer("n", (1, 2)))
     suggestions = drive(make_optimizer(space=space, fidelity=None, n_trials=30))
     assert sorted(s.config["n"] for s in suggestions) == [1, 2]
+
+
+@pytest.mark.parametrize(("n_trials", "n_workers"), [(1, 1), (3, 1), (8, 8), (16, 16), (40, 64)])
+def test_full_fidelity_is_tried_in_every_study(n_trials: int, n_workers: int) -> None:
+    optimizer = make_optimizer(n_trials=n_trials, n_workers=n_workers)
+    # All are asked for before anything is told.
+    assert 9.0 in {asked(optimizer).fidelity for _ in range(n_trials)}
+
+
+def test_full_fidelity_is_tried_where_every_lower_one_fails() -> None:
+    optimizer = make_optimizer(n_trials=40)
+    while (suggestion := optimizer.ask()) is not None:
+        is_low = suggestion.fidelity < 9
+        optimizer.tell(suggestion, None if is_low else score(suggestion), failure="crashed" if is_low else None)
+    assert len(optimizer.front()) > 3
+
+
+def test_a_long_run_of_failures_is_survived() -> None:
+    optimizer = make_optimizer(fidelity=None, n_trials=112)
+    for i in range(112):
+        suggestion = asked(optimizer)
+        optimizer.tell(suggestion, None if i < 102 else score(suggestion), failure="crashed" if i < 102 else None)
+    assert optimizer.front()
+
+
+def test_a_space_that_is_forbidden_but_for_a_few_is_searched_to_its_end() -> None:
+    space = ConfigurationSpace()
+    space.add(Integer("a", (0, 1000), default=0), Integer("b", (0, 10)))
+    space.add(ForbiddenInClause(space["a"], list(range(3, 1001))))
+    assert len(drive(make_optimizer(space=space, fidelity=None, n_trials=60))) == 33
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"), [({"eta": 1}, "eta"), ({"fidelity": (0.1, 1.0), "integer_fidelity": True}, "at least 1")]
+)
+def test_what_makes_no_ladder_is_a_value_error(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make_optimizer(**changes)
 
 
 def test_a_space_smaller_than_a_bracket_is_searched_to_its_end() -> None:
