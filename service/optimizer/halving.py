@@ -28,7 +28,7 @@ LOW_SHARE, LOW_START = 0.25, 3.0
 MIN_CORRELATION = 0.5
 _N_DESIGN = 512
 # A study of fewer trials has none to spare for low fidelities.
-_MIN_TRIALS = 8
+_MIN_TRIALS = 4
 
 
 class AsynchronousHalving(AbstractIntensifier):
