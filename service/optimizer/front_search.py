@@ -21,6 +21,7 @@ from service.optimizer.runhistory import QuickRunHistory, SettledConfiguration
 from service.optimizer.selector import FrontSelector
 from service.optimizer.silence import SilentOptimizer, SilentScenario
 from service.optimizer.surrogate import Surrogate
+from service.optimizer.threads import one_thread
 
 
 class FrontEngine:
@@ -72,7 +73,8 @@ class FrontEngine:
 
     def ask(self) -> Proposal:
         try:
-            info = self._smac.ask()
+            with one_thread():
+                info = self._smac.ask()
         except StopIteration as error:
             raise ExhaustedError from error
         assert info.budget is not None and info.seed is not None
