@@ -9,8 +9,9 @@ from threadpoolctl import ThreadpoolController
 
 
 def one_thread() -> AbstractContextManager[object]:
-    """As long as it is entered, numpy's and scipy's BLAS use one thread; so sums do not depend on how many there are."""
-    return _controller().limit(limits=1, user_api="blas")
+    """While it is entered, numpy and scipy use one thread, so that sums do not depend on how many there are."""
+    limit: AbstractContextManager[object] = _controller().limit(limits=1, user_api="blas")
+    return limit
 
 
 @cache
