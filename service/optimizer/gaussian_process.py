@@ -40,11 +40,6 @@ class Kernel:
         values = np.exp(logs)
         return Kernel(values[:-2], float(values[-2]), float(values[-1]))
 
-    @staticmethod
-    def prior(n_groups: int) -> Kernel:
-        """Where fitting begins."""
-        return Kernel(np.full(n_groups, 1.0), 1.0, 1e-3)
-
     def covariance(self, a: Array, b: Array, groups: NDArray[np.intp]) -> Array:
         """(len(a), len(b)) of the process, without noise."""
         roots = np.sqrt(self.weights)[groups]
@@ -104,18 +99,25 @@ class GaussianProcess:
         return self.y - self._solved * variance, np.sqrt(variance)
 
 
-def fit(x: Array, y: Array, groups: NDArray[np.intp], start: Kernel) -> Kernel:
-    """The kernel of greatest posterior density, searched for from `start`.
+def fit(x: Array, y: Array, groups: NDArray[np.intp], usual_weights: Array) -> Kernel:
+    """The kernel of greatest posterior density.
 
     The priors keep length scales, scale and noise within what targets of variance one can tell.
+
+    Args:
+        x: as of `GaussianProcess`.
+        y: likewise.
+        groups: likewise.
+        usual_weights: of each group, the most probable weight where nothing is known; the search begins there.
     """
-    distances = _group_distances(x, groups, len(start.weights))
-    bounds = [_LOG_BOUNDS["weight"]] * len(start.weights) + [_LOG_BOUNDS["scale"], _LOG_BOUNDS["noise"]]
+    start = Kernel(usual_weights, 1.0, 1e-3)
+    distances = _group_distances(x, groups, len(usual_weights))
+    bounds = [_LOG_BOUNDS["weight"]] * len(usual_weights) + [_LOG_BOUNDS["scale"], _LOG_BOUNDS["noise"]]
     lows, highs = np.array(bounds).T
     found = minimize(
         _loss,
         np.clip(start.logs, lows, highs),
-        args=(distances, y),
+        args=(distances, y, usual_weights),
         method="L-BFGS-B",
         jac=True,
         bounds=bounds,
@@ -124,7 +126,7 @@ def fit(x: Array, y: Array, groups: NDArray[np.intp], start: Kernel) -> Kernel:
     return Kernel.from_logs(found.x)
 
 
-def _loss(logs: Array, distances: Array, y: Array) -> tuple[float, Array]:
+def _loss(logs: Array, distances: Array, y: Array, usual_weights: Array) -> tuple[float, Array]:
     """Negative log posterior density of the kernel and its gradient by the logarithms of its parameters."""
     kernel = Kernel.from_logs(logs)
     n = len(y)
@@ -146,16 +148,17 @@ def _loss(logs: Array, distances: Array, y: Array) -> tuple[float, Array]:
     by_weight = np.tensordot(distances, by_squared, 2)
     by_scale, by_noise = (inner * correlation).sum(), np.trace(inner)
     gradient = np.array([*(by_weight * kernel.weights), by_scale * kernel.scale, by_noise * kernel.noise])
-    prior, prior_gradient = _prior(kernel)
+    prior, prior_gradient = _prior(kernel, usual_weights)
     return float(loss + prior), gradient + prior_gradient
 
 
-def _prior(kernel: Kernel) -> tuple[float, Array]:
+def _prior(kernel: Kernel, usual_weights: Array) -> tuple[float, Array]:
     """Negative log densities of the parameters and their gradient by the logarithms.
 
-    Weights about one (0.1 / w + 0.1 w), the scale Gamma(2, 1), the noise Gamma(1.1, 30): those of Optuna's GPSampler.
+    Weights about the usual ones (0.1 / w + 0.1 w, w their ratio), the scale Gamma(2, 1), the noise Gamma(1.1, 30):
+    those of Optuna's GPSampler, where all are usually one.
     """
-    weights, scale, noise = kernel.weights, kernel.scale, kernel.noise
+    weights, scale, noise = kernel.weights / usual_weights, kernel.scale, kernel.noise
     value = (0.1 / weights + 0.1 * weights).sum() + (scale - np.log(scale)) + (30 * noise - 0.1 * np.log(noise))
     return value, np.array([*(-0.1 / weights + 0.1 * weights), scale - 1, 30 * noise - 0.1])
 
