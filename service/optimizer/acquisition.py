@@ -42,7 +42,11 @@ class HypervolumeImprovement(AbstractAcquisitionFunction):
         self._lower, self._upper = boxes(kwargs["front"], kwargs["reference"])
 
     def _compute(self, X: Array) -> Array:  # noqa: N803 - SMAC's name
-        return log_improvement(*self._expected(X), self._lower, self._upper)[:, None]
+        return self.values(X)[:, None]
+
+    def values(self, vectors: Array) -> Array:
+        """(n,) values, all objectives modelled."""
+        return log_improvement(*self._expected(vectors), self._lower, self._upper)
 
     def exact(self, vectors: Array) -> Array:
         """(n,) values with the known objectives computed: dearer, and what counts in the end."""
@@ -62,9 +66,9 @@ class HypervolumeImprovement(AbstractAcquisitionFunction):
 
     def _expected(self, vectors: Array) -> tuple[Array, Array]:
         assert isinstance(self._model, Surrogate)
-        return self._model.expect(at(vectors, self._full))
+        return self._model.expect(with_fidelity(vectors, self._full))
 
 
-def at(vectors: Array, fidelity: float) -> Array:
+def with_fidelity(vectors: Array, fidelity: float) -> Array:
     """Rows for the model: the vectors with a fidelity."""
     return np.hstack([vectors, np.full((len(vectors), 1), fidelity)])

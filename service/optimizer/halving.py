@@ -66,6 +66,7 @@ class AsynchronousHalving(AbstractIntensifier):
         self._model, self._acquisition, self._n_workers = model, acquisition, n_workers
         self._n_first = min(10, max(4, len(set(encoding.groups)) + 1))
         self._design = encoding.spread(_N_DESIGN, scenario.seed)
+        self._listed = encoding.listed()
         self._n_designed = 0
         # What is to be asked for, whatever else would be.
         self.queue: deque[tuple[Configuration, float]] = deque()
@@ -118,7 +119,7 @@ class AsynchronousHalving(AbstractIntensifier):
             if not self._archive.fidelities_of(row):
                 return self._encoding.configuration(row)
         random = np.random.RandomState([self._seed, self._archive.n_asked])
-        listed = self._encoding.listed()
+        listed = self._listed
         rows = self._archive.untried(self._encoding.sample(200, random) if listed is None else listed, fidelity)
         if not len(rows):
             rows = self._archive.untried(self._encoding.any(200, random), fidelity)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import moocore
 import numpy as np
 from numpy.typing import NDArray
@@ -35,19 +33,35 @@ def boxes(front: Array, reference: Array) -> tuple[Array, Array]:
 
 
 def _divide(points: Array, reference: Array) -> tuple[list[list[float]], list[list[float]]]:
+    """As `boxes`, of points none of which dominates another."""
     if len(reference) == 1:
         return [[-np.inf]], [[min([reference[0], *points[:, 0]])]]
+    if len(reference) == 2:
+        stairs = points[np.argsort(points[:, 1])].tolist()
+        cuts = [-np.inf, *(y for _, y in stairs), float(reference[1])]
+        sides = [float(reference[0]), *(x for x, _ in stairs)]
+        return [[-np.inf, cut] for cut in cuts[:-1]], [list(corner) for corner in zip(sides, cuts[1:], strict=True)]
     lower: list[list[float]] = []
     upper: list[list[float]] = []
+    # A box that the next slab has as well goes on through it: of three objectives there are about as many boxes as
+    # points, not as many as their square.
+    begun: dict[tuple[tuple[float, ...], tuple[float, ...]], float] = {}
     cuts = [-np.inf, *np.unique(points[:, -1]), reference[-1]]
-    for begin, end in pairwise(cuts):
-        inside = points[points[:, -1] <= begin][:, :-1]
-        if len(inside) > 1:
-            inside = inside[moocore.is_nondominated(inside)]
-        for low, high in zip(*_divide(inside, reference[:-1]), strict=True):
-            lower.append([*low, begin])
-            upper.append([*high, end])
+    for begin, end in zip(cuts, [*cuts[1:], None], strict=True):
+        boxes_here = set() if end is None else _slab(points[points[:, -1] <= begin][:, :-1], reference[:-1])
+        for box in [box for box in begun if box not in boxes_here]:
+            lower.append([*box[0], begun.pop(box)])
+            upper.append([*box[1], begin])
+        for box in sorted(boxes_here.difference(begun)):
+            begun[box] = begin
     return lower, upper
+
+
+def _slab(inside: Array, reference: Array) -> set[tuple[tuple[float, ...], tuple[float, ...]]]:
+    """The boxes of a slab, by all objectives but the one that it is cut along."""
+    if len(inside) > 1:
+        inside = inside[moocore.is_nondominated(inside)]
+    return {(tuple(low), tuple(high)) for low, high in zip(*_divide(inside, reference), strict=True)}
 
 
 def log_improvement(means: Array, deviations: Array, lower: Array, upper: Array) -> Array:

@@ -57,6 +57,11 @@ class FrontSearch(AbstractAcquisitionMaximizer):
         vector, value = self.best()
         return [] if vector is None else [(value, self._encoding.configuration(vector))]
 
+    def config(self) -> Configuration | None:
+        """The config of greatest value that was not tried at full fidelity; None where all were."""
+        vector, _ = self.best()
+        return None if vector is None else self._encoding.configuration(vector)
+
     def best(self) -> tuple[Array | None, float]:
         """The vector of greatest value that was not tried at full fidelity, and the value; None where all were."""
         # The same trials give the same proposal, also from an archive that was rebuilt.
@@ -98,4 +103,4 @@ class FrontSearch(AbstractAcquisitionMaximizer):
         return vectors[pool][ranks <= np.unique(ranks)[:2].max()], vectors[~is_full][-MAX_BELOW:]
 
     def _values(self, vectors: Array) -> Array:
-        return self._promise._compute(vectors)[:, 0] if len(vectors) else np.empty(0)
+        return self._promise.values(vectors) if len(vectors) else np.empty(0)

@@ -75,10 +75,10 @@ class FrontSelector(ConfigSelector):
     def __iter__(self) -> Iterator[Configuration]:
         while True:
             self._learn()
-            found = self._search._maximize([], 1)
-            if not found:
+            config = self._search.config()
+            if config is None:
                 return
-            yield found[0][1]
+            yield config
 
     def _learn(self) -> None:
         n_fit = _n_fit(self._archive.n)

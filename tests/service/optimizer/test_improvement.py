@@ -61,3 +61,10 @@ def test_hopeless_candidates_are_told_apart() -> None:
     values = log_improvement(means, np.full((4, 2), 0.01), lower, upper)
     assert np.isfinite(values).all()
     assert (np.diff(values) < 0).all()
+
+
+def test_three_objectives_have_about_as_many_boxes_as_points() -> None:
+    points = np.abs(np.random.default_rng(0).normal(size=(200, 3)))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    lower, _ = boxes(points, np.full(3, 1.1))
+    assert len(lower) <= 2 * len(points) + 1
