@@ -23,11 +23,17 @@ def front(costs: Costs) -> NDArray[np.bool_]:
 
 
 def reference_point(costs: Costs) -> Costs:
-    """A point (objectives,) that every row is better than: the worst value of each, a tenth of its range further."""
+    """A point (objectives,) that every row is better than: the worst value of each, a tenth of its range further.
+
+    Where all values are one, it is a tenth of that value further, in whatever unit, and of zero 0.1. The point moves
+    with the rows: volumes of other rows are comparable with these only from one and the same point.
+    """
     worst, best = costs.max(axis=0), costs.min(axis=0)
-    span = np.where(worst > best, worst - best, np.maximum(np.abs(worst), 1.0))
-    point: Costs = worst + 0.1 * span
-    return point
+    scale = np.where(worst == 0, 1.0, np.abs(worst))
+    point: Costs = worst + 0.1 * np.where(worst > best, worst - best, scale)
+    # A range may be less than what the number can tell apart.
+    further: Costs = np.maximum(point, np.nextafter(worst, np.inf))
+    return further
 
 
 def hypervolume(costs: Costs, reference: Costs) -> float:

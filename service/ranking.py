@@ -76,7 +76,10 @@ def dominators(
 
 
 def volume(spec: StudySpec, trials: Iterable[Trial]) -> Volume | None:
-    """Hypervolume of the front, measured from a point a tenth of the range beyond the worst comparable values."""
+    """Hypervolume of the front, measured from a point a tenth of the range beyond the worst comparable values.
+
+    The point moves with the trials: a trial worse than all before lets the volume grow and the front be as it was.
+    """
     candidates = comparable(spec, trials)
     if not candidates:
         return None

@@ -78,7 +78,8 @@ class StudyStatus(Frozen):
 
     Attributes:
         hypervolume: of the front, in the product of the objectives' units; None without a front.
-        reference_point: that the hypervolume is measured from, by objective; None without a front.
+        reference_point: that the hypervolume is measured from, by objective; None without a front. It moves with the
+            worst comparable trial, so hypervolumes of two studies, or of one at two times, cannot be compared.
         energy_joules: that all attempts have spent, as far as it is known; None where nothing is known.
     """
 

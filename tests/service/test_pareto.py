@@ -80,3 +80,19 @@ def test_the_reference_point_is_worse_than_every_row(rows: list[tuple[float, flo
 
 def test_the_reference_point_lies_a_tenth_of_the_range_beyond_the_worst() -> None:
     assert pareto.reference_point(np.array([[0.0, 10.0], [10.0, 30.0]])).tolist() == [11.0, 32.0]
+
+
+@pytest.mark.parametrize("value", [3e-7, 2.0, 5e4])
+def test_one_value_alone_has_its_reference_a_tenth_of_itself_further_in_whatever_unit(value: float) -> None:
+    assert pareto.reference_point(np.array([[value], [value]])) == pytest.approx([1.1 * value])
+    assert pareto.reference_point(np.array([[-value]])) == pytest.approx([-0.9 * value])
+
+
+def test_the_reference_point_beyond_nothing_but_zero_is_a_tenth() -> None:
+    assert pareto.reference_point(np.array([[0.0, 0.0]])).tolist() == [0.1, 0.1]
+
+
+def test_the_reference_point_is_worse_also_where_the_range_is_less_than_a_number_can_tell() -> None:
+    best = 1e6
+    costs = np.array([[np.nextafter(best, 2e6)], [best]])
+    assert (costs < pareto.reference_point(costs)).all()
