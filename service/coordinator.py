@@ -120,7 +120,8 @@ class Coordinator:
         except ClusterLostError:
             raise
         except Exception as error:  # whatever it was, the study must not stay RUNNING
-            self._end(StudyState.FAILED, f"{type(error).__name__}: {error}")
+            named = "" if isinstance(error, ServiceError) else f"{type(error).__name__}: "
+            self._end(StudyState.FAILED, f"{named}{error}")
             if isinstance(error, ServiceError):
                 raise
             raise ServiceError(f"the study failed: {type(error).__name__}: {error}") from error
@@ -346,7 +347,7 @@ class Coordinator:
             return StudyState.STOPPED, "stopped by the user"
         searched = [t for t in self._store.trials(self._study.study_id) if not t.is_default]
         if searched and not any(t.state is TrialState.COMPLETED for t in searched):
-            return StudyState.FAILED, "no trial of the search completed"
+            return StudyState.FAILED, f"no trial of the search completed{_last_failure(searched)}"
         return StudyState.COMPLETED, "the budget is spent" if self._limits.is_spent else "the space is exhausted"
 
     def _end(self, state: StudyState, reason: str) -> StudyState:
@@ -368,3 +369,9 @@ class Coordinator:
     def _flush_epochs(self) -> None:
         epochs, self._epochs = self._epochs, []
         self._store.record_epochs(epochs)
+
+
+def _last_failure(trials: list[Trial]) -> str:
+    """What made the last trial that failed fail."""
+    failures = [trial.result.failure for trial in trials if trial.result is not None and trial.result.failure]
+    return f"; the last failure: {failures[-1].kind}: {failures[-1].message}" if failures else ""

@@ -346,12 +346,27 @@ class TrialState(StrEnum):
 
 
 class Study(Frozen):
-    """A study with its state."""
+    """A study with its state.
+
+    Attributes:
+        reason: why it is in this state, for people; None where nobody said, and of studies that are listed.
+    """
 
     study_id: str
     spec: StudySpec
     state: StudyState
     created_at: datetime
+    reason: str | None = None
+
+    @property
+    def standing(self) -> str:
+        """Its state and why, in one line."""
+        return because(self.state, self.reason)
+
+
+def because(state: str, reason: str | None) -> str:
+    """A state and why, in one line."""
+    return state if not reason else f"{state}: {'; '.join(reason.splitlines())}"
 
 
 class Trial(Frozen):

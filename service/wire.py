@@ -61,9 +61,14 @@ class StudySummary(Frozen):
 
 
 class StudyDocument(StudySummary):
-    """A study with its spec, which can be submitted again as it is."""
+    """A study with its spec, which can be submitted again as it is.
+
+    Attributes:
+        reason: why it is in its state, for people; None where nobody said.
+    """
 
     spec: Annotated[StudySpec, WrapSerializer(_serialize)]
+    reason: str | None = None
 
 
 class StudiesPage(Frozen):
@@ -81,6 +86,7 @@ class StudyStatus(Frozen):
         reference_point: that the hypervolume is measured from, by objective; None without a front. It moves with the
             worst comparable trial, so hypervolumes of two studies, or of one at two times, cannot be compared.
         energy_joules: that all attempts have spent, as far as it is known; None where nothing is known.
+        reason: why it is in its state, for people; None where nobody said.
     """
 
     study_id: str
@@ -89,6 +95,7 @@ class StudyStatus(Frozen):
     hypervolume: float | None
     reference_point: dict[str, float] | None
     energy_joules: float | None
+    reason: str | None = None
 
 
 class TrialsPage(Frozen):

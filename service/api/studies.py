@@ -93,6 +93,7 @@ def show_status(study: FoundStudy, context: InContext) -> StudyStatus:
         hypervolume=None if volume is None else volume.hypervolume,
         reference_point=None if volume is None else volume.reference_point,
         energy_joules=_joules(context.digests.ledger(study).entries),
+        reason=study.reason,
     )
 
 
@@ -123,7 +124,7 @@ def _find_earlier(study: StudySpec, context: Context) -> None:
 
 def _document(study: Study, context: InContext) -> StudyDocument:
     counts = context.store.n_trials(study.study_id)
-    return StudyDocument(**dict(_summary(study, counts)), spec=study.spec)
+    return StudyDocument(**dict(_summary(study, counts)), spec=study.spec, reason=study.reason)
 
 
 def _summary(study: Study, counts: dict[str, int] | None) -> StudySummary:

@@ -35,4 +35,5 @@ def export(
         write_spec(run.study.spec, out)
     except OSError as error:
         raise InputError(f"out: {out} is no folder that can be written: {error.strerror}") from error
+    typer.echo(f"{handle.name} ({handle.study_id}): {run.study.standing}")
     typer.echo(f"{len(run.trials)} trials, {len(run.front)} on the front: {out}")

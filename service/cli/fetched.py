@@ -14,7 +14,7 @@ from service.wire import Spending
 def run_of(handle: StudyHandle) -> StudyRun:
     """The study as it stands, with all its trials in the order in which they were added."""
     study = handle.document()
-    known = Study(study_id=study.study_id, spec=study.spec, state=study.state, created_at=study.created_at)
+    known = Study.model_validate({name: getattr(study, name) for name in Study.model_fields})
     return StudyRun(known, sorted(handle.trials(), key=_place))
 
 

@@ -7,6 +7,7 @@ from rich.table import Column, Table
 
 from service.cli.remote import AsJson, StudyName, echo_json, print_table, study_of
 from service.client import Client
+from service.schema import because
 
 
 def studies(as_json: AsJson = False) -> None:
@@ -31,7 +32,7 @@ def status(study: StudyName, as_json: AsJson = False) -> None:
         echo_json(found)
         return
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{handle.name} ({found['study_id']}): {found['state']}")
+    console.print(f"{handle.name} ({found['study_id']}): {because(found['state'], found['reason'])}")
     console.print("trials: " + ", ".join(f"{n} {state}" for state, n in found["n_trials"].items()))
     if found["hypervolume"] is not None:
         point = ", ".join(f"{name} {value:.3g}" for name, value in found["reference_point"].items())

@@ -45,6 +45,6 @@ def outcome(handle: StudyHandle, run: StudyRun, *, quiet: bool) -> None:
         ServiceError: it has failed, or was stopped.
     """
     if run.study.state is not StudyState.COMPLETED:
-        raise ServiceError(f"study {handle.name} ({handle.study_id}) is {run.study.state}")
+        raise ServiceError(f"study {handle.name} ({handle.study_id}) is {run.study.standing}")
     if not quiet:
         LiveView(run.study.spec).conclude(run)

@@ -132,6 +132,9 @@ class AsyncStudyHandle:
     async def _spec(self) -> StudySpec:
         return (await self._client.run(calls.show(self.study_id))).spec
 
+    async def reason(self) -> str | None:
+        return (await self._client.run(calls.show(self.study_id))).reason
+
     async def document(self) -> StudyDocument:
         return await self._client.run(calls.show(self.study_id))
 

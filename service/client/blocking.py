@@ -155,6 +155,11 @@ class StudyHandle:
         return self._client.run(calls.show(self.study_id)).state
 
     @property
+    def reason(self) -> str | None:
+        """Why the study is in its state, now, such as what made it fail; None where nobody said."""
+        return self._client.run(calls.show(self.study_id)).reason
+
+    @property
     def spec(self) -> StudySpec:
         """What the study is, as it is now: a task fills in what its author left to it."""
         return self._client.run(calls.show(self.study_id)).spec
@@ -164,7 +169,10 @@ class StudyHandle:
         return self._client.run(calls.show(self.study_id))
 
     def status(self) -> dict[str, Any]:
-        """How far the study is: `state`, `n_trials` by state, `hypervolume`, `reference_point`, `energy_joules`."""
+        """How far the study is, and why it is in its state.
+
+        The keys: `state`, `n_trials` by state, `hypervolume`, `reference_point`, `energy_joules`, `reason`.
+        """
         return self._client.run(calls.status(self.study_id))
 
     def wait(self, progress: bool | Callable[[StudySummary], None] = False, timeout: float | None = None) -> StudyState:

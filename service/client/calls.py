@@ -232,14 +232,14 @@ def ask(study_id: str, kind: RequestKind, trial_id: str | None = None) -> Steps[
 
 def wait(
     study_id: str,
-    progress: bool | Callable[[StudySummary], None],
+    progress: bool | Callable[[StudyDocument], None],
     timeout: float | None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Steps[StudyState]:
     """The state of a study once it has ended, or once `timeout` seconds are over."""
     report = _print if progress is True else (progress or None)
     started = heard = clock()
-    told: StudySummary | None = None
+    told: StudyDocument | None = None
     while True:
         try:
             found = yield from show(study_id)
@@ -260,9 +260,10 @@ def wait(
         yield Pause(_POLL_SECONDS)
 
 
-def _print(study: StudySummary) -> None:
+def _print(study: StudyDocument) -> None:
     counts = ", ".join(f"{n} {state}" for state, n in study.n_trials.model_dump().items() if n)
-    sys.stderr.write(f"{study.name} {study.state}: {counts or 'no trials yet'}\n")
+    why = f" ({study.reason})" if study.reason else ""
+    sys.stderr.write(f"{study.name} {study.state}{why}: {counts or 'no trials yet'}\n")
 
 
 def of(study_id: str, *parts: str) -> str:

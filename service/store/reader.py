@@ -118,7 +118,12 @@ class Reader:
         Raises:
             KeyError: there is none.
         """
-        return _study(self.database.read(lambda connection: read_study(connection, study_id)))
+
+        def read(connection: Connection) -> Study:
+            study = _study(read_study(connection, study_id))
+            return study.model_copy(update={"reason": _reason(connection, study)})
+
+        return self.database.read(read)
 
     def n_studies(self) -> dict[str, int]:
         """How many studies are in each state: waiting, running, paused, completed, failed, stopped."""
@@ -314,6 +319,13 @@ def _study(row: RowMapping) -> Study:
         state=StudyState(row["state"]),
         created_at=row["created_at"],
     )
+
+
+def _reason(connection: Connection, study: Study) -> str | None:
+    """What was said when it came into its state, the last time."""
+    rows = connection.execute(_by_kind(study.study_id, [f"study_{study.state.lower()}"])).mappings()
+    last = max(rows, key=lambda row: int(row["seq"]), default=None)
+    return None if last is None else last["payload"].get("reason") or None
 
 
 def _event(row: RowMapping) -> Event:

@@ -205,6 +205,9 @@ def test_a_study_whose_trials_all_fail_has_failed(store: Store) -> None:
     all_fail = FakeDispatcher(2, lambda s: failed(s.trial_id, s.attempt, study_id=s.study_id))
     assert coordinator_of(study, store, all_fail).run() is StudyState.FAILED
     assert {t.state for t in store.trials(study.study_id)} == {TrialState.FAILED}
+    assert store.study(study.study_id).reason == (
+        "no trial of the search completed; the last failure: diverged: on purpose"
+    )
     assert len(by_id(store, study)) == 14
 
 

@@ -27,6 +27,7 @@ def test_a_submitted_study_waits_in_the_store_as_it_was_sent(http: TestClient, s
         "state": "WAITING",
         "created_at": study.created_at.isoformat().replace("+00:00", "Z"),
         "n_trials": {"waiting": 0, "running": 0, "completed": 0, "failed": 0, "stopped": 0},
+        "reason": None,
     }
 
 
@@ -164,6 +165,7 @@ def test_the_status_is_what_contracts_say_and_what_can_be_worked_out_by_hand(htt
         "hypervolume": pytest.approx((0.43 - 0.1) * (4.2 - 4) + (0.43 - 0.2) * (4 - 2)),
         "reference_point": {"error": pytest.approx(0.43), "deployment_energy": pytest.approx(4.2)},
         "energy_joules": 20.0,
+        "reason": None,
     }
 
 

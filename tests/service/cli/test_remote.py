@@ -92,7 +92,7 @@ def test_studies_are_listed_for_programs_and_for_people(call: Call, study: Study
 @pytest.mark.parametrize("by", ["study_id", "name"])
 def test_status_has_the_keys_that_programs_rely_on(call: Call, study: Study, by: str) -> None:
     found = json.loads(call("status", getattr(study, by, study.spec.name), "--json").stdout)
-    assert list(found) == ["study_id", "state", "n_trials", "hypervolume", "reference_point", "energy_joules"]
+    assert list(found) == ["study_id", "state", "n_trials", "hypervolume", "reference_point", "energy_joules", "reason"]
     assert found["n_trials"] == {"waiting": 1, "running": 0, "completed": 2, "failed": 1, "stopped": 0}
     assert found["energy_joules"] == 10.0
     # From a tenth of the range beyond the worst: (0.21, 2.1); the best is (0.1, 1), and so is the whole front.
@@ -107,6 +107,18 @@ def test_status_for_people_says_how_many_and_how_much(call: Call, study: Study) 
 def test_status_does_not_make_up_what_is_unknown(call: Call, store: Store) -> None:
     empty = store.create_study(study_spec(name="empty"))
     assert "energy spent: unknown" in call("status", empty.study_id).stdout
+
+
+def test_what_made_a_study_fail_is_said_wherever_it_is_shown(
+    call: Call, store: Store, study: Study, tmp_path: Path
+) -> None:
+    store.set_study_state(study.study_id, StudyState.FAILED, "dataset: digitz is unknown\nallowed are digits")
+    why = "FAILED: dataset: digitz is unknown; allowed are digits"
+    assert f"{study.spec.name} ({study.study_id}): {why}" in call("status", study.study_id).stdout
+    assert json.loads(call("status", study.study_id, "--json").stdout)["reason"].startswith("dataset: digitz")
+    assert call("watch", study.study_id).stderr.endswith(f" is {why}\n")
+    assert why in call("export", study.study_id, "--to", "csv", "--out", "there").stdout
+    assert why in (tmp_path / "there" / "report.html").read_text()
 
 
 def test_the_front_is_a_table_json_or_the_csv_of_run(call: Call, study: Study) -> None:

@@ -45,6 +45,7 @@ def test_all_that_can_be_read_is_what_the_other_client_reads(url: str, client: C
             assert await awaited.workers() == client.workers()
             assert await awaited.health() == client.health()
             assert (other.study_id, other.name, await other.state) == (handle.study_id, handle.name, handle.state)
+            assert await other.reason() == handle.reason
             assert (await other.spec, await other.document()) == (handle.spec, handle.document())
             assert (await other.status(), await other.ledger()) == (handle.status(), handle.ledger())
             assert (await other.front(), await other.trials()) == (handle.front(), handle.trials())

@@ -286,3 +286,16 @@ def test_importing_the_client_loads_nothing_of_the_service_behind() -> None:
     code = f"import sys, service.client; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert out.stdout.strip() == "[]"
+
+
+def test_why_a_study_failed_is_known_by_every_way_to_ask(
+    client: Client, store: Store, study: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handle = client.study(study.study_id)
+    assert (handle.reason, handle.status()["reason"], handle.document().reason) == (None, None, None)
+    store.set_study_state(study.study_id, StudyState.FAILED, "the disk is full")
+    assert (handle.reason, handle.status()["reason"], handle.document().reason) == ("the disk is full",) * 3
+    assert handle.wait(progress=True) is StudyState.FAILED
+    assert capsys.readouterr().err.startswith("toy FAILED (the disk is full): ")
+    store.set_study_state(study.study_id, StudyState.RUNNING)
+    assert handle.reason is None
