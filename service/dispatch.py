@@ -319,7 +319,8 @@ def _run(spec: AnyTrialSpec, topic: str) -> _Ran:
         failure = Failure(kind=FailureKind.WORKER_LOST, message="the worker was closed")
         result = result.model_copy(update={"failure": failure})
     stopped.discard(name)
-    return worker.address, result
+    # By the name that the scheduler, `greenshift workers` and its drains know.
+    return worker.address, result.model_copy(update={"worker": str(worker.name)})
 
 
 def _stop(names: list[tuple[str, str]]) -> None:

@@ -41,7 +41,7 @@ class Entry:
     """The sum over attempts of one cause on one worker, obtained in one way.
 
     Attributes:
-        worker: host and process; empty where nobody knows.
+        worker: its name, or in older logs host and process; empty where nobody knows.
         device: its model.
         method: how the joules were obtained, `none` where they are unknown; likewise `quality`.
         n_attempts: all of them; `n_unknown` of these have no energy, which counts as nothing in the sums.

@@ -148,7 +148,7 @@ class Spending(Frozen):
 
     Attributes:
         cause: such as `completed`, `failed` or `retried`.
-        worker: host and process; empty where nobody knows.
+        worker: its name, or in older logs host and process; empty where nobody knows.
         device: its model; empty where nobody knows.
         method: how the joules were obtained, `none` where they are unknown; likewise `quality`.
         n_unknown: of the `n_attempts`, those whose energy is unknown and counts as nothing in the sums.

@@ -180,6 +180,12 @@ def test_a_worker_on_dask_keeps_torch_in_the_process_of_its_trials(client: Clien
     assert list(client.run(_is_torch_loaded).values()) == [False]
 
 
+def test_a_result_says_by_the_name_that_the_scheduler_knows_who_made_it(client: Client) -> None:
+    names = {str(worker["name"]) for worker in client.scheduler_info(n_workers=-1)["workers"].values()}
+    (result,) = results_of(DaskDispatcher(client), trial_spec("00010", network="resnet7"))
+    assert names == {result.worker}
+
+
 def _is_torch_loaded() -> bool:
     return "torch" in sys.modules
 
