@@ -28,7 +28,7 @@ ARROWS = {
     "telemetry": set(),
     "wire": set(),
     "client": {"wire"},
-    "api": {"ledger", "ranking", "store", "wire"},
+    "api": {"budget", "ledger", "ranking", "store", "wire"},
     "presets": set(),
     "pareto": set(),
     "space": set(),

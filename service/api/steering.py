@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from fastapi import APIRouter, HTTPException
 
 from service.api.context import FoundStudy, FoundTrial, InContext, problems
+from service.api.going_on import refusal
+from service.budget import Spent
 from service.schema import Study, StudyState, Trial, TrialState
 from service.wire import Asked, RequestKind
 
@@ -18,9 +22,12 @@ def pause(study: FoundStudy, context: InContext) -> Asked:
     return _ask_active(context, study, "pause")
 
 
-@router.post("/resume", status_code=202, responses=problems(404, 422))
+@router.post("/resume", status_code=202, responses=problems(404, 409, 422))
 def resume(study: FoundStudy, context: InContext) -> Asked:
-    """Makes a study go on that was paused, was stopped or has failed."""
+    """Makes a study go on that was paused, was stopped or has failed.
+
+    One that is done, or has spent its budget, cannot.
+    """
     return _ask_and_restart(context, study, "resume")
 
 
@@ -32,7 +39,10 @@ def stop(study: FoundStudy, context: InContext) -> Asked:
 
 @router.post("/trials/{trial_id}/retry", status_code=202, responses=problems(404, 409, 422))
 def retry(trial: FoundTrial, study: FoundStudy, context: InContext) -> Asked:
-    """Tries a trial again that has failed or was stopped; a study that has ended goes on for it."""
+    """Tries a trial again that has failed or was stopped.
+
+    A study that has ended goes on for it, unless its budget is spent.
+    """
     _refuse_others(trial, TrialState.FAILED, TrialState.STOPPED)
     return _ask_and_restart(context, study, "retry", trial.trial_id)
 
@@ -55,9 +65,15 @@ def _ask_active(context: InContext, study: Study, kind: RequestKind, trial_id: s
     return _ask(context, study, kind, trial_id)
 
 
-def _ask_and_restart(context: InContext, study: Study, kind: RequestKind, trial_id: str | None = None) -> Asked:
+def _ask_and_restart(
+    context: InContext, study: Study, kind: Literal["resume", "retry"], trial_id: str | None = None
+) -> Asked:
     """Asks it, and lets a study that has ended wait for a coordinator, which will do it."""
     store = context.store
+    if study.state in _ENDED:
+        n_trials, spent = store.n_trials(study.study_id), Spent.from_events(store.events(study.study_id))
+        if why := refusal(study, kind, n_trials, spent):
+            raise HTTPException(409, why)
     with context.restarting:
         if store.study(study.study_id).state in _ENDED:
             _drop_unanswered(context, study)

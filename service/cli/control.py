@@ -5,6 +5,9 @@ from __future__ import annotations
 import typer
 
 from service.cli.remote import StudyName, TrialName, study_of
+from service.schema import StudyState
+
+_GOES_ON = (StudyState.WAITING, StudyState.RUNNING)
 
 
 def pause(study: StudyName) -> None:
@@ -17,8 +20,10 @@ def pause(study: StudyName) -> None:
 def resume(study: StudyName) -> None:
     """Lets a study go on that was paused, was stopped or has failed."""
     with study_of(study) as handle:
+        before = handle.state
         handle.resume()
-        _said(f"{handle.name} will go on")
+        already = f" (it is {before}, and does so by itself)" if before in _GOES_ON else ""
+        _said(f"{handle.name} will go on{already}")
 
 
 def stop(study: StudyName) -> None:
@@ -32,7 +37,8 @@ def retry(study: StudyName, trial: TrialName) -> None:
     """Tries a trial again that has failed or was stopped."""
     with study_of(study) as handle:
         handle.retry(trial)
-        _said(f"trial {trial} of {handle.name} will be tried again")
+        later = " once the study is resumed" if handle.state is StudyState.PAUSED else ""
+        _said(f"trial {trial} of {handle.name} will be tried again{later}")
 
 
 def cancel_trial(study: StudyName, trial: TrialName) -> None:

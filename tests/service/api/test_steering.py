@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 from service.coordinator import Coordinator
 from service.optimizer import Optimizer
-from service.schema import Study, StudyState, TrialState
+from service.schema import Budget, Study, StudyState, TrialState
 from service.space import build_space
 from service.store import Store
 from tests.service.fakes import FACTS, N_LAYERS, FakeDispatcher
@@ -65,6 +65,48 @@ def test_a_study_that_has_ended_waits_for_a_coordinator_again(
     assert ask(http, study, what)[0] == 202
     assert store.study(study.study_id).state is StudyState.WAITING
     assert [r.kind for r in store.requests(study.study_id)] == [what.split("/")[-1]]
+
+
+def everything_done(store: Store, study: Study, **budget: float) -> Study:
+    """The study with nothing left to do, which has spent as much of `budget` as there was."""
+    store.stop_trial(store.trial(study.study_id, "00005"), "on purpose")
+    store.stop_trial(store.trial(study.study_id, "00006"), "on purpose")
+    spec = study.spec.model_copy(update={"budget": Budget.model_validate(budget)})
+    return store.change_spec(study, spec)
+
+
+@pytest.mark.parametrize("state", ENDED)
+def test_a_resume_that_would_change_nothing_is_refused_with_what_would(
+    http: TestClient, store: Store, study: Study, state: StudyState
+) -> None:
+    study = everything_done(store, study, n_trials=7)
+    store.set_study_state(study.study_id, state, "the budget is spent" if state is StudyState.COMPLETED else "")
+    status, said = ask(http, study, "resume")
+    assert status == 409
+    assert f"is {state} and resume would change nothing, because" in said and "budget is spent: retry a trial" in said
+    assert said.endswith(f"with a larger budget (`warm_start: {study.study_id}` begins with the front of this one)")
+    assert (store.study(study.study_id).state, store.requests(study.study_id)) == (state, [])
+    assert ask(http, study, "trials/00004/retry") == (202, "retry")
+
+
+def test_a_study_whose_space_is_exhausted_does_not_go_on(http: TestClient, store: Store, study: Study) -> None:
+    everything_done(store, study, n_trials=100)
+    store.set_study_state(study.study_id, StudyState.COMPLETED, "the space is exhausted")
+    assert "because the space is exhausted" in ask(http, study, "resume")[1]
+    store.set_study_state(study.study_id, StudyState.STOPPED, "stopped by the user")
+    assert ask(http, study, "resume") == (202, "resume")
+
+
+@pytest.mark.parametrize("what", ["resume", "trials/00004/retry"])
+def test_no_trial_is_begun_of_a_study_whose_energy_is_spent(
+    http: TestClient, store: Store, study: Study, what: str
+) -> None:
+    spec = study.spec.model_copy(update={"budget": Budget(energy_joules=20.0)})
+    store.change_spec(study, spec)
+    store.set_study_state(study.study_id, StudyState.COMPLETED, "the budget is spent")
+    status, said = ask(http, study, what)
+    assert status == 409
+    assert "because its budget is spent: submit another with a larger budget" in said
 
 
 def test_a_stop_that_came_too_late_does_not_stop_what_is_resumed(http: TestClient, store: Store, study: Study) -> None:

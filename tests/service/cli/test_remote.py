@@ -166,6 +166,13 @@ def test_what_is_asked_of_a_trial_is_written_down_for_its_coordinator(
     assert [(r.kind, r.trial_id) for r in store.requests(study.study_id)] == [(kind, trial_id)]
 
 
+def test_a_request_that_makes_no_difference_now_says_so(call: Call, store: Store, study: Study) -> None:
+    assert "(it is RUNNING, and does so by itself)" in call("resume", study.study_id).stdout
+    store.set_study_state(study.study_id, StudyState.PAUSED)
+    assert "once the study is resumed" in call("retry", study.study_id, "00003").stdout
+    assert call("resume", study.study_id).stdout == f"Asked for: {study.spec.name} will go on.\n"
+
+
 def test_logs_tell_attempts_epochs_and_tracebacks(call: Call, study: Study) -> None:
     fine, broken = call("logs", study.spec.name, "00001").stdout, call("logs", study.spec.name, "00003").stdout
     assert "attempt 1 on fake:1 completed after 2.0 s: error 0.1 J" in fine
