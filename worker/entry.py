@@ -158,7 +158,8 @@ class _Stop:
         if not (self._is_late and isinstance(error, StoppedError)):
             return None
         said = f"the trial ran longer than its limit of {self._limit:g} s"
-        return as_failure(error).model_copy(update={"kind": FailureKind.TIME_LIMIT, "message": said})
+        # It ended as it should: where it was then is of no interest.
+        return Failure(kind=FailureKind.TIME_LIMIT, message=said)
 
 
 def _failure_kind(error: Exception) -> FailureKind:

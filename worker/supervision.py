@@ -127,8 +127,11 @@ class Supervision:
         """The result that the process gave, with the reason why it was told to end, if that is why it failed."""
         if self._ending is None or result.failure is None:
             return result
-        if result.failure.kind is FailureKind.CANCELLED or self.was_disturbed:
+        if self.was_disturbed:
             return result.model_copy(update={"failure": self._because(self._ending, result.failure.traceback)})
+        if result.failure.kind is FailureKind.CANCELLED:
+            # It ended when it was told to: where it was then is of no interest.
+            return result.model_copy(update={"failure": self._ending})
         return result
 
     def _died(self) -> TrialResult:

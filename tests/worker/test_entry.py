@@ -163,6 +163,7 @@ def test_a_trial_past_its_limit_of_time_says_so():
 
     assert result.failure.kind is FailureKind.TIME_LIMIT
     assert result.failure.message == "the trial ran longer than its limit of 0.2 s"
+    assert result.failure.traceback == ""
     assert result.duration_seconds > 0.2
 
 

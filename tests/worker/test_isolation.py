@@ -21,7 +21,7 @@ from worker.entry import inspect_task, run_trial
 from worker.errors import ChildError, ConfigurationError
 from worker.isolation import WarmChildren
 from worker.memory import resident_bytes
-from worker.schema import EpochMetrics, FailureKind, Recipe, TrialResult, TrialSpec
+from worker.schema import EpochMetrics, Failure, FailureKind, Recipe, TrialResult, TrialSpec
 
 pytestmark = pytest.mark.slow
 
@@ -151,9 +151,8 @@ def test_a_limit_that_is_kept_changes_nothing(child: int, children: WarmChildren
 def test_a_trial_past_its_time_stops_by_itself(child: int, children: WarmChildren) -> None:
     result = isolated("slow", epochs=1000, time_limit_seconds=0.5)
     assert result.failure is not None
-    assert (result.failure.kind, result.failure.message) == (
-        FailureKind.TIME_LIMIT,
-        "the trial ran longer than its limit of 0.5 s",
+    assert result.failure == Failure(
+        kind=FailureKind.TIME_LIMIT, message="the trial ran longer than its limit of 0.5 s"
     )
     assert result.energy is not None
     assert "process_died" not in result.energy.flags
