@@ -28,6 +28,7 @@ from service.warmstart import needs_front
 
 logger = logging.getLogger(__name__)
 _TO_RUN = (StudyState.WAITING, StudyState.RUNNING, StudyState.PAUSED)
+_ENDED = (StudyState.COMPLETED, StudyState.FAILED, StudyState.STOPPED)
 # How often to look for studies.
 _WAKE_SECONDS = 1.0
 _MAX_PAUSE_SECONDS = 30.0
@@ -106,6 +107,8 @@ class _Session:
         self._shares, self._bulletin, self._workers = Shares(), Bulletin(store), Workers(store)
         self._drained: frozenset[str] = frozenset()
         self._runs: dict[str, _Run] = {}
+        # Why studies wait, as it was said last: they are tried every second.
+        self._waits: dict[str, str] = {}
 
     def look(self) -> None:
         """Starts what is to run and has not been started, and takes out what has ended.
@@ -116,6 +119,7 @@ class _Session:
         for study_id, run in list(self._runs.items()):
             if not run.is_alive():
                 del self._runs[study_id]
+                self._say_waits(study_id, run.waits)
                 if run.is_cluster_lost:
                     raise ClusterLostError("the Dask scheduler is gone")
         if self._client.status == "closed":
@@ -126,6 +130,11 @@ class _Session:
                 self._start(study)
         standings = {study_id: run.standings() for study_id, run in self._runs.items()}
         self._bulletin.tell(roster(self._client.scheduler_info(n_workers=-1), standings), self._runs)
+
+    def _say_waits(self, study_id: str, why: str) -> None:
+        if why and why != self._waits.get(study_id):
+            logger.info("study %s waits: %s", study_id, why)
+        self._waits[study_id] = why
 
     def close(self) -> None:
         """Lets every study stand as it is."""
@@ -149,7 +158,12 @@ class _Session:
 
 
 class _Run(threading.Thread):
-    """One study on a thread of its own."""
+    """One study on a thread of its own.
+
+    Attributes:
+        is_cluster_lost: it ended for that.
+        waits: for what, where it ended for that; empty where it did not.
+    """
 
     def __init__(
         self,
@@ -168,6 +182,7 @@ class _Run(threading.Thread):
         self._dispatcher: DaskDispatcher | None = None
         self._is_left = False
         self.is_cluster_lost = False
+        self.waits = ""
 
     def leave(self) -> None:
         """Makes the thread end soon."""
@@ -187,11 +202,13 @@ class _Run(threading.Thread):
             self._coordinator = self._make()
             if self._is_left:
                 return
-            self._coordinator.run()
+            logger.info("study %s (%s) is taken up: %s", study_id, self._study.spec.name, self._stand())
+            if self._coordinator.run() in _ENDED:
+                logger.info("study %s is %s", study_id, self._store.study(study_id).standing)
         except ClusterLostError:
             self.is_cluster_lost = True
         except NoWorkerError as error:
-            logger.info("study %s waits: %s", study_id, error)
+            self.waits = str(error)
             _stop_if_asked(self._store, self._study)
         except Exception as error:
             if self._is_left:
@@ -201,6 +218,12 @@ class _Run(threading.Thread):
                 self._store.set_study_state(study_id, StudyState.FAILED, str(error))
         finally:
             self._shares.leave(study_id)
+
+    def _stand(self) -> str:
+        """Its state as it was found, and how many trials it has."""
+        n_trials = self._store.n_trials(self._study.study_id)
+        counts = ", ".join(f"{n} {state}" for state, n in n_trials.items() if n)
+        return f"{self._study.state}, {counts or 'no'} trials"
 
     def _make(self) -> Coordinator:
         study, store = self._study, self._store

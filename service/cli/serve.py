@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,8 @@ from service.logs import LogFormat, write_log
 from service.serving import Serving
 from service.serving import serve as serve_studies
 from service.settings import DEFAULT_OUT, Settings
+
+logger = logging.getLogger(__name__)
 
 
 def serve(
@@ -53,5 +56,13 @@ def serve(
             n_workers=local_workers,
             data_dir=data_dir,
         ),
-        on_start=lambda url: typer.echo(f"Serving at {url}; end with Ctrl-C."),
+        on_start=lambda url: _say(f"Serving at {url}; end with Ctrl-C.", log_format),
     )
+
+
+def _say(line: str, log_format: LogFormat) -> None:
+    """A line for people, or one of the log where programs read all that is written."""
+    if log_format is LogFormat.JSON:
+        logger.info(line)
+    else:
+        typer.echo(line)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -18,6 +19,7 @@ from service.store import Store, Workers
 from service.supervisor import Places, Supervisor
 from tests.service.clusters import threads
 from tests.service.fakes import study_spec
+from tests.service.processes import wait_until
 from tests.service.served import recorded
 from tests.worker.distributions import write
 
@@ -102,7 +104,8 @@ def test_a_drained_worker_gets_nothing_and_works_again_when_it_is_taken_back(sto
 
 @contextmanager
 def idle_cluster(n_workers: int) -> Iterator[Callable[[], Client]]:
-    with threads(n_workers) as cluster:
+    # Else Dask silences the handlers of everybody.
+    with threads(n_workers, silence_logs=False) as cluster:
         yield lambda: Client(cluster, set_as_default=False)
 
 
@@ -130,6 +133,31 @@ def test_a_study_begins_with_another_of_the_same_service_or_says_that_there_is_n
     # A service reads no folder, whoever names one.
     assert f"warm_start: there is no study {str(tmp_path)!r}" in reason(store, lost)
     assert [config["weight_bits"] for config in store.warm_start(study.study_id) or ()] == [3, 3]
+
+
+def test_the_log_says_which_studies_are_taken_up_and_how_they_stand(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "service.supervisor")
+    study = recorded(store)
+    # What its coordinator does first, and the optimizer is not asked.
+    store.request(study.study_id, "stop")
+    with idle_cluster(1) as connect, supervised(store, tmp_path, connect):
+        wait_for(store, study, StudyState.STOPPED)
+    counts = "1 waiting, 1 running, 4 completed, 1 failed trials"
+    assert f"study {study.study_id} (toy) is taken up: RUNNING, {counts}" in caplog.messages
+    assert f"study {study.study_id} is STOPPED: stopped by the user" in caplog.messages
+
+
+def test_what_a_study_waits_for_is_said_once(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "service.supervisor")
+    with idle_cluster(0) as connect, supervised(store, tmp_path, connect):
+        study, later = (store.create_study(study_spec(name=name)) for name in ("waiting", "later"))
+        wait_until(lambda: f"study {study.study_id} waits: no Dask worker" in caplog.text)
+        time.sleep(2.5)
+        store.request(later.study_id, "stop")
+        wait_for(store, later, StudyState.STOPPED)
+    assert caplog.text.count(f"study {study.study_id} waits: ") == 1
 
 
 def test_a_study_waits_for_workers_and_can_be_stopped_meanwhile(store: Store, tmp_path: Path) -> None:
