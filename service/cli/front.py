@@ -31,8 +31,13 @@ def front(
         run = run_of(handle)
     if as_csv:
         _print_csv(run)
-    else:
+    elif run.front:
         print_table(front_table(run, None))
+    else:
+        typer.echo(
+            f"{handle.name} ({handle.study_id}), which is {run.study.standing}, has no front yet: "
+            "no trial completed at full fidelity with every objective known and every constraint kept"
+        )
 
 
 def _print_csv(run: StudyRun) -> None:

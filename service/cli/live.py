@@ -99,11 +99,12 @@ class LiveView:
         return Text(", ".join(parts))
 
     def _line(self, trial: Trial, run: StudyRun) -> str:
-        n_done = sum(t.state.is_finished for t in run.trials)
+        limit = self._spec.budget.n_trials
+        nth = f"{len(self._reported)} of {limit}" if limit else str(len(self._reported))
         values = ", ".join(f"{title(name)} {amount(trial.measurement(name))}" for name in run.study.spec.objectives)
         failure = trial.result.failure if trial.result else None
         outcome = f"{failure.kind}: {failure.message}" if failure else values
-        return f"[{n_done}] trial {trial.trial_id} {trial.state} ({extent(trial)}): {outcome}"
+        return f"[{nth}] trial {trial.trial_id} {trial.state} ({extent(trial)}): {outcome}"
 
 
 def front_table(run: StudyRun, n_rows: int | None) -> Table:

@@ -130,6 +130,15 @@ def test_the_front_is_a_table_json_or_the_csv_of_run(call: Call, study: Study) -
     assert_refused(call("front", study.spec.name, "--csv", "--json"), "choose one")
 
 
+def test_a_study_without_a_front_says_so_to_people_and_is_empty_to_programs(call: Call, store: Store) -> None:
+    empty = store.create_study(study_spec(name="no front"))
+    said = call("front", empty.study_id).stdout
+    assert said.startswith(f"no front ({empty.study_id}), which is WAITING, has no front yet: ")
+    assert len(said.splitlines()) == 1
+    assert json.loads(call("front", empty.study_id, "--json").stdout) == []
+    assert len(call("front", empty.study_id, "--csv").stdout.splitlines()) == 1
+
+
 def test_export_writes_the_files_of_run(call: Call, study: Study, tmp_path: Path) -> None:
     done = call("export", study.spec.name, "--to", "csv", "--out", "there")
     assert done.returncode == 0, done.stderr
@@ -248,7 +257,13 @@ def test_watch_tells_each_trial_once_and_ends_with_the_study(call: Call, store: 
     later.join()
     assert done.returncode == 0, done.stderr
     told = [line for line in done.stdout.splitlines() if line.startswith("[")]
-    assert [line.split()[2] for line in told] == ["00001", "00002", "00003", "00004"]
+    assert [line.split(" (")[0] for line in told] == [
+        "[1 of 10] trial 00001 COMPLETED",
+        "[2 of 10] trial 00002 COMPLETED",
+        "[3 of 10] trial 00003 FAILED",
+        "[4 of 10] trial 00004 COMPLETED",
+    ]
+    assert done.stdout.startswith(f"{study.spec.name} ({study.study_id}) is RUNNING\n")
     assert "On the front: 2 networks" in done.stdout
 
 
