@@ -2,11 +2,11 @@
 
 ServiceError            5  the study failed
 ├── InputError          2  a study, a file or an option that cannot be
-│   └── ConflictError   2  the folder holds another study
 ├── ClusterLostError    5  the scheduler is gone; the study can go on when it is back
 ├── NoWorkerError       5  no worker is there; there may be one later
 ├── NotFoundError       3  there is no such study
 ├── RefusedError        3  what could be done and is not, because it would do harm
+│   └── ConflictError   3  a folder or a store is another study's, another run's or another service's
 └── UnreachableError    4  no service answers at the address
 """
 
@@ -23,10 +23,6 @@ class InputError(ServiceError, ValueError):
     """The user asked for something that cannot be; says the key, the value and what is allowed."""
 
     exit_code = 2
-
-
-class ConflictError(InputError):
-    """The folder already holds a different study."""
 
 
 class ClusterLostError(ServiceError):
@@ -47,6 +43,10 @@ class RefusedError(ServiceError):
     """What could be done and is not, because it would do harm; says what to do instead."""
 
     exit_code = 3
+
+
+class ConflictError(RefusedError):
+    """A folder or a store is another study's, another run's or another service's."""
 
 
 class UnreachableError(ServiceError):

@@ -23,6 +23,7 @@ from service.bounds import Bound, read_bound
 from service.documents import preset_names as preset_names
 from service.documents import read_document
 from service.errors import InputError
+from service.names import STUDY_NAME, in_words
 from worker.schema import Family, Frozen, Measurement, Recipe, SiteSpec, TrialResult
 
 ObjectiveName = Literal[
@@ -173,7 +174,7 @@ class StudySpec(Frozen):
         weights: file that every network starts from (finetuning), as the workers see it; None starts from scratch.
     """
 
-    name: str = Field(pattern=r"^\w[\w .-]{0,99}$")
+    name: str = Field(pattern=STUDY_NAME)
     task: str | None = None
     dataset: str | None = None
     network: str | None = None
@@ -420,6 +421,8 @@ def describe(faults: Iterable[Mapping[str, Any]]) -> str:
     for fault in list(faults)[:4]:
         key = ".".join(str(part) for part in fault["loc"] if part != "[key]")
         allowed = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "string_pattern_mismatch":
+            allowed = in_words(fault["ctx"]["pattern"])
         if fault["type"] == "extra_forbidden":
             lines.append(f"{key}: unknown key; allowed are {', '.join(_keys_beside(fault['loc']))}")
         elif fault["type"] == "missing":

@@ -8,15 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, WrapSerializer
 
+from service.names import STUDY_ID
 from service.schema import StudySpec, StudyState, Trial
 from worker.schema import Frozen
 
 API = "/api/v1"
 # Keys of a study that name places on the machines of workers: only who sits at those may set or see them.
 PLACES = ("data_dir", "weights")
-STUDY_ID = r"^[0-9A-Za-z_-]{1,32}$"
-# What a worker is called: it stands in a path and in a database.
-WORKER_NAME = r"^[^\x00-\x1f\x7f]{1,200}$"
 # What a database can count to.
 MAX_SEQ = 2**63 - 1
 RequestKind = Literal["pause", "resume", "stop", "retry", "cancel"]

@@ -22,13 +22,14 @@ EVERYWHERE = {"service.schema", "service.errors", "worker.schema"}
 ARROWS = {
     "bounds": set(),
     "documents": set(),
-    "schema": {"bounds", "documents"},
+    "names": set(),
+    "schema": {"bounds", "documents", "names"},
     "errors": set(),
     "settings": set(),
     "telemetry": set(),
-    "wire": set(),
+    "wire": {"names"},
     "client": {"wire"},
-    "api": {"budget", "ledger", "ranking", "store", "wire"},
+    "api": {"budget", "ledger", "names", "ranking", "store", "wire"},
     "presets": set(),
     "pareto": set(),
     "space": set(),
@@ -265,7 +266,7 @@ def test_every_part_of_the_service_stands_in_the_table() -> None:
 def test_schema_and_errors_of_the_service_know_no_other_part() -> None:
     schema = {f.module for f in imports_of(ROOT / "service/schema.py") if f.top in PACKAGES}
     errors = {f.module for f in imports_of(ROOT / "service/errors.py") if f.top in PACKAGES}
-    assert schema <= {"service.errors", "service.bounds", "service.documents", "worker.schema"}
+    assert schema <= {"service.errors", "service.bounds", "service.documents", "service.names", "worker.schema"}
     assert errors == set()
 
 

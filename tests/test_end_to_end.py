@@ -122,7 +122,7 @@ def test_a_finished_study_is_not_run_again(six: Finished, tmp_path: Path) -> Non
 def test_a_folder_with_another_study_is_refused(six: Finished) -> None:
     before = (six.folder / "trials.csv").read_bytes()
     done = greenshift("run", QUICK, "--seed", "7", "--n-trials", "6", "--out", str(six.folder))
-    assert done.returncode == 2
+    assert done.returncode == 3
     assert "another study" in done.stderr
     assert "seed" in done.stderr
     assert len(done.stderr.splitlines()) <= 6

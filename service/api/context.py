@@ -11,9 +11,10 @@ from fastapi import Depends, HTTPException, Path, Request
 
 from service.api.digests import Digests
 from service.api.rates import Rates
+from service.names import STUDY_ID
 from service.schema import Study, Trial
 from service.store import Store, Tokens
-from service.wire import STUDY_ID, Problem
+from service.wire import Problem
 
 _WHY = {
     400: "the body is no JSON",

@@ -11,9 +11,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service.api.context import InContext, problems
 from service.errors import ServiceError
+from service.names import WORKER_NAME
 from service.schema import StudySpec, preset_names
 from service.store import Workers, WorkerStatus
-from service.wire import WORKER_NAME, Drain, Health, Preset, Problem, Worker, WorkersDocument
+from service.wire import Drain, Health, Preset, Problem, Worker, WorkersDocument
 
 router = APIRouter(tags=["operation"])
 # For whoever looks after the process, who holds no token.

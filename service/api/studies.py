@@ -13,10 +13,10 @@ from service.api.security import Caller
 from service.api.submission import Submission
 from service.errors import ConflictError
 from service.ledger import AMOUNTS, Entry
+from service.names import STUDY_ID, WITHOUT_NUL
 from service.schema import Study, StudySpec, StudyState, Trial
 from service.wire import (
     API,
-    STUDY_ID,
     LedgerDocument,
     NTrials,
     Spending,
@@ -32,8 +32,7 @@ router = APIRouter(tags=["studies"])
 
 class _StudiesQuery(Frozen):
     state: StudyState | None = None
-    # PostgreSQL takes no NUL, not even to look for.
-    name: str | None = Field(None, max_length=100, pattern=r"^[^\x00]*$")
+    name: str | None = Field(None, max_length=100, pattern=WITHOUT_NUL)
     after: str | None = Field(None, pattern=STUDY_ID, description="`next` of the page before.")
     limit: int = Field(100, ge=1, le=1000)
 
@@ -117,7 +116,10 @@ def _find_earlier(study: StudySpec, context: Context) -> None:
     try:
         earlier = context.store.study(study.warm_start)
     except KeyError:
-        raise HTTPException(422, f"warm_start: there is no study {study.warm_start!r}") from None
+        named = context.store.studies_page(name=study.warm_start, limit=3)
+        ids = ", ".join(found.study_id for found in named)
+        hint = f"; the id of the study of this name is {ids}" if named else ", and none of this name"
+        raise HTTPException(422, f"warm_start: there is no study with the id {study.warm_start!r}{hint}") from None
     if not context.digests.front(earlier):
         raise HTTPException(422, f"warm_start: study {study.warm_start} has no front yet")
 

@@ -11,8 +11,9 @@ from pydantic import BeforeValidator, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from service.names import STUDY_ID
 from service.schema import StudySpec
-from service.wire import PLACES, STUDY_ID, names_study
+from service.wire import PLACES, names_study
 
 _NAMED = ("task", "dataset", "network")
 # One word, or a folder directly in the data folder; of a data set also its size.
@@ -36,7 +37,7 @@ def _of_places(document: dict[str, Any]) -> Iterator[str]:
             yield f"{key}: must be left out over HTTP, because it names a place on the workers; got {document[key]!r}"
     earlier = document.get("warm_start")
     if earlier is not None and not names_study(earlier):
-        yield f"warm_start: must be the id of a study of this service over HTTP, and no path; got {earlier!r}"
+        yield f"warm_start: must be the id of a study over HTTP, and neither its name nor a path; got {earlier!r}"
     for key in _NAMED:
         value = document.get(key)
         if isinstance(value, str) and not _NAME.fullmatch(value):

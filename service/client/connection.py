@@ -61,7 +61,9 @@ def _is_loopback(host: str) -> bool:
 def unreachable(url: httpx2.URL, error: Exception) -> UnreachableError:
     """No answer came."""
     reason = str(error) or type(error).__name__
-    where = f"{url.scheme}://{url.netloc.decode()}"
+    # A port that goes without saying has been left out, and may be what is wrong.
+    port = "" if url.port else f":{443 if url.scheme == 'https' else 80}"
+    where = f"{url.scheme}://{url.netloc.decode()}{port}"
     return UnreachableError(f"no service answers at {where} ({reason}): start one with `greenshift serve`, or set "
                             "GREENSHIFT_URL")  # fmt: skip
 

@@ -214,7 +214,7 @@ def test_a_study_begins_with_another_that_has_found_something(http: TestClient, 
     assert [(answer.status_code, answer.json().get("detail")) for answer in answers] == [
         (201, None),
         (422, f"warm_start: study {young.study_id} has no front yet"),
-        (422, "warm_start: there is no study 'nobody'"),
+        (422, "warm_start: there is no study with the id 'nobody', and none of this name"),
     ]
     assert answers[0].json()["spec"]["warm_start"] == study.study_id
 
@@ -228,3 +228,29 @@ def test_the_folder_that_a_run_began_with_is_not_shown(http: TestClient, store: 
 def test_times_are_in_utc(http: TestClient, study: Study) -> None:
     created = http.get(f"{STUDIES}/{study.study_id}").json()["created_at"]
     assert datetime.fromisoformat(created) == study.created_at and created.endswith("Z")
+
+
+def test_a_study_that_begins_with_another_by_its_name_is_told_the_id(http: TestClient, study: Study) -> None:
+    answer = http.post(STUDIES, json=study_document(warm_start="toy"))
+    said = f"warm_start: there is no study with the id 'toy'; the id of the study of this name is {study.study_id}"
+    assert (answer.status_code, answer.json()["detail"]) == (422, said)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("a.b", "study_id: must be 1 to 32 letters (A-Z, a-z), digits, _ and -, got 'a.b'"),
+        ("?name=%00", "name: must have no NUL, got '\\x00'"),
+    ],
+)
+def test_what_a_name_may_be_is_said_in_words(http: TestClient, path: str, said: str) -> None:
+    answer = http.get(f"{STUDIES}{'' if path[0] == '?' else '/'}{path}")
+    assert (answer.status_code, answer.json()["detail"]) == (422, said)
+
+
+def test_what_a_study_may_be_called_is_said_in_words(http: TestClient) -> None:
+    detail = http.post(STUDIES, json=study_document(name="a/b", site={"country": "de"})).json()["detail"]
+    assert detail.splitlines() == [
+        "name: must be 1 to 100 letters, digits, spaces and . _ -, the first a letter, a digit or _, got 'a/b'",
+        "site.country: must be three capital letters, such as DEU, got 'de'",
+    ]

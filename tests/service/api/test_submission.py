@@ -42,7 +42,7 @@ def test_no_place_on_a_worker_can_be_named(key: str, place: str) -> None:
 )
 def test_a_study_begins_with_another_of_the_service_and_with_no_file(place: object) -> None:
     said = refusal(study_document(warm_start=place))
-    assert said == f"warm_start: must be the id of a study of this service over HTTP, and no path; got {place!r}"
+    assert said == f"warm_start: must be the id of a study over HTTP, and neither its name nor a path; got {place!r}"
     assert refusal(study_document(warm_start=None)) is None
     assert refusal(study_document(warm_start="0123456789ab")) is None
 

@@ -82,9 +82,9 @@ def test_what_may_be_sent_twice_is_sent_again_after_a_pause(outcomes: list[Outco
 @pytest.mark.parametrize(
     ("outcomes", "error", "said"),
     [
-        ([NOBODY], UnreachableError, "no service answers at http://service (refused)"),
-        ([LATE], UnreachableError, "no service answers at http://service (timed out)"),
-        ([LOST] * 4, UnreachableError, "no service answers at http://service (reset)"),
+        ([NOBODY], UnreachableError, "no service answers at http://service:80 (refused)"),
+        ([LATE], UnreachableError, "no service answers at http://service:80 (timed out)"),
+        ([LOST] * 4, UnreachableError, "no service answers at http://service:80 (reset)"),
         ([BUSY] * 4, UnreachableError, "the service answers 503: the store is busy"),
         ([answer(429, {"detail": "too many"})] * 4, RefusedError, "too many"),
         ([answer(500)], UnreachableError, "the service answers 500: http://service/api/v1/x answers 500"),
