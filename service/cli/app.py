@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from importlib import import_module
-from typing import Any, NoReturn
+from importlib import import_module, metadata
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -31,6 +31,7 @@ COMMANDS = {
     "studies": ("studies", "Lists all studies of the service."),
     "status": ("studies", "Says how far a study is."),
     "watch": ("watch", "Shows a study while it runs."),
+    "trials": ("trials", "Lists the trials of a study."),
     "front": ("front", "Shows the networks that no other dominates."),
     "export": ("export", "Writes tables, picture and report into a folder."),
     "pause": ("control", "Lets a study rest."),
@@ -93,8 +94,18 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"greenshift {metadata.version('greenshift')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Prints the version and ends.")
+    ] = False,
+) -> None:
     """Makes a group of it, as commands that are loaded later are not registered."""
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,7 @@ def test_finalizing_what_is_no_study_is_not_found(call: Call) -> None:
 
     assert done.returncode == 3
     assert done.stderr == "error: study: nowhere holds no study.sqlite\n"
+
+
+def test_the_version_is_that_of_the_package(call: Call) -> None:
+    assert call("--version").stdout == f"greenshift {metadata.version('greenshift')}\n"

@@ -121,6 +121,18 @@ def test_what_made_a_study_fail_is_said_wherever_it_is_shown(
     assert why in (tmp_path / "there" / "report.html").read_text()
 
 
+def test_trials_are_a_table_for_people_and_json_for_programs(call: Call, study: Study) -> None:
+    listed = json.loads(call("trials", study.study_id, "--json").stdout)
+    assert [(t["trial_id"], t["state"]) for t in listed] == [
+        ("00001", "COMPLETED"), ("00002", "COMPLETED"), ("00003", "FAILED"), ("00004", "WAITING"),
+    ]  # fmt: skip
+    lines = {line.split()[1]: line for line in call("trials", study.study_id).stdout.splitlines() if "0000" in line}
+    for said in ("COMPLETED", "depth 10, epochs 20", "100 mJ", "deepshift-q w3", "fake:1"):
+        assert said in lines["00001"]
+    assert "diverged: on purpose" in lines["00003"]
+    assert "WAITING" in lines["00004"] and "unknown" not in lines["00004"]
+
+
 def test_the_front_is_a_table_json_or_the_csv_of_run(call: Call, study: Study) -> None:
     assert [t["trial_id"] for t in json.loads(call("front", study.spec.name, "--json").stdout)] == ["00001"]
     (row,) = csv.DictReader(io.StringIO(call("front", study.spec.name, "--csv").stdout))
