@@ -16,19 +16,22 @@ def test_certificates_are_made_and_the_commands_that_use_them_are_shown(call: Ca
     done = call("certs", "of cluster", "--days", "30")
     folder = tmp_path / "of cluster"
     assert (done.returncode, done.stderr) == (0, "")
-    assert len(list(folder.iterdir())) == 7
     said = done.stdout.splitlines()
     assert f"Made {folder}, valid until " in said[0]
+    assert said[1].removeprefix("It holds ").removesuffix(".").split(", ") == [
+        "ca.pem", "scheduler.pem", "scheduler.key", "worker.pem", "worker.key", "client.pem", "client.key",
+    ]  # fmt: skip
+    assert {path.name for path in folder.iterdir()} == set(said[1][9:-1].split(", "))
     # Every command that is shown is one that its program understands, and names files that exist.
-    scheduler, worker, run = (shlex.split(line) for line in said[-3:])
+    scheduler, worker, serve, run = (shlex.split(line) for line in said[-4:])
     assert scheduler[:2] == ["dask", "scheduler"]
     understood = dask_scheduler.make_context("dask scheduler", scheduler[2:]).params
     assert {Path(understood[name]) for name in ("tls_ca_file", "tls_cert", "tls_key")} == {
         folder / name for name in ("ca.pem", "scheduler.pem", "scheduler.key")
     }
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    ours = [commands[words[1]].make_context(words[1], words[2:]).params for words in (worker, run)]
-    for parameters, role in zip(ours, ("worker", "client"), strict=True):
+    ours = [commands[words[1]].make_context(words[1], words[2:]).params for words in (worker, serve, run)]
+    for parameters, role in zip(ours, ("worker", "client", "client"), strict=True):
         assert Access(parameters["scheduler"], parameters["tls"]).files(role) is not None
 
 
