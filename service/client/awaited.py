@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -109,7 +109,11 @@ class AsyncClient:
 
 
 class AsyncStudyHandle:
-    """A study of a service; arguments are those of `StudyHandle`, and `state` and `spec` are awaited as well."""
+    """A study of a service; arguments are those of `StudyHandle`.
+
+    What asks the service is called and awaited, so also `await handle.state()`, and `reason()` and `spec()`;
+    `iter_events` is read by `async for`.
+    """
 
     def __init__(self, client: AsyncClient, study: StudyDocument) -> None:
         self._client = client
@@ -118,22 +122,14 @@ class AsyncStudyHandle:
     def __repr__(self) -> str:
         return f"AsyncStudyHandle({self.study_id!r}, name={self.name!r})"
 
-    @property
-    def state(self) -> Coroutine[Any, Any, StudyState]:
-        return self._state()
-
-    @property
-    def spec(self) -> Coroutine[Any, Any, StudySpec]:
-        return self._spec()
-
-    async def _state(self) -> StudyState:
-        return (await self._client.run(calls.show(self.study_id))).state
-
-    async def _spec(self) -> StudySpec:
-        return (await self._client.run(calls.show(self.study_id))).spec
+    async def state(self) -> StudyState:
+        return (await self.document()).state
 
     async def reason(self) -> str | None:
-        return (await self._client.run(calls.show(self.study_id))).reason
+        return (await self.document()).reason
+
+    async def spec(self) -> StudySpec:
+        return (await self.document()).spec
 
     async def document(self) -> StudyDocument:
         return await self._client.run(calls.show(self.study_id))

@@ -207,9 +207,11 @@ class StudyHandle:
     def iter_events(self, after: int = 0, follow: bool = False) -> Iterator[Event]:
         """The lines of the study's log behind number `after`, each once, also where the service starts again.
 
+        Unlike the HTTP route, which follows unless it is told not to, it ends by default with what is there.
+
         Args:
-            after: `seq` of the last event that is known already.
-            follow: wait for what comes until the study has ended; else read what is there.
+            after: `seq` of the last event that is known already; by default 0, which is the whole log.
+            follow: wait for what comes until the study has ended; by default read what is there, and end.
         """
         return self._client.follow(Following(self.study_id, after, follow=follow))
 

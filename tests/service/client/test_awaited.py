@@ -34,6 +34,11 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run(asyncio.wait_for(work, timeout=30))
 
 
+def test_whatever_asks_the_service_is_called_and_then_awaited() -> None:
+    members = {name: member for name, member in vars(AsyncStudyHandle).items() if not name.startswith("_")}
+    assert [name for name, member in members.items() if not inspect.iscoroutinefunction(member)] == ["iter_events"]
+
+
 def test_all_that_can_be_read_is_what_the_other_client_reads(url: str, client: Client, study: Study) -> None:
     handle = client.study(study.study_id)
 
@@ -44,9 +49,9 @@ def test_all_that_can_be_read_is_what_the_other_client_reads(url: str, client: C
             assert await awaited.presets() == client.presets()
             assert await awaited.workers() == client.workers()
             assert await awaited.health() == client.health()
-            assert (other.study_id, other.name, await other.state) == (handle.study_id, handle.name, handle.state)
+            assert (other.study_id, other.name, await other.state()) == (handle.study_id, handle.name, handle.state)
             assert await other.reason() == handle.reason
-            assert (await other.spec, await other.document()) == (handle.spec, handle.document())
+            assert (await other.spec(), await other.document()) == (handle.spec, handle.document())
             assert (await other.status(), await other.ledger()) == (handle.status(), handle.ledger())
             assert (await other.front(), await other.trials()) == (handle.front(), handle.trials())
             assert await other.trials(TrialState.FAILED) == handle.trials(TrialState.FAILED)
@@ -90,7 +95,7 @@ def test_following_events_leaves_time_for_other_work(url: str, store: Store, stu
             handle = await client.study(study.study_id)
             stream = handle.iter_events(follow=True)
             found = [(await anext(stream)).seq]
-            assert await handle.state is StudyState.RUNNING
+            assert await handle.state() is StudyState.RUNNING
             await asyncio.to_thread(store.set_study_state, study.study_id, StudyState.COMPLETED)
             return found + [event.seq async for event in stream]
 
