@@ -49,26 +49,22 @@ def list_workers(context: InContext) -> WorkersDocument:
 @router.post("/workers/{name:path}/drain", responses=problems(404, 422))
 def drain(name: Name, context: InContext) -> Drain:
     """Lets a worker finish what it runs and gives it no new trial, not even when it was started again."""
-    workers = Workers(context.store)
-    _find(name, workers)
-    workers.drain(name)
-    return Drain(name=name, is_drained=True)
+    return _drained(name, Workers(context.store), True)
 
 
 @router.post("/workers/{name:path}/undrain", responses=problems(404, 422))
 def undrain(name: Name, context: InContext) -> Drain:
     """Gives a drained worker trials again."""
-    workers = Workers(context.store)
-    _find(name, workers)
-    workers.undrain(name)
-    return Drain(name=name, is_drained=False)
+    return _drained(name, Workers(context.store), False)
 
 
-def _find(name: str, workers: Workers) -> None:
-    """Makes sure that somebody is, or was, called so."""
+def _drained(name: str, workers: Workers, is_drained: bool) -> Drain:
+    """Drains a worker, or takes it back, if somebody is, or was, called so."""
     known = {worker.name for worker in workers.latest().workers}
     if name not in known | workers.drained():
         raise HTTPException(404, f"name: there is no worker {name!r}")
+    (workers.drain if is_drained else workers.undrain)(name)
+    return Drain(name=name, is_drained=is_drained)
 
 
 def _worker(status: WorkerStatus, drained: frozenset[str]) -> Worker:
