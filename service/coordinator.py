@@ -253,9 +253,11 @@ class Coordinator:
         if self._stopping or self._leaving or self._paused or self._limits.is_overrun:
             return
         n_slots = self._dispatcher.n_slots()
-        if self._has_workers and not n_slots:
+        # Those that run adopted trials are there, and are asked what they know when they have finished.
+        has_workers = n_slots > 0 or bool(self._running)
+        if self._has_workers and not has_workers:
             logger.warning("no worker is there; waiting for one")
-        self._has_workers = n_slots > 0
+        self._has_workers = has_workers
         n_free = self._dispatcher.n_free(len(self._ready))
         if n_free <= 0:
             return

@@ -21,7 +21,9 @@ def refusal(study: Study, kind: Literal["resume", "retry"], n_trials: dict[str, 
     if why is None:
         return None
     can_retry = kind == "resume" and not spent.overruns(study.spec.budget) and n_trials["failed"] + n_trials["stopped"]
-    again = f"submit another with a larger budget (`warm_start: {study.study_id}` begins with the front of this one)"
+    again = "submit another with a larger budget"
+    if n_trials["completed"]:
+        again += f" (`warm_start: {study.study_id}` begins with the front of this one)"
     helps = f"retry a trial that failed or was stopped, or {again}" if can_retry else again
     return f"study {study.study_id} is {study.state} and {kind} would change nothing, because {why}: {helps}"
 

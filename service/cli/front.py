@@ -35,8 +35,8 @@ def front(
         print_table(front_table(run, None))
     else:
         typer.echo(
-            f"{handle.name} ({handle.study_id}), which is {run.study.standing}, has no front yet: "
-            "no trial completed at full fidelity with every objective known and every constraint kept"
+            f"{handle.name} ({handle.study_id}) has no front: no trial has completed at full fidelity with every "
+            f"objective known and every constraint kept; the study is {run.study.standing}"
         )
 
 

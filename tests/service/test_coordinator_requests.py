@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -161,6 +162,39 @@ def test_a_coordinator_that_leaves_is_followed_by_one_that_adopts_its_trials(sto
     assert in_background(second, release_all) is StudyState.COMPLETED
     assert_complete(store, study, 5)
     assert {t.attempt for t in store.trials(study.study_id)} == {1}
+
+
+class AskedWhenFree(FakeDispatcher):
+    """Has no slot for a study that begins anew until its workers, which run its trials, have been asked."""
+
+    def n_slots(self) -> int:
+        return 0 if self.adopted and self.held() else super().n_slots()
+
+
+def test_workers_that_run_adopted_trials_are_not_said_to_be_missing(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    study = new_study(store, budget={"n_trials": 2})
+    dispatcher = AskedWhenFree(1, holds=True)
+    first = coordinator_of(study, store, dispatcher)
+
+    def leave() -> None:
+        dispatcher.wait_for_submitted(1)
+        first.leave()
+
+    in_background(first, leave)
+
+    looked = threading.Event()
+    second = coordinator_of(study, store, dispatcher, on_change=looked.set)
+
+    def release_all() -> None:
+        assert looked.wait(timeout=30)
+        dispatcher.release()
+        dispatcher.wait_for_submitted(2)
+        dispatcher.release()
+
+    assert in_background(second, release_all) is StudyState.COMPLETED
+    assert caplog.messages == []
 
 
 def test_epochs_are_recorded_as_they_come(store: Store) -> None:

@@ -10,7 +10,8 @@ from service.optimizer import Optimizer
 from service.schema import Budget, Study, StudyState, TrialState
 from service.space import build_space
 from service.store import Store
-from tests.service.fakes import FACTS, N_LAYERS, FakeDispatcher
+from tests.service.fakes import FACTS, N_LAYERS, FakeDispatcher, failed, study_spec
+from tests.service.served import finish
 
 ENDED = [StudyState.COMPLETED, StudyState.FAILED, StudyState.STOPPED]
 
@@ -87,6 +88,15 @@ def test_a_resume_that_would_change_nothing_is_refused_with_what_would(
     assert said.endswith(f"with a larger budget (`warm_start: {study.study_id}` begins with the front of this one)")
     assert (store.study(study.study_id).state, store.requests(study.study_id)) == (state, [])
     assert ask(http, study, "trials/00004/retry") == (202, "retry")
+
+
+def test_nobody_is_sent_to_the_front_of_a_study_of_which_nothing_completed(http: TestClient, store: Store) -> None:
+    study = store.create_study(study_spec(budget={"n_trials": 1}))
+    finish(store, study, failed("00001"))
+    store.set_study_state(study.study_id, StudyState.FAILED)
+    assert ask(http, study, "resume")[1].endswith(
+        "its budget is spent: retry a trial that failed or was stopped, or submit another with a larger budget"
+    )
 
 
 def test_a_study_whose_space_is_exhausted_does_not_go_on(http: TestClient, store: Store, study: Study) -> None:

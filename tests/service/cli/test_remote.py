@@ -145,7 +145,8 @@ def test_the_front_is_a_table_json_or_the_csv_of_run(call: Call, study: Study) -
 def test_a_study_without_a_front_says_so_to_people_and_is_empty_to_programs(call: Call, store: Store) -> None:
     empty = store.create_study(study_spec(name="no front"))
     said = call("front", empty.study_id).stdout
-    assert said.startswith(f"no front ({empty.study_id}), which is WAITING, has no front yet: ")
+    assert said.startswith(f"no front ({empty.study_id}) has no front: ")
+    assert said.endswith("; the study is WAITING\n")
     assert len(said.splitlines()) == 1
     assert json.loads(call("front", empty.study_id, "--json").stdout) == []
     assert len(call("front", empty.study_id, "--csv").stdout.splitlines()) == 1
