@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -60,7 +61,7 @@ def _is_loopback(host: str) -> bool:
 
 def unreachable(url: httpx2.URL, error: Exception) -> UnreachableError:
     """No answer came."""
-    reason = str(error) or type(error).__name__
+    reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
     # A port that goes without saying has been left out, and may be what is wrong.
     port = "" if url.port else f":{443 if url.scheme == 'https' else 80}"
     where = f"{url.scheme}://{url.netloc.decode()}{port}"

@@ -38,7 +38,7 @@ def study(state: StudyState) -> httpx2.Response:
 
 
 LOST = httpx2.ReadError("reset", request=REQUEST)
-NOBODY = httpx2.ConnectError("refused", request=REQUEST)
+NOBODY = httpx2.ConnectError("[Errno 111] refused", request=REQUEST)
 LATE = httpx2.ReadTimeout("timed out", request=REQUEST)
 BUSY = answer(503, {"detail": "the store is busy"}, **{"Retry-After": "5"})
 
