@@ -21,9 +21,9 @@ _N_TOP = 5
 _N_NEAR = 100
 # For so many of the best what is known of objectives is computed.
 _N_EXACT = 30
-# One proposal of so many is looked for everywhere, the others near the front: far away a model of many hyperparameters
-# is uncertain rather than promising.
-_EVERYWHERE = 4
+# Of eight proposals those that are looked for everywhere, one even and one odd: their reference points differ;
+# the others near the front: far away a model of many hyperparameters is uncertain rather than promising.
+_EVERYWHERE = (0, 5)
 # Trials below full fidelity that may be promoted.
 MAX_BELOW = 300
 
@@ -90,7 +90,7 @@ class FrontSearch(AbstractAcquisitionMaximizer):
             return self._listed
         parents, known = self._parents()
         near = [self._encoding.near(parents, N_SAMPLED // 2, scale, random) for scale in _FIRST_SCALES]
-        everywhere = [self._encoding.sample(N_SAMPLED, random)] if self._archive.n_asked % _EVERYWHERE == 0 else []
+        everywhere = [self._encoding.sample(N_SAMPLED, random)] if self._archive.n_asked % 8 in _EVERYWHERE else []
         return np.vstack([*everywhere, *near, known])
 
     def _parents(self) -> tuple[Array, Array]:
