@@ -126,6 +126,7 @@ def make_optimizer(study: Study, facts: AnyFacts, n_workers: int, warm: Sequence
         objectives={str(name): direction for name, direction in spec.objectives.items()},
         fidelity=(spec.fidelity.min_fidelity, spec.fidelity.max_fidelity) if spec.fidelity else None,
         eta=spec.fidelity.eta if spec.fidelity else 3,
+        expected_cost=spec.fidelity.expected_cost if spec.fidelity else None,
         # What the search is compared with counts as well.
         n_trials=max(1, n_trials - len(baselines(study, facts))),
         n_workers=n_workers,

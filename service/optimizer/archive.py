@@ -35,7 +35,8 @@ class Archive:
     pending: dict[tuple[bytes, float], Array] = field(default_factory=dict)
     _tried: dict[bytes, dict[float, list[float] | None]] = field(default_factory=dict)
     _n_asked: Counter[float] = field(default_factory=Counter)
-    _n_failed: int = 0
+    _n_told: Counter[float] = field(default_factory=Counter)
+    _n_lost: Counter[float] = field(default_factory=Counter)
     _good: tuple[Array, Array, Array] | None = None
     _n_read: int = 0
 
@@ -55,7 +56,8 @@ class Archive:
         self.vectors.append(vector)
         self.fidelities.append(fidelity)
         self.costs.append(costs if costs is not None else [np.nan])
-        self._n_failed += costs is None
+        self._n_told[fidelity] += 1
+        self._n_lost[fidelity] += costs is None
         self.prices.append(np.nan if price is None or costs is None else price)
         self.promoted.append(any(f < fidelity for f in before))
 
@@ -71,7 +73,7 @@ class Archive:
     @property
     def n_good(self) -> int:
         """How many of the told trials did not fail."""
-        return self.n - self._n_failed
+        return self.n - self._n_lost.total()
 
     def n_asked_at(self, fidelity: float) -> int:
         """How many trials were asked for at this fidelity."""
@@ -109,6 +111,14 @@ class Archive:
             )
             self._n_read = self.n
         return self._good
+
+    def n_told_at(self, fidelity: float) -> int:
+        """How many trials were told at this fidelity."""
+        return self._n_told[fidelity]
+
+    def n_failed_at(self, fidelity: float) -> int:
+        """How many of them failed."""
+        return self._n_lost[fidelity]
 
     def failed(self) -> tuple[Array, Array]:
         """Vectors and fidelities of the trials that failed."""

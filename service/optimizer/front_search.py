@@ -32,6 +32,7 @@ class FrontEngine:
         objectives: their names, in the order of the costs.
         fidelity: (lowest, highest); equal for a study at full fidelity only.
         known: by the column of the costs, functions of a config's values that give its cost at full fidelity.
+        expected_cost: of a trial by its fidelity, until costs are told; None is in proportion.
         eta: from rung to rung.
         n_trials: SMAC's.
         n_workers: how many trials run at once.
@@ -49,6 +50,7 @@ class FrontEngine:
         fidelity: tuple[float, float],
         *,
         known: Mapping[int, Callable[[dict[str, Any]], float]],
+        expected_cost: Callable[[float], float] | None,
         eta: int,
         n_trials: int,
         n_workers: int,
@@ -56,7 +58,7 @@ class FrontEngine:
     ) -> None:
         scenario = SilentScenario.of(space, objectives, fidelity, n_trials, seed)
         space.seed(seed)
-        encoding, ladder = Encoding(space), Ladder(*fidelity, eta)
+        encoding, ladder = Encoding(space), Ladder(*fidelity, eta, expected_cost)
         self.fidelities: Sequence[float] = ladder.rungs
         modelled = [j for j in range(len(objectives)) if j not in known]
         self.archive, self.gate = Archive(), Gate(ladder, modelled)

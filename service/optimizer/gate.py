@@ -16,6 +16,8 @@ MAX_SHARE = 0.5
 # Of ranks at a rung with those at full fidelity, over configs that were tried at both.
 MIN_RANK_CORRELATION = 0.3
 MIN_PAIRS = 6
+# Trials of a rung that fail, and none that does not.
+MIN_LOST = 5
 
 
 class Gate:
@@ -48,6 +50,9 @@ class Gate:
     def _is_closed(self, rung: float, archive: Archive) -> bool:
         if self.shares[rung] > MAX_SHARE:
             return self._say(rung, f"costs {self.shares[rung]:.0%} of a full evaluation")
+        n_lost = archive.n_failed_at(rung)
+        if n_lost >= MIN_LOST and n_lost == archive.n_told_at(rung):
+            return self._say(rung, "fails whatever the config")
         low, high = archive.pairs(rung, self._ladder.full)
         if len(low) < MIN_PAIRS:
             return False

@@ -16,7 +16,7 @@ from smac.scenario import Scenario
 from service.optimizer.acquisition import HypervolumeImprovement
 from service.optimizer.archive import Archive
 from service.optimizer.encoding import Encoding
-from service.optimizer.gate import MIN_PAIRS, Gate
+from service.optimizer.gate import MAX_SHARE, MIN_PAIRS, Gate
 from service.optimizer.ladder import Ladder
 from service.optimizer.selector import MIN_ROWS
 from service.optimizer.surrogate import Surrogate
@@ -104,6 +104,9 @@ class AsynchronousHalving(AbstractIntensifier):
         # What a rung costs is known from two of them.
         if self._archive.n_asked == 1:
             return self._ladder.rungs[1]
+        # Many workers ask before that is known.
+        if self._archive.n == 0 and self._ladder.expected_shares[low[0]] > MAX_SHARE:
+            return full if self._archive.n_asked > 1 else low[0]
         wanted = min(2 * self._n_first, max(3.0, LOW_START / self._gate.shares[low[0]]))
         if self._n_workers > 1:
             wanted = max(self._n_workers, wanted)

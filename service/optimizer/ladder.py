@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from service.optimizer.archive import Archive
@@ -14,14 +16,20 @@ class Ladder:
         lowest: smallest fidelity that may be asked for.
         highest: full fidelity.
         eta: from rung to rung.
+        expected_cost: of a trial by its fidelity, in any unit, until costs are measured; None is in proportion.
 
     Attributes:
         rungs: ascending; the last one is full fidelity.
+        expected_shares: what each rung is expected to cost, as a share of full fidelity.
     """
 
-    def __init__(self, lowest: float, highest: float, eta: int) -> None:
+    def __init__(
+        self, lowest: float, highest: float, eta: int, expected_cost: Callable[[float], float] | None = None
+    ) -> None:
         n_below = int(np.floor(np.log(highest / lowest) / np.log(eta) + 1e-9)) if lowest < highest else 0
         self.rungs: list[float] = [highest / eta**k for k in range(n_below, 0, -1)] + [highest]
+        cost = expected_cost or (lambda fidelity: fidelity)
+        self.expected_shares = {rung: cost(rung) / cost(highest) for rung in self.rungs}
 
     @property
     def full(self) -> float:

@@ -21,9 +21,9 @@ _N_TOP = 5
 _N_NEAR = 100
 # For so many of the best what is known of objectives is computed.
 _N_EXACT = 30
-# Of eight proposals those that are looked for everywhere, one even and one odd: their reference points differ;
-# the others near the front: far away a model of many hyperparameters is uncertain rather than promising.
-_EVERYWHERE = (0, 5)
+# Of eight proposals those that are looked for everywhere, one of them the selector's wide one; the others near the
+# front: far away a model of many hyperparameters is uncertain rather than promising.
+_EVERYWHERE = (2, 5)
 # Trials below full fidelity that may be promoted.
 MAX_BELOW = 300
 

@@ -61,6 +61,7 @@ class Optimizer:
         seed: of everything random; with the same order of asks and tells, the same suggestions.
         initial: configs, complete, that are asked for first.
         known: objectives that are functions of (config, fidelity); they need not be told.
+        expected_cost: of a trial by its fidelity, in any unit, until tells bring costs; None is in proportion.
         optimizer: `greenshift` (SMAC3 with Gaussian processes over config and fidelity and asynchronous halving),
             `smac-default` (its Hyperband and ParEGO, as they come), or `random` (full fidelity only).
 
@@ -81,6 +82,7 @@ class Optimizer:
         seed: int,
         initial: Iterable[Config] = (),
         known: Mapping[str, Callable[[Config, float], float]] | None = None,
+        expected_cost: Callable[[float], float] | None = None,
         optimizer: str = "greenshift",
     ) -> None:
         self._signs = {name: _sign(direction) for name, direction in objectives.items()}
@@ -93,7 +95,7 @@ class Optimizer:
         self._integer = integer_fidelity
         self._n_trials = n_trials
         self._known = dict(known or {})
-        self._engine: Engine = self._make_engine(optimizer, eta, n_workers, seed)
+        self._engine: Engine = self._make_engine(optimizer, eta, n_workers, seed, expected_cost)
         self._engine.begin_with(list({config_key(c): c for c in map(self._canonical, initial)}.values()))
         self._worst, self._best = np.full(len(self._signs), -np.inf), np.full(len(self._signs), np.inf)
         self._open: dict[str, Proposal] = {}
@@ -210,7 +212,9 @@ class Optimizer:
         same_config = config_key(config) == config_key(self._canonical(logged.config))
         return same_config and (asked.trial_id, asked.fidelity) == (logged.trial_id, logged.fidelity)
 
-    def _make_engine(self, optimizer: str, eta: int, n_workers: int, seed: int) -> Engine:
+    def _make_engine(
+        self, optimizer: str, eta: int, n_workers: int, seed: int, expected_cost: Callable[[float], float] | None
+    ) -> Engine:
         if optimizer == "random":
             return RandomEngine(self._space, self._highest, seed)
         shared: dict[str, Any] = {"eta": eta, "n_trials": self._n_trials, "seed": seed}
@@ -219,7 +223,8 @@ class Optimizer:
             return HyperbandEngine(self._space, list(self._signs), fidelity, **shared)
         if optimizer == "greenshift":
             known = {i: self._cost_of(name) for i, name in enumerate(self._signs) if name in self._known}
-            return FrontEngine(self._space, list(self._signs), fidelity, known=known, n_workers=n_workers, **shared)
+            ours: dict[str, Any] = {"known": known, "expected_cost": expected_cost, "n_workers": n_workers}
+            return FrontEngine(self._space, list(self._signs), fidelity, **ours, **shared)
         raise ValueError(f"optimizer must be greenshift, smac-default or random, got {optimizer!r}")
 
     def _cost_of(self, name: str) -> Callable[[Config], float]:

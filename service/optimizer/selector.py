@@ -24,6 +24,10 @@ MAX_ROWS = 300
 MIN_ROWS = 3
 # Of the front's extent along each objective: how far beyond it the reference point lies, and what its middle is.
 _MARGIN, _MIDDLE = 0.1, 0.6
+# Of eight proposals the one whose reference point lies twice as far away as the worst there is.
+_WIDE, _FAR = 2, 2.0
+# Results that show what is usual: later ones lie where the search has gone.
+_N_FIRST = 10
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,9 @@ def lesson(archive: Archive, full: float) -> Lesson:
     rows = _most_telling(scaled, is_full)
     x, y = np.hstack([vectors, fidelities[:, None]])[rows], scaled[rows]
     lost, lost_fidelities = archive.failed()
+    # Where nothing ever succeeds, a failure says nothing about the config.
+    is_telling = np.isin(lost_fidelities, [*fidelities, full])
+    lost, lost_fidelities = lost[is_telling], lost_fidelities[is_telling]
     if len(lost):
         lost = np.hstack([lost, lost_fidelities[:, None]])[-MAX_ROWS // 4 :]
         x, y = np.vstack([x, lost]), np.vstack([y, np.tile(scaled.max(axis=0), (len(lost), 1))])
@@ -128,17 +135,20 @@ def lesson(archive: Archive, full: float) -> Lesson:
 def _reference(front: Array, rows: Array, n_asked: int) -> Array:
     """A little beyond the worst of the front; at every second proposal closer, so that the middle has its share.
 
-    Seen from far away the ends of a front promise most, again and again, though few want them. A front that is a point
-    or a corner still leaves half of all results within.
+    Seen from far away the ends of a front promise most, again and again, though few want them. Once in eight proposals
+    they are looked for on purpose: from close by a front that found one end would never see the other. A front that is
+    a point or a corner still leaves half of the first results within.
 
     Args:
         front: (k, objectives), of the rows.
-        rows: (n, objectives), all at full fidelity.
+        rows: (n, objectives), all at full fidelity, the earliest first.
         n_asked: how many trials were asked for.
     """
     best = rows.min(axis=0)
-    usual = np.median(rows, axis=0) - best
+    usual = np.median(rows[:_N_FIRST], axis=0) - best
     extent = np.maximum((front if len(front) >= 2 else rows).max(axis=0) - best, usual)
+    if n_asked % 8 == _WIDE:
+        extent = _FAR * np.maximum(extent, rows.max(axis=0) - best)
     extent *= _MIDDLE if n_asked % 2 else 1.0
     return np.asarray(best + extent + _MARGIN * np.maximum(extent, 1e-6))
 

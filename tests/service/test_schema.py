@@ -178,3 +178,20 @@ def test_an_unmeasured_objective_is_none() -> None:
 
 def test_a_budget_may_set_any_one_limit() -> None:
     assert Budget(wall_seconds=3).n_trials is None
+
+
+@pytest.mark.parametrize(
+    ("fidelity", "at", "share"),
+    [
+        (Fidelity(name="epochs", min_fidelity=1, max_fidelity=10), 5, 0.5),
+        (Fidelity(name="shift_depth", min_fidelity=1, max_fidelity=10), 5, 0.8),
+        (
+            Fidelity(name="shift_depth", min_fidelity=1, max_fidelity=9, together={"epochs": (1, 9)}),
+            3,
+            0.6 / 3 + 0.4 / 9,
+        ),
+        (Fidelity(name=None, min_fidelity=2, max_fidelity=8), 4, 0.5),
+    ],
+)
+def test_a_fidelity_expects_what_its_knobs_save(fidelity: Fidelity, at: float, share: float) -> None:
+    assert fidelity.expected_cost(at) / fidelity.expected_cost(fidelity.max_fidelity) == pytest.approx(share)

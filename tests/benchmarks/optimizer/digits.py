@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.pareto import hypervolume
+from service.schema import Fidelity
 from tests.benchmarks.optimizer.digits_configs import DEPTHS, N_EPOCHS, TABLE, digits_space, row_of
 from tests.benchmarks.optimizer.problem import Config, Problem
 
@@ -101,4 +102,6 @@ DIGITS_DEPTH = _problem(
     evaluate=_depth_values,
     cost=_depth_cost,
     known={"deployment_energy": lambda config, fidelity: _joules(config, nearest(fidelity, DEPTHS))},
+    # As a study of shift depth expects it.
+    expected_cost=Fidelity(name="shift_depth", min_fidelity=min(DEPTHS), max_fidelity=max(DEPTHS)).expected_cost,
 )

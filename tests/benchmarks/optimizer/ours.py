@@ -29,6 +29,7 @@ class OurSearcher:
             n_workers=n_workers,
             seed=seed,
             known=problem.known,
+            expected_cost=problem.expected_cost,
             optimizer=optimizer,
         )
         self._fidelities: dict[str, float] = {}

@@ -27,6 +27,7 @@ class Problem:
         best_hypervolume: of the best known front at the highest fidelity; hypervolumes are divided by it.
         integer_fidelity: whole fidelities only.
         known: objectives that need no evaluation, as functions of config and fidelity.
+        expected_cost: of a fidelity, what a user expects who has measured nothing; None is in proportion.
         continues: a promoted trial goes on from the one below and pays the difference only.
     """
 
@@ -40,6 +41,7 @@ class Problem:
     best_hypervolume: float
     integer_fidelity: bool = False
     known: Mapping[str, Callable[[Config, float], float]] = field(default_factory=dict)
+    expected_cost: Callable[[float], float] | None = None
     continues: bool = False
 
     def costs(self, values: Values) -> list[float]:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from service.optimizer.archive import Archive
 from service.optimizer.gate import Gate
 from service.optimizer.ladder import Ladder
+from tests.service.optimizer.toy import make_optimizer
 
 LADDER = Ladder(1.0, 9.0, 3)
 
@@ -73,3 +76,12 @@ def test_objectives_that_are_known_do_not_judge() -> None:
     low = [(c, 1.0, -c, 1.0) for c in range(8)]
     full = [(c, 9.0, c, 9.0) for c in range(8)]
     assert 1.0 in Gate(LADDER, [1]).rungs(archive_of(*low, *full))
+
+
+@pytest.mark.parametrize(("expected_cost", "n_low"), [(None, 24), (lambda fidelity: 0.6 + 0.4 * fidelity / 9, 2)])
+def test_many_workers_begin_at_full_where_low_fidelities_are_expected_to_be_dear(
+    expected_cost: Callable[[float], float] | None, n_low: int
+) -> None:
+    optimizer = make_optimizer(n_trials=200, n_workers=24, expected_cost=expected_cost)
+    fidelities = [suggestion.fidelity for _ in range(24) if (suggestion := optimizer.ask())]
+    assert sum(fidelity < 9 for fidelity in fidelities) == n_low

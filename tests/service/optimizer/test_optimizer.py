@@ -350,8 +350,9 @@ def test_a_known_objective_is_computed_and_not_guessed() -> None:
     while (suggestion := optimizer.ask()) is not None:
         suggestions.append(suggestion)
         optimizer.tell(suggestion, {"error": suggestion.config["n"] / 1000})
-    # Four are spread over the space; then eight at random would all be so low once in 400,000 studies.
-    assert max(unforeseen(s.config) for s in suggestions[4:12]) < 0.2
+    # Four are spread over the space; of eight at random seven would be so low once in 12,000 studies. One looks for the
+    # ends of the front.
+    assert sum(unforeseen(s.config) < 0.2 for s in suggestions[4:12]) >= 7
 
 
 @pytest.mark.parametrize(
