@@ -11,13 +11,26 @@ from tests.benchmarks.optimizer.runner import measure
 
 pytestmark = pytest.mark.slow
 BUDGET, SEEDS = 40, (100, 101, 102)
+# Shares of the best hypervolume on 1 and 8 workers: random search has 0.48, 0.44, 0.60, 0.45, 0.81 and 0.81. Where ours
+# found 0.96 to 1 the least is 0.03 less, elsewhere a tenth.
+LEAST = {
+    "momf-branin-currin": (0.95, 0.94),
+    "momf-park": (0.94, 0.92),
+    "mixed-zdt": (0.73, 0.73),
+    "dtlz2-three": (0.54, 0.48),
+    "digits-epochs": (0.97, 0.97),
+    "digits-depth": (0.97, 0.97),
+}
 
 
-def median(optimizer: str, problem: str) -> float:
-    """Share of the best hypervolume in the end, on one worker."""
-    return statistics.median(measure(Run(problem, optimizer, 1, seed, BUDGET)).hypervolume[-1] for seed in SEEDS)
+def median(problem: str, n_workers: int) -> float:
+    """Share of the best hypervolume in the end."""
+    return statistics.median(
+        measure(Run(problem, "greenshift", n_workers, seed, BUDGET)).hypervolume[-1] for seed in SEEDS
+    )
 
 
-@pytest.mark.parametrize("problem", ["momf-branin-currin", "momf-park"])
-def test_the_search_finds_far_more_than_random_search_does(problem):
-    assert median("greenshift", problem) > median("random", problem) + 0.15
+@pytest.mark.parametrize("problem", LEAST)
+@pytest.mark.parametrize("n_workers", [1, 8])
+def test_the_search_finds_as_much_as_it_did(problem: str, n_workers: int) -> None:
+    assert median(problem, n_workers) >= LEAST[problem][n_workers > 1]
