@@ -31,7 +31,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 # Energy is ours to measure, and a profile of a thread that waits for its trial is of no use.
 _SETTINGS = {"DASK_DISTRIBUTED__DIAGNOSTICS__NVML": "False", "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
 # Threads that spin while they wait for each other take ten times as long where anything else runs on the machine.
-_DEFAULTS = {"OMP_WAIT_POLICY": "PASSIVE"}
+THREAD_DEFAULTS = {"OMP_WAIT_POLICY": "PASSIVE"}
 # Entries of CUDA_VISIBLE_DEVICES that end the list; Slurm writes the last one on machines without GPUs.
 _ENDS = ("", "-1", "NoDevFiles")
 
@@ -103,7 +103,7 @@ def start_worker(
     # A session of its own keeps the terminal's Ctrl-C away from the workers: whoever started them ends them.
     return subprocess.Popen(
         [sys.executable, "-c", _START, str(os.getpid()), "worker", *arguments],
-        env=_DEFAULTS | os.environ | _environment(plan),
+        env=THREAD_DEFAULTS | os.environ | _environment(plan),
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -72,6 +73,15 @@ def save_checkpoint(checkpoint: Checkpoint, url: str) -> None:
     _write(url, buffer.getvalue())
 
 
+@contextmanager
+def or_without(what: str, where: str) -> Iterator[None]:
+    """Says what cannot be written, and goes on: what a trial measured counts without it, and cost much."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - a store of any kind may raise anything
+        logger.error("%s cannot be written to %s, and the trial ends without: %s", what, where, error)
+
+
 def load_checkpoint(url: str) -> Checkpoint | None:
     """The checkpoint at `url`, on the CPU; None, with a warning, where there is none that can be read."""
     try:
@@ -104,8 +114,14 @@ def _write(url: str, content: bytes) -> None:
     store, path = fsspec.core.url_to_fs(url)
     store.makedirs(store._parent(path), exist_ok=True)
     part = f"{path}.{uuid.uuid4().hex}.part"
-    store.pipe_file(part, content)
-    store.mv(part, path)
+    try:
+        store.pipe_file(part, content)
+        store.mv(part, path)
+    except BaseException:
+        # Half a file would take the room that is short.
+        with suppress(Exception):
+            store.rm_file(part)
+        raise
 
 
 def checkpoint_of_seed(url: str | None, index: int) -> str | None:

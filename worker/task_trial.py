@@ -13,7 +13,7 @@ from typing import Any, SupportsFloat
 import numpy as np
 import torch
 
-from worker.checkpoint import Kept, load_kept, save_kept
+from worker.checkpoint import Kept, load_kept, or_without, save_kept
 from worker.energy.carbon import check_site
 from worker.energy.devices import describe as describe_device
 from worker.energy.devices import pick_device
@@ -68,7 +68,8 @@ def run(
     objectives = _measurements(spec.task, task, returned)
     if spec.checkpoint_to is not None and evaluation.kept is not None:
         leg = Leg.of(spec.trial_id, len(evaluation.losses), energy)
-        save_kept(Kept(evaluation.kept, (*legs, leg)), spec.checkpoint_to)
+        with or_without("what the task kept", spec.checkpoint_to):
+            save_kept(Kept(evaluation.kept, (*legs, leg)), spec.checkpoint_to)
     return TrialResult(
         study_id=spec.study_id,
         trial_id=spec.trial_id,

@@ -13,7 +13,14 @@ from safetensors.torch import save_file
 from torch import nn, optim
 
 from shiftlayers import shiftable_layers
-from worker.checkpoint import Checkpoint, load_checkpoint, optimizer_state, restore_optimizer, save_checkpoint
+from worker.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    optimizer_state,
+    or_without,
+    restore_optimizer,
+    save_checkpoint,
+)
 from worker.data import SPLIT_SEED, Dataset, Split, fetch_dataset, join, load_dataset
 from worker.energy.carbon import carbon_model, check_site
 from worker.energy.devices import describe, gpu_uuid, pick_device, synchronize
@@ -182,10 +189,12 @@ def _judge(training: _Training, judge: Split) -> float:
 def _leave(training: _Training, earlier_legs: tuple[Leg, ...], energy: EnergyReport) -> None:
     """Writes what the spec asks for: a checkpoint for another trial to go on from, and the weights."""
     spec = training.spec
-    if spec.checkpoint_to is not None:
-        save_checkpoint(_checkpoint(training, earlier_legs, energy), spec.checkpoint_to)
-    if spec.model_path is not None:
-        _save(training.model, Path(spec.model_path))
+    if (url := spec.checkpoint_to) is not None:
+        with or_without("the checkpoint", url):
+            save_checkpoint(_checkpoint(training, earlier_legs, energy), url)
+    if (path := spec.model_path) is not None:
+        with or_without("the weights", path):
+            _save(training.model, Path(path))
 
 
 def _checkpoint(training: _Training, earlier_legs: tuple[Leg, ...], energy: EnergyReport) -> Checkpoint:
@@ -265,5 +274,11 @@ def make_meter(device: torch.device, site: SiteSpec | None = None) -> EnergyMete
 
 
 def _save(model: nn.Module, path: Path) -> None:
+    """The weights whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

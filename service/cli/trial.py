@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 from pydantic import ValidationError
 
 from service.errors import InputError, ServiceError
+from service.workers import THREAD_DEFAULTS
 from worker.entry import run_trial
 from worker.schema import AnyTrialSpec, EpochMetrics, FailureKind, Recipe, TaskTrialSpec, TrialSpec
 
@@ -26,6 +28,9 @@ def trial(
 ) -> None:
     """Runs one trial in the foreground and prints its result as JSON."""
     loaded = load_spec(spec)
+    # As on a worker, before the process of the trial loads what has threads.
+    for variable, value in THREAD_DEFAULTS.items():
+        os.environ.setdefault(variable, value)
     stop = threading.Event()
     _set_on_signal(stop)
 

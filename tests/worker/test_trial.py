@@ -264,6 +264,18 @@ def test_the_trained_weights_are_written_and_give_the_same_error(no_energy, tmp_
     assert evaluate(model, data.validation, 100) == result.objectives["error"].value
 
 
+def test_what_was_measured_counts_where_neither_weights_nor_checkpoint_can_be_written(no_energy, tmp_path, caplog):
+    (tmp_path / "file").touch()
+    within = str(tmp_path / "file" / "within")
+    spec = make_spec(model_path=within, checkpoint_to=within)
+
+    result = run(spec)
+
+    assert result.objectives["error"].value is not None
+    assert "the weights cannot be written to" in caplog.text
+    assert "the checkpoint cannot be written to" in caplog.text
+
+
 def test_a_network_starts_from_the_weights_of_a_file_before_it_is_converted(tmp_path):
     data, path = load_dataset("digits"), tmp_path / "float.safetensors"
     state = build_model(make_spec(shift_depth=0), data).state_dict()

@@ -50,6 +50,20 @@ def test_a_trial_inside_the_program_prints_the_same(call: Call, tmp_path: Path) 
     assert len(done.stderr.splitlines()) == 2
 
 
+def test_threads_wait_as_on_a_worker(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "so that it is put back")
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    seen = []
+
+    def look(spec: TrialSpec, **_: Any) -> TrialResult:
+        seen.append(os.environ["OMP_WAIT_POLICY"])
+        return TrialResult(study_id=spec.study_id, trial_id=spec.trial_id, attempt=1)
+
+    monkeypatch.setattr("service.cli.trial.run_trial", look)
+    assert call("trial", spec_file(tmp_path)).returncode == 0
+    assert seen == ["PASSIVE"]
+
+
 def test_a_trial_of_several_seeds_says_which_one_it_trains(tmp_path: Path) -> None:
     done = greenshift("trial", spec_file(tmp_path, n_seeds=2, seed=7), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
