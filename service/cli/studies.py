@@ -5,9 +5,10 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Column, Table
 
-from service.cli.remote import AsJson, StudyName, echo_json, print_table, study_of
+from service.cli.remote import AsJson, StudyName, echo_json, print_table
 from service.client import Client
-from service.schema import because
+from service.schema import StudyState, because
+from service.wire import WorkersDocument
 
 
 def studies(as_json: AsJson = False) -> None:
@@ -26,16 +27,29 @@ def studies(as_json: AsJson = False) -> None:
 
 def status(study: StudyName, as_json: AsJson = False) -> None:
     """Says how far a study is."""
-    with study_of(study) as handle:
+    with Client() as client:
+        handle = client.study(study)
         found = handle.status()
+        is_idle = found["state"] in (StudyState.WAITING, StudyState.RUNNING) and not found["n_trials"]["running"]
+        idle = _why_nothing_runs(client.workers()) if is_idle and not as_json else None
     if as_json:
         echo_json(found)
         return
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{handle.name} ({found['study_id']}): {because(found['state'], found['reason'])}")
+    if idle is not None:
+        console.print(f"nothing runs: {idle}")
     console.print("trials: " + ", ".join(f"{n} {state}" for state, n in found["n_trials"].items()))
     if found["hypervolume"] is not None:
         point = ", ".join(f"{name} {value:.3g}" for name, value in found["reference_point"].items())
         console.print(f"hypervolume: {found['hypervolume']:.4g} from {point}")
     joules = found["energy_joules"]
     console.print(f"energy spent: {'unknown' if joules is None else f'{joules:.4g} J'}")
+
+
+def _why_nothing_runs(found: WorkersDocument) -> str | None:
+    if not found.is_current:
+        return "the service has no cluster at the moment; its log says why"
+    if not any(worker.state == "active" for worker in found.workers):
+        return "no worker is there that takes trials"
+    return None

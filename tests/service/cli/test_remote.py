@@ -104,6 +104,16 @@ def test_status_for_people_says_how_many_and_how_much(call: Call, study: Study) 
     assert "2 completed" in said and "1 failed" in said and "10 J" in said
 
 
+def test_status_says_why_nothing_runs(call: Call, store: Store, study: Study) -> None:
+    assert "nothing runs: the service has no cluster" in call("status", study.study_id).stdout
+    Workers(store).record([])
+    assert "nothing runs: no worker is there" in call("status", study.study_id).stdout
+    Workers(store).record([WorkerStatus("tcp://10.0.0.1:1", "node1", "GPU", 1, 0, "H100", ())])
+    assert "nothing runs" not in call("status", study.study_id).stdout
+    store.set_study_state(study.study_id, StudyState.COMPLETED)
+    assert "nothing runs" not in call("status", study.study_id).stdout
+
+
 def test_status_does_not_make_up_what_is_unknown(call: Call, store: Store) -> None:
     empty = store.create_study(study_spec(name="empty"))
     assert "energy spent: unknown" in call("status", empty.study_id).stdout
