@@ -12,6 +12,7 @@ from typing import Protocol
 from distributed import Client, Future, get_worker
 from distributed.client import ClosedClientError, FutureCancelledError
 from distributed.core import Status
+from distributed.scheduler import KilledWorker
 
 from service.errors import InputError, ServiceError
 from service.fleet import Fleet, Standing
@@ -356,6 +357,9 @@ def _result_of(future: Future[_Ran], spec: AnyTrialSpec) -> _Ran:
     if future.cancelled():
         return "", lost(spec, "the scheduler was lost")
     error = future.exception(timeout=60)
+    if isinstance(error, KilledWorker):
+        name = str(error.last_worker.name)
+        return "", lost(spec, f"worker {name} ended or was cut off").model_copy(update={"worker": name})
     if error is not None:
         return "", lost(spec, f"no result came back: {type(error).__name__}: {error}")
     ran: _Ran = future.result(timeout=60)

@@ -42,11 +42,12 @@ def _said(event: Event) -> str:
 def _came_back(event: Event) -> str:
     result = _result(event)
     where = f"attempt {result.attempt} on {result.worker or 'an unknown worker'}"
-    after = f"after {result.duration_seconds:.1f} s"
+    # Of an attempt that was lost, nobody knows.
+    after = f" after {result.duration_seconds:.1f} s" if result.duration_seconds else ""
     if result.failure is not None:
-        return f"{where} failed {after}: {result.failure.kind}: {result.failure.message}"
+        return f"{where} failed{after}: {result.failure.kind}: {result.failure.message}"
     values = ", ".join(f"{name} {_value(m.value)} {m.unit}" for name, m in result.objectives.items())
-    return f"{where} completed {after}: {values}"
+    return f"{where} completed{after}: {values}"
 
 
 def _epochs(epochs: Iterable[EpochPoint]) -> Iterator[str]:
