@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import statistics
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -14,9 +12,10 @@ from service.dispatch import Dispatcher
 from service.errors import InputError, ServiceError
 from service.ranking import front
 from service.schema import Study, Trial, TrialState
+from service.scores import FinalScore, score
 from service.specs import trial_spec
 from service.store import Store
-from worker.schema import AnyTrialSpec, FailureKind, Measurement, TrialResult
+from worker.schema import AnyTrialSpec, FailureKind, TrialResult
 
 N_SEEDS = 3
 _MAX_ATTEMPTS = 3
@@ -24,29 +23,6 @@ _COLUMNS = ("trial_id", "is_default", "seed", "test_error", "deployment_energy",
             "energy_quality", "failure")  # fmt: skip
 # Trial and seed.
 Run = tuple[str, int]
-
-
-@dataclass(frozen=True)
-class FinalScore:
-    """One network of the front after its final trainings.
-
-    Attributes:
-        trial: whose config it is.
-        errors: on the test split, one a seed that completed.
-    """
-
-    trial: Trial
-    errors: tuple[float, ...]
-
-    @property
-    def mean(self) -> float | None:
-        """Mean test error, 0..1; None where no training completed."""
-        return statistics.mean(self.errors) if self.errors else None
-
-    @property
-    def deviation(self) -> float | None:
-        """Sample standard deviation of the test errors; None of fewer than two."""
-        return statistics.stdev(self.errors) if len(self.errors) > 1 else None
 
 
 def finalize(
@@ -96,7 +72,7 @@ def finalize(
         store.record_final(study.study_id, *run, result)
         results[run] = result
         on_result(result, len(results), len(runs))
-    return [FinalScore(trial, _errors(trial, results)) for trial in chosen]
+    return [score(trial, results) for trial in chosen]
 
 
 def write_final(path: Path, study: Study, store: Store) -> None:
@@ -122,15 +98,6 @@ def _chosen(study: Study, store: Store) -> list[Trial]:
 def _final_spec(study: Study, trial: Trial, seed: int, attempt: int) -> AnyTrialSpec:
     name = f"final-{trial.trial_id}-{seed}"
     return trial_spec(study.spec, trial, trial_id=name, seed=seed, n_seeds=1, attempt=attempt, is_final=True)
-
-
-def _errors(trial: Trial, results: dict[Run, TrialResult]) -> tuple[float, ...]:
-    measured: Iterable[Measurement | None] = (
-        result.objectives.get("error")
-        for (trial_id, _), result in sorted(results.items())
-        if trial_id == trial.trial_id
-    )
-    return tuple(m.value for m in measured if m is not None and m.value is not None)
 
 
 def _row(trial_id: str, is_default: bool, seed: int, result: TrialResult) -> dict[str, object]:

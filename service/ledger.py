@@ -24,6 +24,7 @@ CAUSES: dict[Cause, str] = {
     "final": "final trainings, judged by the test split",
 }
 AMOUNTS = ("joules", "emissions_grams", "water_litres", "embodied_grams")
+LEDGER_COLUMNS = ("cause", "worker", "device", "method", "quality", "n_attempts", "n_unknown", *AMOUNTS, "seconds")
 
 
 class Line(Protocol):
@@ -120,12 +121,18 @@ class Ledger:
 
 def write_ledger(path: Path, ledger: Ledger) -> None:
     """Writes the ledger as a CSV file; unknown sums are empty."""
-    names = ("cause", "worker", "device", "method", "quality", "n_attempts", "n_unknown", *AMOUNTS, "seconds")
     with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(names)
-        for entry in ledger.entries:
-            writer.writerow("" if name in AMOUNTS and not entry.is_known else getattr(entry, name) for name in names)
+        writer = csv.DictWriter(file, LEDGER_COLUMNS)
+        writer.writeheader()
+        writer.writerows(ledger_rows(ledger))
+
+
+def ledger_rows(ledger: Ledger) -> list[dict[str, Any]]:
+    """The entries by column name; None is an unknown sum."""
+    return [
+        {name: None if name in AMOUNTS and not entry.is_known else getattr(entry, name) for name in LEDGER_COLUMNS}
+        for entry in ledger.entries
+    ]
 
 
 def reports_of(result: TrialResult) -> list[EnergyReport]:

@@ -17,9 +17,10 @@ from service.cluster import local_cluster, remote_cluster
 from service.dispatch import DaskDispatcher
 from service.earlier import front_in_files
 from service.errors import ConflictError, InputError, NotFoundError
-from service.finalize import FinalScore, finalize, write_final
+from service.finalize import finalize, write_final
 from service.ledger import Ledger, write_ledger
 from service.schema import Study, StudySpec, StudyState
+from service.scores import FinalScore
 from service.seen import SeenTrials
 from service.store import Store
 from service.study_run import StudyRun, write_spec
@@ -83,7 +84,7 @@ def run_study(
             write_spec(study.spec, out)
             prune_models(models_dir, store.trials(study.study_id), study.spec)
         ledger = Ledger.from_events(store.events(study.study_id))
-        return StudyRun(store.study(study.study_id), seen.now(), ledger)
+        return StudyRun(store.study(study.study_id), seen.now(), ledger, store.final_results(study.study_id))
 
 
 def finalize_study(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from service.ledger import Ledger
 from service.ranking import front
 from service.schema import Study, StudySpec, Trial
+from service.scores import Finals
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,13 @@ class StudyRun:
 
     Attributes:
         ledger: what it has spent; empty while it runs.
+        finals: what `greenshift finalize` has found; empty while it runs.
     """
 
     study: Study
     trials: list[Trial]
     ledger: Ledger = field(default_factory=Ledger)
+    finals: Finals = field(default_factory=dict)
 
     @property
     def front(self) -> list[Trial]:
@@ -32,7 +36,17 @@ class StudyRun:
 
 def write_spec(spec: StudySpec, out: Path) -> None:
     """The study as a file that can be run again."""
-    document = spec.model_dump(mode="json", exclude_none=True) | {
-        "fidelity": spec.fidelity.model_dump(mode="json") if spec.fidelity else None
-    }
-    (out / "study.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    (out / "study.yaml").write_text(as_yaml(document_of(spec)))
+
+
+def document_of(spec: StudySpec, *, brief: bool = False) -> dict[str, Any]:
+    """The study as its author would write it, what is unset left out, and where `brief` also what is by default."""
+    document = spec.model_dump(mode="json", exclude_none=True, exclude_defaults=brief)
+    # None is a fidelity as well: the full one, unless the task is still to say.
+    return document if spec.fidelity or "fidelity" in spec.gaps else document | {"fidelity": None}
+
+
+def as_yaml(document: dict[str, Any]) -> str:
+    """A study as YAML, its keys in their order."""
+    text: str = yaml.safe_dump(document, sort_keys=False)
+    return text

@@ -48,8 +48,9 @@ ARROWS = {
     "fleet": set(),
     "dispatch": {"fleet", "worker.entry"},
     "sharing": {"dispatch"},
-    "report": {"compared", "ledger", "ranking"},
-    "study_run": {"ledger", "ranking"},
+    "scores": set(),
+    "report": {"compared", "ledger", "ranking", "scores", "study_run", "wire"},
+    "study_run": {"ledger", "ranking", "scores"},
     "checkpoints": set(),
     "specs": set(),
     "tasks": set(),
@@ -86,7 +87,7 @@ ARROWS = {
         "tasks",
         "warmstart",
     },
-    "finalize": {"dispatch", "ranking", "specs", "store"},
+    "finalize": {"dispatch", "ranking", "scores", "specs", "store"},
     "roster": {"fleet", "store", "telemetry"},
     "supervisor": {
         "assembly",
@@ -110,6 +111,7 @@ ARROWS = {
         "earlier",
         "finalize",
         "ledger",
+        "scores",
         "seen",
         "store",
         "study_run",
@@ -127,6 +129,7 @@ ARROWS = {
         "logs",
         "ranking",
         "report",
+        "scores",
         "server",
         "serving",
         "settings",
@@ -322,7 +325,7 @@ def test_commands_that_compute_nothing_load_neither_optimizer_nor_cluster_nor_ne
 
 
 def test_commands_that_ask_a_service_load_no_database_and_no_plots() -> None:
-    light = set(COMMANDS) - {"run", "finalize", "serve", "token", "export"}
+    light = set(COMMANDS) - {"run", "finalize", "serve", "token", "export", "report"}
     assert not modules_of(light) & {"sqlalchemy", "alembic", "matplotlib", "fastapi", "uvicorn", "jinja2"}
 
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "watch": ("watch", "Shows a study while it runs."),
     "trials": ("trials", "Lists the trials of a study."),
     "front": ("front", "Shows the networks that no other dominates."),
+    "report": ("report", "Writes the report of a study as one page."),
     "export": ("export", "Writes tables, picture and report into a folder."),
     "pause": ("control", "Lets a study rest."),
     "resume": ("control", "Lets a study go on."),

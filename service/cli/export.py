@@ -8,32 +8,56 @@ from typing import Annotated
 
 import typer
 
-from service.cli.fetched import ledger_of, run_of
+from service.cli.fetched import whole_of
 from service.cli.remote import StudyName, study_of
 from service.errors import InputError
 from service.report.files import write_files
-from service.study_run import write_spec
+from service.report.parquet import check_parquet, write_parquet
+from service.report.tidy import Table, tables
+from service.study_run import StudyRun, write_spec
+
+# What `greenshift run` does not leave, and csv therefore adds.
+_MORE = ("measurements", "attempts")
 
 
 class ExportFormat(StrEnum):
     """What a study can be exported to."""
 
     CSV = "csv"
+    PARQUET = "parquet"
 
 
 def export(
     study: StudyName,
-    out: Annotated[Path, typer.Option(help="Folder of the files.")],
-    to: Annotated[ExportFormat, typer.Option(help="What files: csv is what `greenshift run` leaves.")],
+    out: Annotated[Path, typer.Option(help="Folder of the files; those of an earlier export are replaced.")],
+    to: Annotated[
+        ExportFormat,
+        typer.Option(
+            help="csv: what `greenshift run` leaves and two more tables; parquet: all tables, for data frames."
+        ),
+    ],
 ) -> None:
-    """Writes the tables, the picture and the report of a study into a folder."""
+    """Writes the tables of a study into a folder, as CSV with its picture and its report."""
+    if to is ExportFormat.PARQUET:
+        check_parquet()
     with study_of(study) as handle:
-        run, ledger = run_of(handle), ledger_of(handle)
+        log = list(handle.iter_events())
+        run = whole_of(handle, log)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_files(out, run.study, run.trials, ledger)
+        _write(out, to, run, tables(run, log))
         write_spec(run.study.spec, out)
     except OSError as error:
         raise InputError(f"out: {out} is no folder that can be written: {error.strerror}") from error
     typer.echo(f"{handle.name} ({handle.study_id}): {run.study.standing}")
     typer.echo(f"{len(run.trials)} trials, {len(run.front)} on the front: {out}")
+
+
+def _write(out: Path, to: ExportFormat, run: StudyRun, found: dict[str, Table]) -> None:
+    if to is ExportFormat.PARQUET:
+        for name, table in found.items():
+            write_parquet(out / f"{name}.parquet", table)
+        return
+    write_files(out, run)
+    for name in _MORE:
+        found[name].write_csv(out / f"{name}.csv")

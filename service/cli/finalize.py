@@ -12,8 +12,8 @@ from rich.table import Table
 from service.cli.options import Insecure, Scheduler, Tls, access_to
 from service.cli.signals import INTERRUPTED, stop_on_signal
 from service.errors import ServiceError
-from service.finalize import FinalScore
 from service.report.words import amount, recipe
+from service.scores import FinalScore
 from service.server import finalize_study
 from worker.schema import TrialResult
 
@@ -50,9 +50,7 @@ def print_scores(scores: list[FinalScore]) -> None:
     for heading in ("trial", "test error", "seeds", "validation error of the search", "config"):
         table.add_column(heading, justify="left" if heading in ("trial", "config") else "right")
     for score in scores:
-        deviation = "" if score.deviation is None else f" ± {score.deviation:.4f}"
-        mean = "unknown" if score.mean is None else f"{score.mean:.4f}{deviation}"
         found = amount(score.trial.measurement("error"))
         style = "red" if score.trial.is_default else None
-        table.add_row(score.trial.trial_id, mean, str(len(score.errors)), found, recipe(score.trial), style=style)
+        table.add_row(score.trial.trial_id, score.said, str(len(score.errors)), found, recipe(score.trial), style=style)
     Console().print(table)

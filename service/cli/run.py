@@ -45,7 +45,7 @@ def run(
             on_start=stop_on_signal,
             on_change=view.show,
         )
-    write_files(folder, finished.study, finished.trials, finished.ledger)
+    write_files(folder, finished)
     view.conclude(finished, folder)
     if finished.study.state is StudyState.STOPPED:
         again = ["greenshift", "run", str(folder / "study.yaml"), "--out", str(folder)]

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from service.ledger import Ledger, write_ledger
-from service.ranking import front
-from service.report.page import write_page
-from service.report.picture import write_picture
+from service.ledger import write_ledger
+from service.report.page import html_page
+from service.report.picture import png
 from service.report.tables import hyperparameters_of, write_csv
-from service.schema import Study, Trial
+from service.study_run import StudyRun
 
 
-def write_files(out: Path, study: Study, trials: list[Trial], ledger: Ledger) -> None:
+def write_files(out: Path, run: StudyRun) -> None:
     """Writes `trials.csv`, `front.csv`, `ledger.csv`, `pareto.png` and `report.html` into the folder `out`."""
-    names = hyperparameters_of(trials)
-    write_csv(out / "trials.csv", study.spec, trials, names)
-    write_csv(out / "front.csv", study.spec, front(study.spec, trials), names)
-    write_ledger(out / "ledger.csv", ledger)
-    write_picture(out / "pareto.png", study.spec, trials)
-    write_page(out / "report.html", study, trials, ledger, out / "pareto.png")
+    spec, names = run.study.spec, hyperparameters_of(run.trials)
+    write_csv(out / "trials.csv", spec, run.trials, names)
+    write_csv(out / "front.csv", spec, run.front, names)
+    write_ledger(out / "ledger.csv", run.ledger)
+    picture = png(spec, run.trials)
+    (out / "pareto.png").write_bytes(picture)
+    (out / "report.html").write_text(html_page(run, picture), encoding="utf-8")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import BinaryIO
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,8 +24,15 @@ _MARKS: dict[str, dict[str, object]] = {
 }
 
 
-def write_picture(path: Path, spec: StudySpec, trials: list[Trial]) -> None:
-    """Draws the first two objectives against each other into a PNG or SVG file."""
+def png(spec: StudySpec, trials: list[Trial]) -> bytes:
+    """The picture as a PNG."""
+    file = io.BytesIO()
+    write_picture(file, spec, trials)
+    return file.getvalue()
+
+
+def write_picture(file: Path | BinaryIO, spec: StudySpec, trials: list[Trial]) -> None:
+    """Draws the first two objectives against each other into a PNG, or an SVG where a path ends so."""
     y, x = list(spec.objectives)[:2]
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
@@ -50,7 +59,7 @@ def write_picture(path: Path, spec: StudySpec, trials: list[Trial]) -> None:
     axes.grid(alpha=0.25)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    figure.savefig(file, dpi=150)
 
 
 def _label(objective: str, trials: list[Trial]) -> str:

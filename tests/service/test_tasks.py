@@ -18,6 +18,7 @@ from service.schema import Fidelity, Study, StudySpec, StudyState, Trial, TrialS
 from service.server import finalize_study, open_study
 from service.space import build_space
 from service.store import Store
+from service.study_run import StudyRun
 from service.tasks import completed
 from tests.service.fakes import study_spec, trial
 from tests.worker.distributions import write
@@ -291,7 +292,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         options = {"models_dir": str(folder / "models"), "checkpoints": str(folder / "checkpoints")}
         assert make_coordinator(study, store, dispatcher, facts, **options).run() is StudyState.COMPLETED
         found = Finished(store.study(study.study_id), store.trials(study.study_id), folder)
-        write_files(folder, found.study, found.trials, Ledger.from_events(store.events(study.study_id)))
+        ledger = Ledger.from_events(store.events(study.study_id))
+        write_files(folder, StudyRun(found.study, found.trials, ledger))
         return found
 
 

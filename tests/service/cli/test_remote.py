@@ -162,12 +162,13 @@ def test_a_study_without_a_front_says_so_to_people_and_is_empty_to_programs(call
     assert len(call("front", empty.study_id, "--csv").stdout.splitlines()) == 1
 
 
-def test_export_writes_the_files_of_run(call: Call, study: Study, tmp_path: Path) -> None:
+def test_export_writes_the_files_of_run_and_two_tables_more(call: Call, study: Study, tmp_path: Path) -> None:
     done = call("export", study.spec.name, "--to", "csv", "--out", "there")
     assert done.returncode == 0, done.stderr
     there = tmp_path / "there"
     assert {p.name for p in there.iterdir()} == {
         "trials.csv", "front.csv", "ledger.csv", "pareto.png", "report.html", "study.yaml",
+        "measurements.csv", "attempts.csv",
     }  # fmt: skip
     rows = list(csv.DictReader((there / "trials.csv").read_text().splitlines()))
     assert [r["state"] for r in rows] == ["COMPLETED", "COMPLETED", "FAILED", "WAITING"]
@@ -177,7 +178,7 @@ def test_export_writes_the_files_of_run(call: Call, study: Study, tmp_path: Path
 
 
 def test_an_export_to_something_else_is_refused(call: Call, study: Study) -> None:
-    assert_refused(call("export", study.spec.name, "--to", "xlsx", "--out", "there"), "xlsx", "csv")
+    assert_refused(call("export", study.spec.name, "--to", "xlsx", "--out", "there"), "xlsx", "csv", "parquet")
 
 
 @pytest.mark.parametrize("command", ["pause", "resume", "stop"])

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from service.ledger import Ledger
 from service.report.files import write_files
 from service.schema import Study, StudyState, Trial
+from service.study_run import StudyRun
 from tests.service.fakes import failed, full_trial, study_spec, trial
 
 FILES = ["front.csv", "ledger.csv", "pareto.png", "report.html", "trials.csv"]
@@ -43,13 +43,13 @@ def rows(path: Path) -> list[dict[str, str]]:
     ids=["all kinds", "none", "default alone", "failures alone", "waiting"],
 )
 def test_all_files_are_written_whatever_the_trials(tmp_path: Path, trials: list[Trial]) -> None:
-    write_files(tmp_path, study(), trials, Ledger())
+    write_files(tmp_path, StudyRun(study(), trials))
     assert sorted(p.name for p in tmp_path.iterdir()) == FILES
     assert len(rows(tmp_path / "trials.csv")) == len(trials)
 
 
 def test_the_front_file_is_the_front(tmp_path: Path) -> None:
-    write_files(tmp_path, study(), TRIALS, Ledger())
+    write_files(tmp_path, StudyRun(study(), TRIALS))
     assert [r["trial_id"] for r in rows(tmp_path / "front.csv")] == ["00001", "00002"]
     assert [r["trial_id"] for r in rows(tmp_path / "trials.csv")] == [t.trial_id for t in TRIALS]
     headers = [(tmp_path / name).read_text().splitlines()[0] for name in ("front.csv", "trials.csv")]
@@ -58,11 +58,11 @@ def test_the_front_file_is_the_front(tmp_path: Path) -> None:
 
 def test_three_objectives_make_files_too(tmp_path: Path) -> None:
     objectives = {"error": "minimize", "deployment_energy": "minimize", "energy": "minimize"}
-    write_files(tmp_path, study(objectives=objectives), TRIALS, Ledger())
+    write_files(tmp_path, StudyRun(study(objectives=objectives), TRIALS))
     assert sorted(p.name for p in tmp_path.iterdir()) == FILES
 
 
 def test_writing_again_replaces_the_files(tmp_path: Path) -> None:
-    write_files(tmp_path, study(), TRIALS, Ledger())
-    write_files(tmp_path, study(), TRIALS[:2], Ledger())
+    write_files(tmp_path, StudyRun(study(), TRIALS))
+    write_files(tmp_path, StudyRun(study(), TRIALS[:2]))
     assert len(rows(tmp_path / "trials.csv")) == 2

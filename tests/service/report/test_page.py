@@ -12,6 +12,7 @@ import pytest
 from service.ledger import Entry, Ledger
 from service.report.files import write_files
 from service.schema import Study, StudyState
+from service.study_run import StudyRun
 from tests.service.fakes import failed, full_trial, study_spec, trial
 
 TRIALS = [
@@ -40,7 +41,7 @@ def page(folder: Path, ledger: Ledger | None = None, **changes: Any) -> str:
         state=StudyState.COMPLETED,
         created_at=datetime(2026, 1, 2, tzinfo=UTC),
     )
-    write_files(folder, study, TRIALS, ledger or Ledger())
+    write_files(folder, StudyRun(study, TRIALS, ledger or Ledger()))
     return (folder / "report.html").read_text()
 
 
