@@ -18,7 +18,7 @@ from service.dispatch import DaskDispatcher
 from service.earlier import front_in_files
 from service.errors import ConflictError, InputError, NotFoundError
 from service.finalize import finalize, write_final
-from service.ledger import Ledger, write_ledger
+from service.ledger import Ledger
 from service.schema import Study, StudySpec, StudyState
 from service.scores import FinalScore
 from service.seen import SeenTrials
@@ -94,7 +94,7 @@ def finalize_study(
     scheduler: Access | None = None,
     on_start: Callable[[Callable[[], None]], None] = lambda _: None,
     on_result: Callable[[TrialResult, int, int], None] = lambda _result, _n_done, _n_all: None,
-) -> tuple[list[FinalScore], bool]:
+) -> tuple[list[FinalScore], StudyRun, bool]:
     """Trains the front of the study in the folder `out` anew and judges it by the test split; see `finalize`.
 
     Args:
@@ -105,7 +105,7 @@ def finalize_study(
         on_result: is given each result, how many are done and how many there are.
 
     Returns:
-        The scores, and whether all of them are there.
+        The scores, the study as it is with them, and whether all of them are there.
 
     Raises:
         NotFoundError: the folder holds no study.
@@ -125,8 +125,8 @@ def finalize_study(
             on_start(stopping.set)
             scores = finalize(study, store, dispatcher, on_result=on_result, should_stop=stopping.is_set)
         write_final(out / "final.csv", study, store)
-        write_ledger(out / "ledger.csv", Ledger.from_events(store.events(study.study_id)))
-    return scores, not stopping.is_set()
+        trials, ledger = store.trials(study.study_id), Ledger.from_events(store.events(study.study_id))
+        return scores, StudyRun(study, trials, ledger, store.final_results(study.study_id)), not stopping.is_set()
 
 
 def _cluster(n_workers: int | None, scheduler: Access | None) -> AbstractContextManager[Any]:

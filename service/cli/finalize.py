@@ -12,6 +12,7 @@ from rich.table import Table
 from service.cli.options import Insecure, Scheduler, Tls, access_to
 from service.cli.signals import INTERRUPTED, stop_on_signal
 from service.errors import ServiceError
+from service.report.files import write_files
 from service.report.words import amount, recipe
 from service.scores import FinalScore
 from service.server import finalize_study
@@ -32,14 +33,15 @@ def finalize(
         typer.echo(f"[{n_done} of {n_all}] {result.trial_id}: test error {outcome}")
 
     access = access_to(scheduler, tls, insecure)
-    scores, is_complete = finalize_study(
+    scores, run, is_complete = finalize_study(
         study, n_workers=workers, scheduler=access, on_start=stop_on_signal, on_result=tell
     )
+    write_files(study, run)
     if not is_complete:
         typer.echo("Stopped. Every finished training is kept; the same command goes on.", err=True)
         raise typer.Exit(INTERRUPTED)
     print_scores(scores)
-    typer.echo(f"Every training: {study / 'final.csv'}")
+    typer.echo(f"Every training: {study / 'final.csv'}; the whole story: {study / 'report.html'}")
     if not any(score.errors for score in scores):
         raise ServiceError(f"no final training completed; {study}/final.csv says why")
 
