@@ -82,9 +82,10 @@ def health() -> Health:
 
 @open_router.get("/readyz", responses={503: {"model": Problem, "description": "The store cannot be used."}})
 def readiness(context: InContext) -> Health:
-    """Says that studies can be submitted and read, because the store can be used."""
+    """Says that studies can be submitted and read, because the store can be read and written."""
     try:
         context.store.n_studies()
+        context.store.database.check_writable()
     except ServiceError as error:
         raise HTTPException(503, " ".join(str(error).split())) from error
     return health()

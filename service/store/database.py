@@ -33,6 +33,7 @@ _POSTGRESQL_OPTIONS = {
 }
 # Serialization failure, deadlock, lock not available, too many connections, shutdown, crash, cannot connect now.
 _PASSING_STATES = {"40001", "40P01", "55P03", "53300", "57P01", "57P02", "57P03"}
+_DISK_FULL = "53100"
 _RESCUE = "restore it from a backup, or save with `sqlite3 FILE .recover` what can be read"
 
 
@@ -121,6 +122,21 @@ class Database:
 
         return self._do(attempt)
 
+    def check_writable(self) -> None:
+        """Commits a change that changes nothing, so that the disk, its locks and its rights are met.
+
+        Raises:
+            ServiceError: as `write` does.
+        """
+
+        def touch(connection: Connection) -> None:
+            # On PostgreSQL the number of the transaction is what only a writer is given.
+            if self._is_sqlite:
+                version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+                connection.exec_driver_sql(f"PRAGMA user_version={int(version)}")
+
+        self.write(touch)
+
     def _do(self, attempt: Callable[[], T]) -> T:
         try:
             return self._patiently(attempt, _is_passing)
@@ -156,6 +172,8 @@ class Database:
         if not _is_passing(error):
             return f"the store {self.name} failed: {_reason(error)}"
         todo = "end the process that holds it" if self._is_sqlite else "see that the server runs"
+        if _is_full(error):
+            todo = "make room on its disk"
         return (
             f"the store {self.name} could not be used for {self._patience_seconds:g} s ({_reason(error)}): {todo}, "
             "then run again; what was recorded is kept"
@@ -244,11 +262,17 @@ def _is_passing(error: Exception) -> bool:
     if _is_damaged(error):
         return False
     # Without a statement there was no connection.
-    return _is_busy(error) or error.connection_invalidated or (error.statement is None and _state(error) is None)
+    is_away = error.connection_invalidated or (error.statement is None and _state(error) is None)
+    return _is_busy(error) or _is_full(error) or is_away
 
 
 def _is_busy(error: Exception) -> bool:
     return _sqlite_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or _state(error) in _PASSING_STATES
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether the disk has no room; somebody may make some."""
+    return _sqlite_code(error) == sqlite3.SQLITE_FULL or _state(error) == _DISK_FULL
 
 
 def _is_damaged(error: Exception) -> bool:
