@@ -2,6 +2,7 @@
 
 ServiceError            5  the study failed
 ├── InputError          2  a study, a file or an option that cannot be
+│   └── DamagedError    2  the file of a store is damaged; it is to be restored
 ├── ClusterLostError    5  the scheduler is gone; the study can go on when it is back
 ├── NoWorkerError       5  no worker is there; there may be one later
 ├── NotFoundError       3  there is no such study
@@ -23,6 +24,10 @@ class InputError(ServiceError, ValueError):
     """The user asked for something that cannot be; says the key, the value and what is allowed."""
 
     exit_code = 2
+
+
+class DamagedError(InputError):
+    """The file of a store is damaged; nothing that is tried again helps, and it is to be restored."""
 
 
 class ClusterLostError(ServiceError):

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,9 +20,10 @@ import uvicorn
 from service.access import Access
 from service.api import create_app
 from service.cluster import local_cluster, remote_cluster
-from service.errors import InputError, RefusedError
+from service.errors import DamagedError, InputError, RefusedError
 from service.settings import database_of
 from service.store import Store, Tokens, alone
+from service.store.database import Database
 from service.supervisor import Places, Supervisor
 from service.workers import default_n_workers, plan_workers
 
@@ -32,6 +33,8 @@ _GRACE_SECONDS = 2
 _LEAVE_SECONDS, _BRIEF_SECONDS = 8.0, 0.5
 # While the database is busy or lost, requests are better refused soon than kept.
 _PATIENCE_SECONDS = 5.0
+# How often to look whether the store was found damaged.
+_LOOK_SECONDS = 1
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ def serve(serving: Serving, on_start: Callable[[str], None] = lambda _: None) ->
     Raises:
         InputError: an address, a folder or a database that cannot be used, or a port that is in use.
         RefusedError: other machines could reach the service, and it knows no token.
+        DamagedError: the file of the store is damaged; that ends the service.
         KeyboardInterrupt: it was Ctrl-C.
     """
     _make_folder(serving.out)
@@ -85,10 +89,13 @@ def serve(serving: Serving, on_start: Callable[[str], None] = lambda _: None) ->
                 f"host: {serving.host} lets other machines in, and there is no token yet: make one with "
                 "`greenshift token create NAME`, or listen on 127.0.0.1"
             )
-        server = _server(for_requests, require_token=is_open)
+        databases = (store.database, for_requests.database)
+        server = _server(for_requests, databases, require_token=is_open)
         with supervised(serving, store):
             on_start(_url(listener))
             _answer(server, listener)
+        if damage := _damage(databases):
+            raise damage
 
 
 def is_loopback(listener: socket.socket) -> bool:
@@ -149,12 +156,28 @@ def _connect(serving: Serving) -> Callable[[], AbstractContextManager[Any]]:
     return partial(local_cluster, n_workers)
 
 
-def _server(store: Store, *, require_token: bool) -> uvicorn.Server:
+def _server(store: Store, databases: Sequence[Database], *, require_token: bool) -> uvicorn.Server:
+    """A server that ends where the file of a database turns out to be damaged."""
     app = create_app(store, require_token=require_token, is_stopping=lambda: server.should_exit)
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS)
+
+    async def look() -> None:
+        if _damage(databases):
+            server.should_exit = True
+
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        callback_notify=look,
+        timeout_notify=_LOOK_SECONDS,
     )
+    server = uvicorn.Server(config)
     return server
+
+
+def _damage(databases: Sequence[Database]) -> DamagedError | None:
+    return next((database.damage for database in databases if database.damage), None)
 
 
 def _answer(server: uvicorn.Server, listener: socket.socket) -> None:

@@ -17,7 +17,7 @@ from service.assembly import facts_of, make_coordinator, pin, settle, task_of
 from service.coordinator import Coordinator
 from service.dispatch import DaskDispatcher
 from service.earlier import front_in_store
-from service.errors import ClusterLostError, NoWorkerError, ServiceError
+from service.errors import ClusterLostError, DamagedError, NoWorkerError, ServiceError
 from service.fleet import Standing
 from service.roster import Bulletin, roster
 from service.schema import Study, StudyState
@@ -71,7 +71,7 @@ class Supervisor:
         self._stopping.set()
 
     def run(self) -> None:
-        """Runs until `stop`."""
+        """Runs until `stop`, or until the store is damaged."""
         pause = 1.0
         while not self._stopping.is_set():
             try:
@@ -79,6 +79,8 @@ class Supervisor:
                     self.is_connected, pause = True, 1.0
                     show_connection(True)
                     self._serve(_Session(self._store, client, self._places, durable=self._durable))
+            except DamagedError:
+                return  # whoever opened the store sees that, and ends
             except ServiceError as error:
                 logger.warning("no study runs: %s; trying again in %.0f s", error, pause)
                 with suppress(ServiceError):  # what is lost may be the store
@@ -207,6 +209,8 @@ class _Run(threading.Thread):
                 logger.info("study %s is %s", study_id, self._store.study(study_id).standing)
         except ClusterLostError:
             self.is_cluster_lost = True
+        except DamagedError:
+            pass  # nothing can be said in the store, and the supervisor meets the same
         except NoWorkerError as error:
             self.waits = str(error)
             _stop_if_asked(self._store, self._study)

@@ -14,7 +14,7 @@ from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.pool import StaticPool
 
-from service.errors import InputError, ServiceError
+from service.errors import DamagedError, InputError, ServiceError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -52,6 +52,7 @@ class Database:
     Attributes:
         name: for people; never with a password.
         file: of SQLite, else None.
+        damage: that was met while the database was used, by whomever; else None.
 
     Raises:
         InputError: `where` names no database, or one that cannot be used.
@@ -63,6 +64,7 @@ class Database:
         self._is_sqlite = url.get_backend_name() == "sqlite"
         self.file = Path(url.database or ":memory:") if self._is_sqlite else None
         self.name = _name(url)
+        self.damage: DamagedError | None = None
         self._engine = _sqlite_engine(url, patience_seconds) if self._is_sqlite else _postgresql_engine(url)
         self._writing = self._engine.execution_options(writes=True)
         try:
@@ -71,7 +73,7 @@ class Database:
         except DBAPIError as error:
             self.close()
             if _sqlite_code(error) == sqlite3.SQLITE_CORRUPT:
-                raise InputError(f"the store {self.name} is damaged ({_reason(error)}): {_RESCUE}") from error
+                raise DamagedError(self._damage(error)) from error
             fault = "cannot be opened" if isinstance(error, OperationalError) else "is no store of studies"
             raise InputError(f"database: {self.name} {fault}: {_reason(error)}") from error
 
@@ -89,7 +91,7 @@ class Database:
         """What `work` returns of a transaction that changes nothing; it may be called again.
 
         Raises:
-            InputError: the file is damaged.
+            DamagedError: the file is damaged.
             ServiceError: the database failed, or stayed busy or lost.
         """
 
@@ -103,6 +105,7 @@ class Database:
         """What `work` returns of a transaction that happens once; `work` may be called again.
 
         Raises:
+            DamagedError: the file is damaged.
             ServiceError: the database failed, or stayed busy or lost; nothing happened then, except that a change
                 whose very answer was lost may have.
         """
@@ -142,7 +145,8 @@ class Database:
             return self._patiently(attempt, _is_passing)
         except (DBAPIError, _UndecidedError) as error:
             if _is_damaged(error):
-                raise InputError(f"the store {self.name} is damaged ({_reason(error)}): {_RESCUE}") from error
+                self.damage = DamagedError(self._damage(error))
+                raise self.damage from error
             raise ServiceError(self._advice(error)) from error
 
     def _patiently(self, attempt: Callable[[], T], passes: Callable[[Exception], bool]) -> T:
@@ -166,6 +170,9 @@ class Database:
         if status not in ("committed", "aborted"):
             raise _UndecidedError(f"a transaction is {status}")
         return bool(status == "committed")
+
+    def _damage(self, error: Exception) -> str:
+        return f"the store {self.name} is damaged ({_reason(error)}): {_RESCUE}"
 
     def _advice(self, error: Exception) -> str:
         """One line: what is wrong with the database, and what to do."""

@@ -5,10 +5,11 @@ import os
 import re
 import signal
 import socket
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import Popen
 
@@ -16,11 +17,13 @@ import pytest
 
 from service.access import Access
 from service.client import Client
-from service.errors import ConflictError, InputError, RefusedError
+from service.errors import ConflictError, DamagedError, InputError, RefusedError
 from service.schema import StudyState
 from service.serving import Serving, is_loopback, listening, serve
 from service.store import Store, Tokens, alone
+from tests.service.fakes import study_spec
 from tests.service.processes import GREENSHIFT, descendants, have_ended, started, wait_until
+from tests.service.store.test_damaged import damage_pages
 
 # Where nobody answers; connecting is tried again and again.
 NOWHERE = "tcp://127.0.0.1:9"
@@ -86,6 +89,34 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(InputError, match=r"^out: .* is no folder that can be written"):
         serve(here(tmp_path))
+
+
+def test_a_store_that_is_damaged_while_it_serves_ends_the_service(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    path = tmp_path / "out" / "studies.sqlite"
+    with Store(path) as store:
+        for _ in range(50):
+            store.create_study(study_spec())
+    # A test that waits for ever says nothing.
+    late = threading.Timer(20, os.kill, (os.getpid(), signal.SIGTERM))
+
+    def damage(url: str) -> None:
+        damage_pages(path)
+        threading.Thread(target=ask, args=(f"{url}/api/v1/studies",)).start()
+
+    def ask(url: str) -> None:
+        with suppress(OSError):
+            get(url)
+
+    late.start()
+    try:
+        with pytest.raises(
+            DamagedError, match=r"^the store .*studies.sqlite is damaged \(database disk image is malfo"
+        ):
+            serve(here(tmp_path), on_start=damage)
+        assert not late.finished.is_set()
+    finally:
+        late.cancel()
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import pytest
 from distributed import Client
 
 from service.cluster import local_cluster
-from service.errors import InputError
+from service.errors import DamagedError, InputError
 from service.schema import Study, StudySpec, StudyState, TrialState
 from service.store import Store, Workers
 from service.supervisor import Places, Supervisor
@@ -21,6 +21,7 @@ from tests.service.clusters import threads
 from tests.service.fakes import study_spec
 from tests.service.processes import wait_until
 from tests.service.served import recorded
+from tests.service.store.test_damaged import damage_pages
 from tests.worker.distributions import write
 
 QUICK = StudySpec.load(str(Path(__file__).parent / "quick.yaml"))
@@ -115,6 +116,17 @@ def test_a_study_that_no_worker_knows_fails_before_its_first_trial_and_says_why(
         wait_for(store, study, StudyState.FAILED)
     assert "network must be one of" in reason(store, study)
     assert store.trials(study.study_id) == []
+
+
+def test_a_store_that_is_damaged_ends_the_supervisor(store: Store, tmp_path: Path) -> None:
+    for _ in range(50):
+        store.create_study(study_spec())
+    store.close()
+    damage_pages(tmp_path / "studies.sqlite")
+    with idle_cluster(1) as connect:
+        supervisor = Supervisor(store, connect, Places(tmp_path / "models", ""), durable=False)
+        supervisor.run()
+    assert isinstance(store.database.damage, DamagedError)
 
 
 def test_a_study_begins_with_another_of_the_same_service_or_says_that_there_is_none(
