@@ -39,7 +39,7 @@ from worker.messages import (
     encode,
     read,
 )
-from worker.schema import EnergyReport, EpochMetrics, SiteSpec
+from worker.schema import EnergyReport, EpochMetrics, Failure, SiteSpec
 from worker.trial import make_meter
 
 # Asks the kernel to prefer this process to its worker when memory runs out; anybody may raise their own.
@@ -166,7 +166,7 @@ def _inspect(message: Inspect) -> Inspected:
             site=message.site,
         )
     except ConfigurationError as error:
-        return Inspected(failure=as_failure(error))
+        return Inspected(failure=_refusal(error))
     return Inspected(facts=facts)
 
 
@@ -174,7 +174,12 @@ def _describe(message: Describe) -> Described:
     try:
         return Described(description=describe_task(message.name, site=message.site))
     except ConfigurationError as error:
-        return Described(failure=as_failure(error))
+        return Described(failure=_refusal(error))
+
+
+def _refusal(error: ConfigurationError) -> Failure:
+    """As a failure, in the very words of the error: it is raised again where it was asked."""
+    return as_failure(error).model_copy(update={"message": str(error)})
 
 
 def _take_pipes() -> tuple[BinaryIO, BinaryIO]:

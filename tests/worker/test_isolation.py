@@ -332,7 +332,7 @@ def test_a_process_that_cannot_start_is_a_crashed_trial_and_says_why(
 
 def test_facts_come_from_the_process(child: int, children: WarmChildren) -> None:
     assert inspect_task("digits", "resnet8", isolated=True) == inspect_task("digits", "resnet8")
-    with pytest.raises(ConfigurationError, match=r"network must be one of .* got 'no-such'"):
+    with pytest.raises(ConfigurationError, match=r"^network must be one of .* got 'no-such'"):
         inspect_task("digits", "no-such", isolated=True)
     assert children.pids == [child]
 
