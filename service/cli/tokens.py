@@ -14,6 +14,7 @@ from rich.table import Table
 from service.errors import NotFoundError
 from service.settings import DEFAULT_OUT, Settings, database_of
 from service.store import Store, Tokens
+from service.store.database import file_of
 
 token = typer.Typer(
     help="Makes, lists and revokes tokens, by which programs may use the service.", no_args_is_help=True
@@ -29,7 +30,10 @@ DatabaseUrl = Annotated[
 @token.command()
 def create(name: Name, database_url: DatabaseUrl = None) -> None:
     """Makes a token and prints its secret, once."""
-    with _tokens(database_url) as tokens:
+    url = _url(database_url)
+    if url == database_of(DEFAULT_OUT):
+        DEFAULT_OUT.mkdir(parents=True, exist_ok=True)
+    with _tokens(url) as tokens:
         typer.echo(tokens.create_token(name))
     typer.echo("Keep it: it cannot be shown again. Programs read it from GREENSHIFT_TOKEN.", err=True)
 
@@ -37,7 +41,7 @@ def create(name: Name, database_url: DatabaseUrl = None) -> None:
 @token.command()
 def revoke(name: Name, database_url: DatabaseUrl = None) -> None:
     """Makes a token invalid, at once."""
-    with _tokens(database_url) as tokens:
+    with _tokens(_existing(database_url)) as tokens:
         try:
             tokens.revoke_token(name)
         except KeyError as error:
@@ -49,19 +53,31 @@ def revoke(name: Name, database_url: DatabaseUrl = None) -> None:
 def list_(database_url: DatabaseUrl = None) -> None:
     """Lists all tokens, revoked ones included; secrets are known to nobody."""
     table = Table("name", "created", "last used", "revoked")
-    with _tokens(database_url) as tokens:
+    with _tokens(_existing(database_url)) as tokens:
         for known in tokens.tokens():
             table.add_row(known.name, _day(known.created_at), _day(known.last_used_at), _day(known.revoked_at))
     Console().print(table)
 
 
 @contextmanager
-def _tokens(database_url: str | None) -> Iterator[Tokens]:
-    url = database_url or Settings.from_environment().database_url
-    if url is None:
-        DEFAULT_OUT.mkdir(parents=True, exist_ok=True)
-    with Store(url or database_of(DEFAULT_OUT)) as store:
+def _tokens(url: str) -> Iterator[Tokens]:
+    """Those of a store, which is named: it may be another than that of the service."""
+    with Store(url) as store:
+        typer.echo(f"Store: {store.database.name}", err=True)
         yield Tokens(store)
+
+
+def _url(database_url: str | None) -> str:
+    return database_url or Settings.from_environment().database_url or database_of(DEFAULT_OUT)
+
+
+def _existing(database_url: str | None) -> str:
+    """The URL of a store that is there: only who makes a token makes one."""
+    url = _url(database_url)
+    file = file_of(url)
+    if file is not None and not file.exists():
+        raise NotFoundError(f"database: there is no store {file}; name that of the service by --database-url")
+    return url
 
 
 def _day(moment: datetime | None) -> str:

@@ -187,6 +187,16 @@ class Database:
         )
 
 
+def file_of(where: Path | str) -> Path | None:
+    """The SQLite file that a URL or path names, whether or not it is there; None of a server.
+
+    Raises:
+        InputError: it names no database.
+    """
+    url = _url(where)
+    return Path(url.database or ":memory:") if url.get_backend_name() == "sqlite" else None
+
+
 def _url(where: Path | str | None) -> URL:
     """The URL of a database, with the driver that is used for it."""
     if where is None:

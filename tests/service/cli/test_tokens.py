@@ -36,8 +36,24 @@ def test_without_a_url_it_is_the_store_of_serve(call: Call, tmp_path: Path, monk
     assert (tmp_path / "runs/service/studies.sqlite").is_file()
 
 
+def test_the_store_is_named_and_only_a_token_makes_one(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GREENSHIFT_DATABASE_URL", raising=False)
+    path = tmp_path / "runs/service/studies.sqlite"
+    for arguments in (["list"], ["revoke", "laptop"]):
+        done = call("token", *arguments)
+        assert (done.returncode, list(tmp_path.iterdir())) == (3, [])
+        assert done.stderr.startswith(f"error: database: there is no store {path}; ")
+    for arguments in (["create", "laptop"], ["list"]):
+        assert f"Store: {path}\n" in call("token", *arguments).stderr
+
+
 def test_a_name_that_is_taken_or_unknown_is_refused(call: Call, url: str) -> None:
     call("token", "create", "laptop", "--database-url", url)
     assert_refused(call("token", "create", "laptop", "--database-url", url), "laptop", "must be new")
     done = call("token", "revoke", "phone", "--database-url", url)
-    assert (done.returncode, done.stderr) == (3, "error: no valid token 'phone'\n")
+    assert (done.returncode, done.stderr) == (
+        3,
+        f"Store: {url.removeprefix('sqlite:///')}\nerror: no valid token 'phone'\n",
+    )
