@@ -75,13 +75,16 @@ def serve(serving: Serving, on_start: Callable[[str], None] = lambda _: None) ->
         DamagedError: the file of the store is damaged; that ends the service.
         KeyboardInterrupt: it was Ctrl-C.
     """
-    _make_folder(serving.out)
+    if serving.data_dir is not None and not serving.data_dir.is_dir():
+        raise InputError(f"data_dir: must be a folder that is there, got {serving.data_dir}")
     url = serving.database_url or database_of(serving.out)
     with (
+        # First, so that a port in use leaves nothing behind.
+        listening(serving) as listener,
+        _folder(serving.out),
         Store(url) as store,
         alone(store),
         Store(url, patience_seconds=_PATIENCE_SECONDS) as for_requests,
-        listening(serving) as listener,
     ):
         is_open = not is_loopback(listener)
         if is_open and not any(token.revoked_at is None for token in Tokens(store).tokens()):
@@ -137,11 +140,13 @@ def supervised(serving: Serving, store: Store) -> Iterator[None]:
         thread.join(_LEAVE_SECONDS if supervisor.is_connected else _BRIEF_SECONDS)
 
 
-def _make_folder(out: Path) -> None:
+@contextmanager
+def _folder(out: Path) -> Iterator[None]:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"out: {out} is no folder that can be written: {error.strerror}") from error
+    yield
 
 
 def _connect(serving: Serving) -> Callable[[], AbstractContextManager[Any]]:

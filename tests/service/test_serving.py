@@ -54,6 +54,13 @@ def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
         port = other.getsockname()[1]
         with pytest.raises(InputError, match=f"^port: {port} on 127.0.0.1 cannot be listened on: Address already in"):
             serve(here(tmp_path, port=port))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_data_sets_that_is_not_there_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"^data_dir: must be a folder that is there, got {tmp_path}/nope"):
+        serve(here(tmp_path, scheduler=None, data_dir=tmp_path / "nope"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
