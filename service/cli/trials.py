@@ -7,11 +7,14 @@ from rich.table import Table
 from service.cli.fetched import run_of
 from service.cli.remote import AsJson, StudyName, echo_json, print_table, study_of
 from service.report.words import amount, extent, recipe, title
-from service.schema import StudySpec, Trial
+from service.schema import StudySpec, Trial, TrialState
+from worker.schema import TrialResult
+
+_TO_END = (TrialState.WAITING, TrialState.RUNNING)
 
 
 def trials(study: StudyName, as_json: AsJson = False) -> None:
-    """Lists the trials of a study: state, fidelity, config, objectives, worker, and why one failed."""
+    """Lists the trials of a study: state, fidelity, config, objectives; where it ended worker and reason."""
     with study_of(study) as handle:
         run = run_of(handle)
     if as_json:
@@ -23,13 +26,15 @@ def trials(study: StudyName, as_json: AsJson = False) -> None:
 def _table(spec: StudySpec, trials: list[Trial]) -> Table:
     table = Table("trial", "state", "fidelity", *map(title, spec.objectives), "config", "worker", "reason")
     for trial in trials:
-        values = [amount(trial.measurement(name)) if trial.result else "" for name in spec.objectives]
-        worker = trial.result.worker if trial.result else ""
-        table.add_row(trial.trial_id, trial.state, extent(trial), *values, recipe(trial), worker, _reason(trial))
+        # Of a trial that is tried again the store still has what came of it before.
+        result = None if trial.state in _TO_END else trial.result
+        values = [amount(trial.measurement(name)) if result else "" for name in spec.objectives]
+        worker = result.worker if result else ""
+        table.add_row(trial.trial_id, trial.state, extent(trial), *values, recipe(trial), worker, _reason(result))
     return table
 
 
-def _reason(trial: Trial) -> str:
+def _reason(result: TrialResult | None) -> str:
     """Why it failed, in one line: `greenshift logs` says more."""
-    failure = trial.result.failure if trial.result else None
+    failure = result.failure if result else None
     return "" if failure is None else " ".join(f"{failure.kind}: {failure.message}".split())

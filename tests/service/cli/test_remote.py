@@ -143,6 +143,18 @@ def test_trials_are_a_table_for_people_and_json_for_programs(call: Call, study: 
     assert "WAITING" in lines["00004"] and "unknown" not in lines["00004"]
 
 
+@pytest.mark.parametrize("is_running", [True, False])
+def test_a_trial_that_is_tried_again_has_no_reason_any_more(
+    call: Call, store: Store, study: Study, is_running: bool
+) -> None:
+    again = store.retry_trial(store.trial(study.study_id, "00003"), "")
+    if is_running:
+        store.start_attempt(again)
+    (line,) = [line for line in call("trials", study.study_id).stdout.splitlines() if "00003" in line]
+    assert ("RUNNING" if is_running else "WAITING") in line
+    assert "diverged" not in line and "fake:1" not in line
+
+
 def test_the_front_is_a_table_json_or_the_csv_of_run(call: Call, study: Study) -> None:
     assert [t["trial_id"] for t in json.loads(call("front", study.spec.name, "--json").stdout)] == ["00001"]
     (row,) = csv.DictReader(io.StringIO(call("front", study.spec.name, "--csv").stdout))
