@@ -30,12 +30,27 @@ def read_document(source: str) -> dict[str, Any]:
     else:
         raise InputError(f"study must be a YAML file or a preset ({', '.join(preset_names())}), got {source!r}")
     try:
-        data = yaml.safe_load(text)
+        data = _Loader(text).get_single_data()
     except yaml.YAMLError as error:
         raise InputError(f"{source} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise InputError(f"{source} must hold a mapping of keys to values")
     return data
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which PyYAML would take the last."""
+
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                line, name = key.start_mark.line + 1, (key.tag, key.value)
+                if name in lines:
+                    raise yaml.YAMLError(f"key {key.value!r} is given twice, in lines {lines[name]} and {line}")
+                lines[name] = line
+        return node
 
 
 def _read_text(path: Path) -> str:

@@ -87,6 +87,9 @@ def test_many_faults_are_four_lines() -> None:
         ("just words", "must hold a mapping"),
         ("", "must hold a mapping"),
         ("a: [1,\nb: }", "is no YAML"),
+        ("seed: 1\nname: x\nseed: 2\n", "key 'seed' is given twice, in lines 1 and 3"),
+        ("budget: {n_trials: 1, n_trials: 2}", "key 'n_trials' is given twice, in lines 1 and 1"),
+        ("budget:\n  n_trials: 1\n  n_trials: 1\n", "key 'n_trials' is given twice, in lines 2 and 3"),
     ],
 )
 def test_a_file_that_is_no_study_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
