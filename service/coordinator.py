@@ -227,7 +227,7 @@ class Coordinator:
         for trial_id in self._running if paused else ():
             self._dispatcher.cancel(trial_id)
         state = StudyState.PAUSED if paused else StudyState.RUNNING
-        self._store.set_study_state(self._study.study_id, state, "asked for")
+        self._store.set_study_state(self._study.study_id, state, "by the user" if paused else "resumed")
 
     def _retry(self, trial: Trial) -> str:
         if trial.state not in (TrialState.FAILED, TrialState.STOPPED):

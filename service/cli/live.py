@@ -72,7 +72,7 @@ class LiveView:
         console.print(front_table(run, None))
         console.print(caveat(run.trials), highlight=False)
         spec = run.study.spec
-        said = f"On the front: {len(run.front)} {things(spec)}; {beaten(spec, run.trials)}."
+        said = f"On the front: {len(run.front)} {things(spec, len(run.front))}; {beaten(spec, run.trials)}."
         if spec.task is None:
             said += (
                 " With 8-bit multiplications in place of shifts the network is estimated at "

@@ -93,9 +93,10 @@ def recipe(trial: Trial) -> str:
     return f"{config['quantizer']} w{config['weight_bits']} a{activations} {config['optimizer']}"
 
 
-def things(spec: StudySpec) -> str:
-    """What a study finds several of."""
-    return "networks" if spec.task is None else "configurations"
+def things(spec: StudySpec, n: int = 2) -> str:
+    """What a study finds `n` of."""
+    thing = "network" if spec.task is None else "configuration"
+    return thing if n == 1 else f"{thing}s"
 
 
 def extent(trial: Trial) -> str:

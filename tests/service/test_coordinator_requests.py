@@ -96,6 +96,8 @@ def test_a_paused_study_frees_its_slots_and_begins_nothing_until_it_is_resumed(s
     assert {t.state for t in store.trials(study.study_id)} == {TrialState.COMPLETED}
     kinds = [e.kind for e in store.events(study.study_id) if e.kind.startswith("study_")]
     assert kinds == ["study_created", "study_running", "study_paused", "study_running", "study_completed"]
+    reasons = [e.payload["reason"] for e in store.events(study.study_id) if e.kind in ("study_paused", "study_running")]
+    assert reasons == ["", "by the user", "resumed"]
 
 
 def test_a_study_stays_paused_over_a_restart_and_can_be_stopped(store: Store) -> None:

@@ -165,3 +165,4 @@ def test_the_default_of_a_task_is_beaten_in_the_studys_objectives_and_their_dire
 
     assert beaten(spec, trials) == "1 of them dominate the default in loss and calm hours"
     assert (things(spec), things(study_spec())) == ("configurations", "networks")
+    assert (things(spec, 1), things(study_spec(), 1)) == ("configuration", "network")
