@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -50,6 +51,8 @@ class Serving:
         scheduler: a running Dask scheduler; None starts processes on this machine.
         n_workers: of those; None is one per GPU, or one per core without GPUs.
         data_dir: folder of the data sets for those; None is GREENSHIFT_DATA_DIR.
+        https: files of a certificate (with those that signed it, if others than clients know did) and of its key; None
+            speaks HTTP.
     """
 
     host: str
@@ -60,6 +63,7 @@ class Serving:
     scheduler: Access | None = None
     n_workers: int | None = None
     data_dir: Path | None = None
+    https: tuple[Path, Path] | None = None
 
 
 def serve(serving: Serving, on_start: Callable[[str], None] = lambda _: None) -> None:
@@ -77,6 +81,7 @@ def serve(serving: Serving, on_start: Callable[[str], None] = lambda _: None) ->
     """
     if serving.data_dir is not None and not serving.data_dir.is_dir():
         raise InputError(f"data_dir: must be a folder that is there, got {serving.data_dir}")
+    check_https(serving)
     url = serving.database_url or database_of(serving.out)
     with (
         # First, so that a port in use leaves nothing behind.
@@ -93,12 +98,33 @@ def serve(serving: Serving, on_start: Callable[[str], None] = lambda _: None) ->
                 "`greenshift token create NAME`, or listen on 127.0.0.1"
             )
         databases = (store.database, for_requests.database)
-        server = _server(for_requests, databases, require_token=is_open)
+        server = _server(serving, for_requests, databases, require_token=is_open)
         with supervised(serving, store):
-            on_start(_url(listener))
+            on_start(_url(listener, "http" if serving.https is None else "https"))
             _answer(server, listener)
         if damage := _damage(databases):
             raise damage
+
+
+def check_https(serving: Serving) -> None:
+    """Looks whether a server can use the certificate, if there is one.
+
+    Raises:
+        InputError: it cannot be read, or the key is that of another.
+    """
+    if serving.https is None:
+        return
+    certificate, key = serving.https
+    for name, file in (("https_certificate", certificate), ("https_key", key)):
+        if not file.is_file():
+            raise InputError(f"{name}: must be a file that is there, got {file}")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"https_certificate: {certificate} and https_key {key} must be a certificate and its key without a "
+            f"password, as PEM: {error}"
+        ) from error
 
 
 def is_loopback(listener: socket.socket) -> bool:
@@ -161,7 +187,7 @@ def _connect(serving: Serving) -> Callable[[], AbstractContextManager[Any]]:
     return partial(local_cluster, n_workers)
 
 
-def _server(store: Store, databases: Sequence[Database], *, require_token: bool) -> uvicorn.Server:
+def _server(serving: Serving, store: Store, databases: Sequence[Database], *, require_token: bool) -> uvicorn.Server:
     """A server that ends where the file of a database turns out to be damaged."""
     app = create_app(store, require_token=require_token, is_stopping=lambda: server.should_exit)
 
@@ -169,8 +195,11 @@ def _server(store: Store, databases: Sequence[Database], *, require_token: bool)
         if _damage(databases):
             server.should_exit = True
 
+    certificate, key = serving.https or (None, None)
     config = uvicorn.Config(
         app,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
@@ -198,6 +227,6 @@ def _answer(server: uvicorn.Server, listener: socket.socket) -> None:
         signal.signal(signal.SIGTERM, before)
 
 
-def _url(listener: socket.socket) -> str:
+def _url(listener: socket.socket, scheme: str) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -25,6 +25,10 @@ def serve(
         str | None,
         typer.Option(help="The store; default GREENSHIFT_DATABASE_URL, else a SQLite file in the folder of --out."),
     ] = None,
+    https_certificate: Annotated[
+        Path | None, typer.Option(help="Speaks HTTPS: a PEM file of the certificate and those that signed it.")
+    ] = None,
+    https_key: Annotated[Path | None, typer.Option(help="Its key, as PEM, without a password.")] = None,
     scheduler: Scheduler = None,
     tls: Tls = None,
     insecure: Insecure = False,
@@ -43,6 +47,8 @@ def serve(
         for name, value in (("local-workers", local_workers), ("data-dir", data_dir)):
             if value is not None:
                 raise InputError(f"{name}: is for workers of this process, and not allowed with --scheduler")
+    if (https_certificate is None) != (https_key is None):
+        raise InputError("https-certificate and https-key: each needs the other")
     write_log(log_format)
     settings = Settings.from_environment()
     serve_studies(
@@ -55,6 +61,7 @@ def serve(
             scheduler=access_to(scheduler, tls, insecure),
             n_workers=local_workers,
             data_dir=data_dir,
+            https=(https_certificate, https_key) if https_certificate and https_key else None,
         ),
         on_start=lambda url: _say(f"Serving at {url}; end with Ctrl-C.", log_format),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import ssl
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -27,16 +28,18 @@ def options(url: str | None, token: str | None, timeout: float) -> dict[str, Any
         timeout: seconds without any answer.
 
     Raises:
-        InputError: no URL, or a token that no header can hold.
+        InputError: no URL, a token that no header can hold, or a GREENSHIFT_CA that holds no certificate.
     """
     token = token or os.environ.get("GREENSHIFT_TOKEN")
     if token is not None and not (token.isascii() and token.isprintable()):
         raise InputError("token: must be printable ASCII, as `greenshift token create` shows it")
+    authority = os.environ.get("GREENSHIFT_CA")
     found = _url(url or os.environ.get("GREENSHIFT_URL") or DEFAULT_URL)
     return {
         "base_url": found,
         "headers": {} if token is None else {"Authorization": f"Bearer {token}"},
         "timeout": timeout,
+        "verify": True if not authority else _trusting(authority),
         # No proxy leads to this machine.
         "trust_env": not _is_loopback(found.host),
     }
@@ -50,6 +53,14 @@ def _url(text: str) -> httpx2.URL:
     if url.scheme not in ("http", "https") or not url.host:
         raise InputError(f"url: must be http://HOST:PORT or https://HOST:PORT, got {text!r}")
     return url
+
+
+def _trusting(authority: str) -> ssl.SSLContext:
+    """Trusts the certificates of a PEM file, and no other authority."""
+    try:
+        return ssl.create_default_context(cafile=authority)
+    except OSError as error:
+        raise InputError(f"GREENSHIFT_CA: must be a PEM file of certificates, got {authority!r}: {error}") from error
 
 
 def _is_loopback(host: str) -> bool:

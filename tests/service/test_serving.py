@@ -10,14 +10,20 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from subprocess import Popen
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from service.access import Access
 from service.client import Client
-from service.errors import ConflictError, DamagedError, InputError, RefusedError
+from service.errors import ConflictError, DamagedError, InputError, RefusedError, UnreachableError
 from service.schema import StudyState
 from service.serving import Serving, is_loopback, listening, serve
 from service.store import Store, Tokens, alone
@@ -61,6 +67,48 @@ def test_a_folder_of_data_sets_that_is_not_there_is_refused_before_anything_is_m
     with pytest.raises(InputError, match=f"^data_dir: must be a folder that is there, got {tmp_path}/nope"):
         serve(here(tmp_path, scheduler=None, data_dir=tmp_path / "nope"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def https(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that signed itself, and its key."""
+    folder = tmp_path / "https"
+    folder.mkdir()
+    key, start = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "greenshift")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(start).not_valid_after(start + timedelta(days=1))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False)
+    (folder / "cert.pem").write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    as_pem = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "key.pem").write_bytes(key.private_bytes(*as_pem))
+    return folder / "cert.pem", folder / "key.pem"
+
+
+@pytest.mark.slow
+def test_https_is_spoken_with_those_who_trust_the_certificate(
+    tmp_path: Path, https: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = https
+    options = ("--https-certificate", str(certificate), "--https-key", str(key), "--scheduler", NOWHERE)
+    with serving(tmp_path, *options) as (_, url, _):
+        assert url.startswith("https://127.0.0.1:")
+        with pytest.raises(UnreachableError, match="certificate verify failed"), Client(url) as client:
+            client.health()
+        monkeypatch.setenv("GREENSHIFT_CA", str(certificate))
+        with Client(url) as client:
+            assert client.health().status == "ok"
+
+
+def test_a_certificate_that_cannot_be_used_is_refused_before_anything_is_made(
+    tmp_path: Path, https: tuple[Path, Path]
+) -> None:
+    certificate, key = https
+    with pytest.raises(InputError, match=f"^https_key: must be a file that is there, got {tmp_path}/nope"):
+        serve(here(tmp_path, https=(certificate, tmp_path / "nope")))
+    with pytest.raises(InputError, match="must be a certificate and its key"):
+        serve(here(tmp_path, https=(key, key)))
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
