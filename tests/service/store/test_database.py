@@ -178,10 +178,10 @@ def test_a_fault_that_does_not_pass_is_told_at_once(store: Store) -> None:
 
 
 def test_a_full_disk_is_told_and_nothing_is_written_in_part(tmp_path: Path) -> None:
-    with Store(tmp_path / "study.sqlite") as store:
+    with Store(tmp_path / "study.sqlite", patience_seconds=0.1) as store:
         study_id = store.create_study(study_spec()).study_id
         store.database.read(lambda c: c.exec_driver_sql("PRAGMA max_page_count=36"))
-        with pytest.raises(ServiceError, match=r"study.sqlite failed: database or disk is full"):
+        with pytest.raises(ServiceError, match=r"\(database or disk is full\): make room on its disk"):
             for i in range(100):
                 store.add_trial(trial(str(i), study_id=study_id))
         added = [e.trial_id for e in store.events(study_id) if e.kind == "trial_added"]
