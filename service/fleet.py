@@ -283,6 +283,8 @@ class _Inquiry:
 
     def _say_refusals(self) -> None:
         """Where no worker knows the study, the first refusal is the error, and is said once."""
+        if self._client.status in ("closing", "closed"):
+            return  # a study that has ended lets go of those that were still asked
         while self._refusals and (self.facts or not self._is_awaited):
             logger.warning("worker %s gets no trial of this study: %s", *self._refusals.popitem())
 

@@ -258,8 +258,8 @@ def test_a_study_of_a_task_runs_like_any_other(of_a_task: OfATask) -> None:
 
 @pytest.mark.slow
 def test_only_processes_of_trials_import_the_package_of_a_task(of_a_task: OfATask) -> None:
-    # Neither the coordinator nor a Dask worker has loaded torch.
-    assert of_a_task.importers == ["True", "True"]
+    # Neither the coordinator nor a Dask worker has loaded torch. A worker may be slower to answer than the study is.
+    assert of_a_task.importers in (["True"], ["True", "True"])
 
 
 @pytest.mark.slow

@@ -47,6 +47,15 @@ def test_nobody_waits_for_an_answer_that_is_only_expected_and_a_refusal_is_said(
             time.sleep(0.01)
 
 
+def test_a_study_that_ends_before_all_have_answered_says_nothing_of_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with client_of_threads(2) as client:
+        addresses = sorted(client.scheduler_info(n_workers=-1)["workers"])
+        Fleet(client).inspect(partial(answers_at_once, addresses[0]))
+    assert "gets no trial" not in caplog.text
+
+
 def test_a_pinned_study_runs_on_one_model_of_device_only() -> None:
     with client_of_threads(2) as client:
         fleet = Fleet(client)
@@ -146,6 +155,12 @@ def test_every_scheduler_is_told_to_leave_lost_trials_to_us_also_one_that_comes_
             assert ours.run_on_scheduler(allowed_failures) == 3
             assert fleet.n_slots() == 1
             assert ours.run_on_scheduler(allowed_failures) == 0
+
+
+def answers_at_once(address: str) -> TaskFacts:
+    if get_worker().address != address:
+        time.sleep(1)
+    return FACTS
 
 
 def device_of_worker() -> TaskFacts:
