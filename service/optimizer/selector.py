@@ -26,6 +26,8 @@ MIN_ROWS = 3
 _MARGIN, _MIDDLE = 0.1, 0.6
 # Of eight proposals the one whose reference point lies twice as far away as the worst there is.
 _WIDE, _FAR = 2, 2.0
+# Of a larger front so many make up what is to be improved: more would tell little, at the cost of time.
+MAX_FRONT = 150
 # Results that show what is usual: later ones lie where the search has gone.
 _N_FIRST = 10
 
@@ -37,7 +39,7 @@ class Lesson:
     Attributes:
         X: (n, hyperparameters + 1) vectors with their fidelities, the most telling first.
         Y: (n, objectives) scaled costs.
-        front: (k, objectives) scaled costs of the front at full fidelity.
+        front: (k, objectives) scaled costs of the front at full fidelity, at most `MAX_FRONT` spread over it.
         reference: (objectives,) a little beyond that front's worst, in the same scale.
         centre, spread: (objectives,) of the scale: costs are its values times `spread` plus `centre`.
     """
@@ -129,7 +131,24 @@ def lesson(archive: Archive, full: float) -> Lesson:
     if len(lost):
         lost = np.hstack([lost, lost_fidelities[:, None]])[-MAX_ROWS // 4 :]
         x, y = np.vstack([x, lost]), np.vstack([y, np.tile(scaled.max(axis=0), (len(lost), 1))])
-    return Lesson(x, y, front, reference, centre, spread)
+    return Lesson(x, y, front[spread_out(front, MAX_FRONT)], reference, centre, spread)
+
+
+def spread_out(points: Array, n: int) -> NDArray[np.intp]:
+    """At most `n` rows of `points`: those of the greatest values, then always the one farthest from all before.
+
+    Args:
+        points: (k, objectives), in one scale.
+        n: at least the number of objectives.
+    """
+    if len(points) <= n:
+        return np.arange(len(points))
+    chosen = list(dict.fromkeys(np.argmax(points, axis=0).tolist()))
+    distances = np.min([np.sum((points - points[i]) ** 2, axis=1) for i in chosen], axis=0)
+    while len(chosen) < n:
+        chosen.append(int(np.argmax(distances)))
+        distances = np.minimum(distances, np.sum((points - points[chosen[-1]]) ** 2, axis=1))
+    return np.array(chosen)
 
 
 def _reference(front: Array, rows: Array, n_asked: int) -> Array:
