@@ -13,6 +13,7 @@ from service.baselines import baselines
 from service.coordinator import Coordinator
 from service.dispatch import AnyTask, Dispatcher, OwnTask, Task
 from service.earlier import Configs
+from service.known import known_objectives
 from service.optimizer import Optimizer
 from service.schema import Study, StudySpec
 from service.space import build_space, initial_configs
@@ -132,5 +133,6 @@ def make_optimizer(study: Study, facts: AnyFacts, n_workers: int, warm: Sequence
         n_workers=n_workers,
         seed=spec.seed,
         initial=[*initial_configs(spec, space), *warm],
+        known=known_objectives(study, facts),
         optimizer=spec.optimizer,
     )

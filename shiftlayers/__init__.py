@@ -10,7 +10,7 @@ from shiftlayers.batch_norm import (
 )
 from shiftlayers.config import ShiftConfig
 from shiftlayers.convert import convert_to_shift, shiftable_layers
-from shiftlayers.cost import CostEstimate, LayerCost, estimate_cost
+from shiftlayers.cost import CostEstimate, LayerCost, estimate_cost, n_terms
 from shiftlayers.exact import LayerExactness, exactness_report
 from shiftlayers.export_c import export_c
 from shiftlayers.export_onnx import export_onnx
@@ -60,6 +60,7 @@ __all__ = [
     "fold",
     "fold_batch_norm",
     "load_packed",
+    "n_terms",
     "round_to_fixed_point",
     "round_to_levels",
     "round_to_power_of_two",

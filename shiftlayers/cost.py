@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from shiftlayers.config import ShiftConfig
 from shiftlayers.modules import ShiftLayer
 from shiftlayers.tracing import LayerTrace, fan_in, trace
 
@@ -156,13 +157,18 @@ def estimate_cost(model: nn.Module, input_size: tuple[int, ...], technology: str
     return CostEstimate(layers, n_normalised * (tech.multiply_fp32 + tech.add_fp32) * _PICO)
 
 
+def n_terms(config: ShiftConfig) -> int:
+    """Powers of two in a weight of such a layer: two of APoT's above 2 bits, else one."""
+    return 2 if config.quantizer == "apot" and config.weight_bits > 2 else 1
+
+
 def _layer_cost(traced: LayerTrace, technology: Technology) -> LayerCost:
-    arithmetic, weight_bits, activation_bits, n_terms = _number_formats(traced.module)
+    arithmetic, weight_bits, activation_bits, terms = _number_formats(traced.module)
     return LayerCost(
         name=traced.name,
         arithmetic=arithmetic,
         macs=traced.macs,
-        n_terms=n_terms,
+        n_terms=terms,
         n_weights=_n_weights(traced.module),
         n_activations=traced.n_inputs + traced.n_outputs,
         weight_bits=weight_bits,
@@ -186,11 +192,10 @@ def _number_formats(layer: nn.Module) -> tuple[Arithmetic, int, int, int]:
     """Arithmetic, bits of a weight, bits of an activation and powers of two in a weight of one layer."""
     if not isinstance(layer, ShiftLayer):
         return "fp32", 32, 32, 1
-    n_terms = 2 if layer.config.quantizer == "apot" and layer.config.weight_bits > 2 else 1
     bits = layer.config.activation_bits
     if bits is None:
-        return "shift-float", layer.config.weight_bits, 32, n_terms
-    return "shift", layer.config.weight_bits, sum(bits), n_terms
+        return "shift-float", layer.config.weight_bits, 32, n_terms(layer.config)
+    return "shift", layer.config.weight_bits, sum(bits), n_terms(layer.config)
 
 
 def _energy(points: Mapping[int, float], bits: int) -> float:

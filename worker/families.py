@@ -43,7 +43,7 @@ def convert(model: nn.Module, spec: TrialSpec, depth: int, data: Dataset) -> nn.
     try:
         if spec.family == "shift":
             return convert_to_shift(model, shift_config(spec.recipe), depth, example_input=example)
-        names = [t.name for t in trace(model, example) if type(t.module) in (*_INT8, *_INT8.values())]
+        names = quantizable_layers(model, example)
         if not 0 <= depth <= len(names):
             raise ValueError(f"depth must be 0..{len(names)}, the layers of this network that may be converted, "
                              f"got {depth}")  # fmt: skip
@@ -53,6 +53,11 @@ def convert(model: nn.Module, spec: TrialSpec, depth: int, data: Dataset) -> nn.
         for name in names[len(names) - depth :]:
             _quantize(model, name)
     return model
+
+
+def quantizable_layers(model: nn.Module, example: Tensor) -> list[str]:
+    """Names of the layers that are or can become layers of 8 bits, first run first."""
+    return [t.name for t in trace(model, example) if type(t.module) in (*_INT8, *_INT8.values())]
 
 
 def shift_config(recipe: Recipe) -> ShiftConfig:

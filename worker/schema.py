@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from worker.deployment import DeploymentTable
 from worker.energy.schema import (
     Carbon,
     EnergyReport,
@@ -24,6 +25,7 @@ from worker.wire import Frozen, Measurement, Method, Quality
 # Passed on from where it is defined, so that one module is the contract.
 __all__ = [
     "Carbon",
+    "DeploymentTable",
     "EnergyReport",
     "Flag",
     "Frozen",
@@ -281,7 +283,11 @@ class TrialResult(Frozen):
 
 
 class TaskFacts(Frozen):
-    """What a worker knows of a data set and a network before any trial runs."""
+    """What a worker knows of a data set and a network before any trial runs.
+
+    Attributes:
+        deployment: None where an earlier version answered.
+    """
 
     n_layers: int
     image_shape: tuple[int, int, int]
@@ -290,6 +296,7 @@ class TaskFacts(Frozen):
     n_validation: int
     n_test: int
     device: str
+    deployment: DeploymentTable | None = None
 
 
 class TaskObjective(Frozen):

@@ -43,6 +43,7 @@ from worker.schema import (
     TrialResult,
     TrialSpec,
 )
+from worker.tabulate import deployment_table
 from worker.train import evaluate, train
 
 
@@ -255,6 +256,7 @@ def inspect(
         n_validation=len(data.validation),
         n_test=len(data.test),
         device=describe(pick_device()),
+        deployment=deployment_table(model, data.image_shape),
     )
 
 

@@ -12,6 +12,7 @@ from worker.errors import ConfigurationError, DivergedError, StoppedError
 from worker.families import build_model, shift_config
 from worker.models import build_network
 from worker.schema import Method, Quality, Recipe, TaskFacts, TrialSpec
+from worker.tabulate import deployment_table
 from worker.train import evaluate
 from worker.trial import inspect, make_meter, run
 
@@ -316,6 +317,7 @@ def test_the_facts_of_digits_and_resnet8():
         n_validation=len(data.validation),
         n_test=len(data.test),
         device="CPU and memory",
+        deployment=deployment_table(build_network("resnet8", (1, 8, 8), 10), (1, 8, 8)),
     )
 
 
