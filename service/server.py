@@ -19,7 +19,7 @@ from service.earlier import front_in_files
 from service.errors import ConflictError, InputError, NotFoundError
 from service.finalize import finalize, write_final
 from service.ledger import Ledger
-from service.schema import Study, StudySpec, StudyState
+from service.schema import Study, StudySpec, StudyState, TrialState
 from service.scores import FinalScore
 from service.seen import SeenTrials
 from service.store import Store
@@ -75,7 +75,7 @@ def run_study(
                     earlier=earlier,
                     models_dir=models_dir,
                     checkpoints=os.environ.get("GREENSHIFT_CHECKPOINT_URL") or str((out / "checkpoints").resolve()),
-                    on_change=lambda: on_change(StudyRun(store.study(study.study_id), seen.now())),
+                    on_change=lambda: on_change(_so_far(study, store, seen)),
                 )
                 write_spec(study.spec, out)
                 on_start(coordinator.stop)
@@ -85,6 +85,12 @@ def run_study(
             prune_models(models_dir, store.trials(study.study_id), study.spec)
         ledger = Ledger.from_events(store.events(study.study_id))
         return StudyRun(store.study(study.study_id), seen.now(), ledger, store.final_results(study.study_id))
+
+
+def _so_far(study: Study, store: Store, seen: SeenTrials) -> StudyRun:
+    trials = seen.now()
+    running = [trial for trial in trials if trial.state is TrialState.RUNNING]
+    return StudyRun(store.study(study.study_id), trials, epochs=store.epochs_done(running))
 
 
 def finalize_study(

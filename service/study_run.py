@@ -21,12 +21,14 @@ class StudyRun:
     Attributes:
         ledger: what it has spent; empty while it runs.
         finals: what `greenshift finalize` has found; empty while it runs.
+        epochs: by trial that runs, how many its attempt is through with.
     """
 
     study: Study
     trials: list[Trial]
     ledger: Ledger = field(default_factory=Ledger)
     finals: Finals = field(default_factory=dict)
+    epochs: dict[str, int] = field(default_factory=dict)
 
     @property
     def front(self) -> list[Trial]:

@@ -17,6 +17,7 @@ from service.schema import StudySpec, Trial, TrialState
 from service.study_run import StudyRun
 
 _N_ROWS = 10
+_N_RUNNING = 4
 # Shown beside the objectives, so that neither is mistaken for the other.
 _BESIDE = ("energy", "deployment_energy")
 
@@ -59,7 +60,7 @@ class LiveView:
     def show(self, run: StudyRun) -> None:
         """Draws the study as it stands."""
         if self._console.is_terminal:
-            self._live.update(Group(self._status(run), front_table(run, _N_ROWS)))
+            self._live.update(Group(self._status(run), *_running(run), front_table(run, _N_ROWS)))
             return
         for trial in run.trials:
             if trial.state.is_finished and trial.trial_id not in self._reported:
@@ -105,6 +106,23 @@ class LiveView:
         failure = trial.result.failure if trial.result else None
         outcome = f"{failure.kind}: {failure.message}" if failure else values
         return f"[{nth}] trial {trial.trial_id} {trial.state} ({extent(trial)}): {outcome}"
+
+
+def _running(run: StudyRun) -> list[Text]:
+    """A line for each of the first trials that run, and how far they are."""
+    running = [trial for trial in run.trials if trial.state is TrialState.RUNNING]
+    lines = [f"trial {trial.trial_id} ({extent(trial)}){_epoch(trial, run)}" for trial in running[:_N_RUNNING]]
+    if (n_more := len(running) - len(lines)) > 0:
+        lines.append(f"and {n_more} more")
+    return [Text(line, style="dim") for line in lines]
+
+
+def _epoch(trial: Trial, run: StudyRun) -> str:
+    n_done = run.epochs.get(trial.trial_id)
+    if n_done is None:
+        return ""
+    n_all = "" if trial.epochs is None else f" of {trial.epochs * run.study.spec.n_seeds}"
+    return f": {n_done}{n_all} epochs done"
 
 
 def front_table(run: StudyRun, n_rows: int | None) -> Table:

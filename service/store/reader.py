@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table, func, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table, func, select, tuple_
 
 from service.schema import Study, StudySpec, StudyState, Trial, TrialState
 from service.store.database import PATIENCE_SECONDS, Database
@@ -222,6 +222,14 @@ class Reader:
         query = select(epochs).where(epochs.c.study_id == study_id, epochs.c.trial_id == trial_id)
         rows = self._rows(query.order_by(epochs.c.attempt, epochs.c.epoch))
         return [EpochMetrics.model_validate(dict(row)) for row in rows]
+
+    def epochs_done(self, running: Collection[Trial]) -> dict[str, int]:
+        """By trial the epochs that the present attempt is through with; without those that have told of none yet."""
+        attempts = {(trial.study_id, trial.trial_id, trial.attempt) for trial in running}
+        columns = epochs.c.study_id, epochs.c.trial_id, epochs.c.attempt
+        query = select(*columns, func.max(epochs.c.epoch).label("epoch")).group_by(*columns)
+        rows = self._rows(query.where(tuple_(*columns).in_(attempts))) if attempts else []
+        return {row["trial_id"]: row["epoch"] for row in rows}
 
     def latest_snapshot(self, study_id: str) -> Snapshot | None:
         """The optimizer's latest snapshot, or None."""

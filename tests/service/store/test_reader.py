@@ -199,6 +199,17 @@ def test_an_epoch_that_is_told_twice_is_kept_as_it_was_first_told(store: Store, 
     assert store.epochs(study.study_id, "9") == [epoch(study, 1, loss=0.5), epoch(study, 2)]
 
 
+def test_epochs_of_earlier_attempts_do_not_count_as_done(store: Store, study: Study, five: list[Trial]) -> None:
+    first = store.start_attempt(five[0])
+    store.record_epochs([epoch(study, n, trial_id=first.trial_id) for n in (1, 2, 3)])
+    assert store.epochs_done([first]) == {first.trial_id: 3}
+    again = first.model_copy(update={"attempt": 2})
+    assert store.epochs_done([again]) == {}
+    store.record_epochs([epoch(study, 1, attempt=2, trial_id=first.trial_id)])
+    assert store.epochs_done([again, five[1]]) == {first.trial_id: 1}
+    assert store.epochs_done([]) == {}
+
+
 def test_epochs_are_no_events(store: Store, study: Study) -> None:
     store.record_epochs([epoch(study, 1)])
     assert [e.kind for e in store.events(study.study_id)] == ["study_created"]
