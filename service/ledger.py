@@ -71,8 +71,7 @@ class Entry:
     def add(self, report: EnergyReport | None) -> None:
         """Counts one attempt."""
         self.n_attempts += 1
-        # Of a process that died only the windows are known that had been closed by then.
-        self.n_unknown += report is None or report.joules is None or "process_died" in report.flags
+        self.n_unknown += not is_known(report)
         if report is None:
             return
         self.seconds += report.duration_seconds
@@ -97,7 +96,7 @@ class Ledger:
         """Counts what further lines of the log tell."""
         found = {(e.cause, e.worker, e.device, e.method, e.quality): e for e in self.entries}
         for event in events:
-            for cause, worker, report in _spendings(event):
+            for cause, worker, report in spendings(event):
                 how = (report.device, report.method, report.quality) if report else ("", "none", "none")
                 found.setdefault((cause, worker, *how), Entry(cause, worker, *how)).add(report)
         order = list(CAUSES)
@@ -141,15 +140,25 @@ def reports_of(result: TrialResult) -> list[EnergyReport]:
     return [report for report in (result.energy, inference) if report is not None]
 
 
-def _spendings(event: Line) -> Iterator[tuple[Cause, str, EnergyReport | None]]:
+def is_known(report: EnergyReport | None) -> bool:
+    """Whether these are all joules of what is reported; of a process that died only closed windows are known."""
+    return report is not None and report.joules is not None and "process_died" not in report.flags
+
+
+def spendings(event: Line) -> Iterator[tuple[Cause, str, EnergyReport | None]]:
     """What one event tells of: cause, worker, and the energy or None where it is unknown."""
     if event.kind == "attempt_abandoned":
         yield "abandoned", "", None
     elif event.kind in ("attempt_finished", "late_result", "final_result"):
-        result = TrialResult.model_validate(event.payload["result"])
+        result = result_of(event)
         yield _cause(event, result), result.worker, result.energy
         if result.inference is not None:
             yield "inference", result.worker, result.inference.report
+
+
+def result_of(event: Line) -> TrialResult:
+    """The result that a line of the log brings; one that was read already is taken as it is."""
+    return TrialResult.model_validate(event.payload["result"])
 
 
 def _cause(event: Line, result: TrialResult) -> Cause:

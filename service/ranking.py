@@ -42,7 +42,7 @@ def comparable(spec: StudySpec, trials: Iterable[Trial]) -> list[Trial]:
         and all(bound.holds(t.value(bound.measurement)) for bound in bounds)
     ]
     for name in spec.objectives:
-        kept = _of_one_method(name, kept)
+        kept = of_one_method(name, kept)
     return kept
 
 
@@ -100,17 +100,17 @@ def costs(spec: StudySpec, trials: list[Trial]) -> pareto.Costs:
     return turned
 
 
-def _values(trial: Trial, objectives: Iterable[str]) -> pareto.Costs:
-    return np.array([trial.value(name) for name in objectives], dtype=float)
-
-
-def _of_one_method(name: str, trials: list[Trial]) -> list[Trial]:
+def of_one_method(name: str, trials: list[Trial]) -> list[Trial]:
     """Trials whose `name` was obtained in the best way: the most trusted quality, then the most frequent origin."""
     origins = Counter(_origin(t, name) for t in trials)
     if not origins:
         return trials
     best = min(origins, key=lambda origin: (_BY_TRUST.index(origin[0]), -origins[origin]))
     return [t for t in trials if _origin(t, name) == best]
+
+
+def _values(trial: Trial, objectives: Iterable[str]) -> pareto.Costs:
+    return np.array([trial.value(name) for name in objectives], dtype=float)
 
 
 def _origin(trial: Trial, name: str) -> tuple[str, str, str]:

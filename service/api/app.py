@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api import events, operation, steering, studies, trials
+from service.api import analyses, events, operation, steering, studies, trials
 from service.api.context import Context, problems
 from service.api.digests import Digests
 from service.api.rates import Rates
@@ -65,7 +65,7 @@ def create_app(
 
 def _add_routes(app: FastAPI) -> None:
     guarded = APIRouter(dependencies=[Depends(admit)], responses=problems(401, 403, 429, 503))
-    for module in (studies, trials, steering, events, operation):
+    for module in (studies, trials, analyses, steering, events, operation):
         guarded.include_router(module.router, prefix=API)
     guarded.include_router(operation.metrics_router)
     app.include_router(guarded)

@@ -13,6 +13,7 @@ from service.client import calls
 from service.client.calls import Outcome, Pause, Send, Steps
 from service.client.connection import options
 from service.client.following import MAX_EVENT_BYTES, Following
+from service.findings import HistoryDocument, RungsDocument, TimelineDocument
 from service.schema import StudySpec, StudyState, Trial, TrialState
 from service.wire import (
     Asked,
@@ -156,6 +157,15 @@ class AsyncStudyHandle:
 
     async def ledger(self) -> LedgerDocument:
         return await self._client.run(calls.ledger(self.study_id))
+
+    async def history(self) -> HistoryDocument:
+        return await self._client.run(calls.history(self.study_id))
+
+    async def timeline(self) -> TimelineDocument:
+        return await self._client.run(calls.timeline(self.study_id))
+
+    async def rungs(self) -> RungsDocument:
+        return await self._client.run(calls.rungs(self.study_id))
 
     def iter_events(self, after: int = 0, follow: bool = False) -> AsyncIterator[Event]:
         return self._client.follow(Following(self.study_id, after, follow=follow))

@@ -13,6 +13,7 @@ from service.client import calls
 from service.client.calls import Outcome, Pause, Send, Steps
 from service.client.connection import options
 from service.client.following import MAX_EVENT_BYTES, Following
+from service.findings import HistoryDocument, RungsDocument, TimelineDocument
 from service.schema import StudySpec, StudyState, Trial, TrialState
 from service.wire import (
     Asked,
@@ -203,6 +204,18 @@ class StudyHandle:
     def ledger(self) -> LedgerDocument:
         """All energy that the study has spent."""
         return self._client.run(calls.ledger(self.study_id))
+
+    def history(self) -> HistoryDocument:
+        """How the front grew over trials, seconds and joules, from one reference point."""
+        return self._client.run(calls.history(self.study_id))
+
+    def timeline(self) -> TimelineDocument:
+        """Each attempt with its worker and times, and how long workers stood idle."""
+        return self._client.run(calls.timeline(self.study_id))
+
+    def rungs(self) -> RungsDocument:
+        """The trials at each fidelity, and how well a lower one ranks configs as a higher one does."""
+        return self._client.run(calls.rungs(self.study_id))
 
     def iter_events(self, after: int = 0, follow: bool = False) -> Iterator[Event]:
         """The lines of the study's log behind number `after`, each once, also where the service starts again.

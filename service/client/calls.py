@@ -15,6 +15,7 @@ import httpx2
 
 from service.client.connection import failure, parsed, unreachable
 from service.errors import InputError, NotFoundError, UnreachableError
+from service.findings import HistoryDocument, RungsDocument, TimelineDocument
 from service.schema import StudySpec, StudyState, Trial, TrialState
 from service.wire import (
     API,
@@ -201,6 +202,21 @@ def epochs(study_id: str, trial_id: str) -> Steps[list[EpochPoint]]:
 def ledger(study_id: str) -> Steps[LedgerDocument]:
     """All energy that a study has spent."""
     return (yield from get(of(study_id, "ledger"), LedgerDocument))
+
+
+def history(study_id: str) -> Steps[HistoryDocument]:
+    """How the front of a study grew."""
+    return (yield from get(of(study_id, "history"), HistoryDocument))
+
+
+def timeline(study_id: str) -> Steps[TimelineDocument]:
+    """The attempts of a study, and its workers."""
+    return (yield from get(of(study_id, "timeline"), TimelineDocument))
+
+
+def rungs(study_id: str) -> Steps[RungsDocument]:
+    """The fidelities of a study with their trials."""
+    return (yield from get(of(study_id, "rungs"), RungsDocument))
 
 
 def presets() -> Steps[list[Preset]]:

@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from service.analysis.attempts import ATTEMPT_COLUMNS, attempt_rows, uncertainty_of
 from service.ledger import LEDGER_COLUMNS, ledger_rows
-from service.report.attempts import ATTEMPT_COLUMNS, attempt_rows, uncertainty_of
 from service.report.tables import columns, hyperparameters_of, row
 from service.schema import Trial
 from service.study_run import StudyRun

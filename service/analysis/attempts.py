@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from datetime import datetime
+from typing import Any, Protocol
 
+from service.ledger import Line, result_of
 from service.schema import TrialState
-from service.wire import Event
 from worker.schema import EnergyReport, TrialResult
 
 ATTEMPT_COLUMNS = (
@@ -16,30 +17,58 @@ ATTEMPT_COLUMNS = (
 _RUNNING = "running"
 
 
-def attempt_rows(log: Iterable[Event]) -> list[dict[str, Any]]:
-    """The attempts in the order in which they began, and behind them results that came when nobody waited for them.
+class Event(Line, Protocol):
+    """What is read of a line of the log."""
+
+    @property
+    def trial_id(self) -> str | None: ...
+
+    @property
+    def at(self) -> datetime: ...
+
+
+class Attempts:
+    """The attempts that a log tells of, as far as it has been read.
 
     `outcome` is `running`, `completed`, `failed`, `stopped`, `retried` (its trial was given back), `abandoned` (nothing
     came back) or `late` (a result that changed nothing). `joules` are of the attempt alone, without what
     `inference_joules` says was spent on repeated passes.
     """
-    rows: dict[tuple[str, int], dict[str, Any]] = {}
-    late: list[dict[str, Any]] = []
-    for event in log:
-        if event.kind == "late_result":
-            late.append(_ended(_row(event), event, "late"))
-        elif event.kind == "trial_stopped":
-            # Also a trial that waits can be given up, which ends no attempt.
-            for row in rows.values():
-                if row["trial_id"] == event.trial_id and row["outcome"] == _RUNNING:
-                    _ended(row, event, "stopped")
-        elif event.kind in ("attempt_started", "attempt_finished", "attempt_abandoned"):
-            row = rows.setdefault((str(event.trial_id), _number(event)), _row(event))
-            if event.kind == "attempt_started":
-                row |= {"started_at": event.at, "outcome": _RUNNING}
-            else:
-                _ended(row, event, _outcome(event))
-    return [*rows.values(), *late]
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, int], dict[str, Any]] = {}
+        self._running: dict[str, dict[str, Any]] = {}
+        self._late: list[dict[str, Any]] = []
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The attempts in the order in which they began, and behind them results that nobody waited for any more."""
+        return [*self._rows.values(), *self._late]
+
+    def add(self, log: Iterable[Event]) -> None:
+        """Takes in further lines of the log."""
+        for event in log:
+            if event.kind == "late_result":
+                self._late.append(_ended(_row(event), event, "late"))
+            elif event.kind == "attempt_started":
+                self._running[str(event.trial_id)] = self._row(event)
+                self._row(event).update(started_at=event.at, outcome=_RUNNING)
+            elif event.kind in ("attempt_finished", "attempt_abandoned"):
+                self._running.pop(str(event.trial_id), None)
+                _ended(self._row(event), event, _outcome(event))
+            elif event.kind == "trial_stopped" and (row := self._running.pop(str(event.trial_id), None)):
+                # Also a trial that waits can be given up, which ends no attempt.
+                _ended(row, event, "stopped")
+
+    def _row(self, event: Event) -> dict[str, Any]:
+        return self._rows.setdefault((str(event.trial_id), _number(event)), _row(event))
+
+
+def attempt_rows(log: Iterable[Event]) -> list[dict[str, Any]]:
+    """The attempts that a whole log tells of; see `Attempts`."""
+    attempts = Attempts()
+    attempts.add(log)
+    return attempts.rows
 
 
 def uncertainty_of(report: EnergyReport) -> float | None:
@@ -53,8 +82,7 @@ def _row(event: Event) -> dict[str, Any]:
 
 
 def _number(event: Event) -> int:
-    payload = event.payload
-    return int(payload["result"]["attempt"] if "result" in payload else payload["attempt"])
+    return result_of(event).attempt if "result" in event.payload else int(event.payload["attempt"])
 
 
 def _outcome(event: Event) -> str:
@@ -68,7 +96,7 @@ def _ended(row: dict[str, Any], event: Event, outcome: str) -> dict[str, Any]:
     """`row` with its end, and the result as far as one came."""
     row |= {"ended_at": event.at, "outcome": outcome}
     if "result" in event.payload:
-        row |= _found(TrialResult.model_validate(event.payload["result"]))
+        row |= _found(result_of(event))
     return row
 
 

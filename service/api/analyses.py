@@ -1,0 +1,30 @@
+"""Routes about what the trials and the log of a study tell beside its front."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from fastapi import APIRouter, Response
+
+from service.api.context import FoundStudy, InContext, problems
+from service.findings import HistoryDocument, RungsDocument, TimelineDocument
+
+router = APIRouter(tags=["analyses"], prefix="/studies/{study_id}")
+
+
+@router.get("/history", responses=problems(404, 422))
+def show_history(study: FoundStudy, context: InContext) -> HistoryDocument:
+    """Shows how the front grew over trials, seconds and joules, from one reference point."""
+    return context.digests.history(study, datetime.now(UTC))
+
+
+@router.get("/timeline", response_model=TimelineDocument, responses=problems(404, 422))
+def show_timeline(study: FoundStudy, context: InContext) -> Response:
+    """Shows each attempt with its worker and times, and how long workers that had begun stood idle in between."""
+    return Response(context.digests.timeline(study), media_type="application/json")
+
+
+@router.get("/rungs", responses=problems(404, 422))
+def show_rungs(study: FoundStudy, context: InContext) -> RungsDocument:
+    """Shows the trials at each fidelity, and how well a lower one ranks configs as a higher one does."""
+    return context.digests.rungs(study)
