@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from worker.schema import FailureKind, Frozen
+from worker.schema import FailureKind, Frozen, Quality
 
 AttemptState = Literal["RUNNING", "COMPLETED", "FAILED", "STOPPED", "given back"]
 
@@ -121,3 +121,77 @@ class RungsDocument(Frozen):
 
     rungs: list[Rung]
     correlations: list[FidelityCorrelation]
+
+
+class ParameterImportance(Frozen):
+    """How much one hyperparameter tells of an objective.
+
+    Attributes:
+        importance: share of what all hyperparameters tell, 0..1.
+        std: of that share over the held-out folds.
+    """
+
+    name: str
+    importance: float
+    std: float
+
+
+class ObjectiveImportance(Frozen):
+    """Which hyperparameters an objective depends on, the most important first.
+
+    Attributes:
+        n_trials: that the model learned from.
+        method: how the figures were obtained, and at which fidelity.
+        score: R2 of the model on trials that it had not seen, at most 1; near 0 or below, the figures mean little.
+        parameters: that took several values; empty where nothing can be told.
+        reason: why nothing can be told, for people.
+    """
+
+    n_trials: int = Field(ge=0)
+    method: str
+    score: float | None
+    parameters: list[ParameterImportance]
+    reason: str | None = None
+
+
+class ImportanceDocument(Frozen):
+    """The importance of hyperparameters by objective."""
+
+    objectives: dict[str, ObjectiveImportance]
+
+
+class PaybackNetwork(Frozen):
+    """A network of the front against the default network.
+
+    Attributes:
+        saved_joules_per_inference: below 0 where it needs more than the default.
+        n_inferences_to_pay: until it has saved what the study spent; None where it saves nothing.
+    """
+
+    trial_id: str
+    joules_per_inference: float
+    saved_joules_per_inference: float | None
+    n_inferences_to_pay: int | None
+
+
+class PaybackDocument(Frozen):
+    """When a study has paid for itself: what it spent, over what its networks save in each inference.
+
+    Attributes:
+        search_joules: of all that the study has spent; None where some of it is unknown, and where it was obtained in
+            several qualities, which are never added up.
+        search_method: how these joules were obtained; `search_quality` how far they are to be trusted.
+        by_cause: the same by cause.
+        default_joules: of the default network, per inference.
+        networks: of the front, by the first objective; none of a study of a task.
+        method: of the joules per inference, on hardware that shifts and adds; likewise `quality`.
+    """
+
+    search_joules: float | None
+    search_method: str
+    search_quality: Quality
+    by_cause: dict[str, float | None]
+    default_joules: float | None
+    networks: list[PaybackNetwork]
+    method: Literal["analytic"] = "analytic"
+    quality: Literal["estimated"] = "estimated"

@@ -30,7 +30,7 @@ ARROWS = {
     "wire": {"names"},
     "findings": set(),
     "client": {"findings", "wire"},
-    "analysis": {"findings", "ledger", "pareto", "ranking"},
+    "analysis": {"compared", "findings", "ledger", "pareto", "ranking"},
     "api": {"analysis", "budget", "findings", "ledger", "names", "ranking", "store", "wire"},
     "presets": set(),
     "pareto": set(),

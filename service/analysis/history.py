@@ -15,7 +15,7 @@ from service.ledger import is_known, spendings
 from service.ranking import Volume, comparable, costs, volume
 from service.schema import StudySpec, StudyState, Trial, TrialState
 
-_ENDED = (StudyState.COMPLETED, StudyState.FAILED, StudyState.STOPPED)
+ENDED = (StudyState.COMPLETED, StudyState.FAILED, StudyState.STOPPED)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def history(grown: Growth, progress: Progress, state: StudyState, now: datetime)
     """A point for each change of the front, and a last one for `now`, or for the end of a study that has ended."""
     if grown.whole is None:
         return HistoryDocument(reference_point=None, points=[])
-    end = progress.turned if state in _ENDED and progress.turned is not None else now
+    end = progress.turned if state in ENDED and progress.turned is not None else now
     last = _point(progress, Moment(end, progress.n_trials, progress.joules), grown.whole.hypervolume)
     return HistoryDocument(reference_point=grown.whole.reference_point, points=[*grown.points, last])
 

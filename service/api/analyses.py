@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from fastapi import APIRouter, Response
 
 from service.api.context import FoundStudy, InContext, problems
-from service.findings import HistoryDocument, RungsDocument, TimelineDocument
+from service.findings import HistoryDocument, ImportanceDocument, PaybackDocument, RungsDocument, TimelineDocument
 
 router = APIRouter(tags=["analyses"], prefix="/studies/{study_id}")
 
@@ -28,3 +28,15 @@ def show_timeline(study: FoundStudy, context: InContext) -> Response:
 def show_rungs(study: FoundStudy, context: InContext) -> RungsDocument:
     """Shows the trials at each fidelity, and how well a lower one ranks configs as a higher one does."""
     return context.digests.rungs(study)
+
+
+@router.get("/importance", responses=problems(404, 422))
+def show_importance(study: FoundStudy, context: InContext) -> ImportanceDocument:
+    """Shows which hyperparameters each objective depends on, and how far a model that says so can be trusted."""
+    return context.digests.importance(study)
+
+
+@router.get("/payback", responses=problems(404, 422))
+def show_payback(study: FoundStudy, context: InContext) -> PaybackDocument:
+    """Shows what the study has spent, and after how many inferences each network of its front has saved as much."""
+    return context.digests.payback(study)

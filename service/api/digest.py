@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,10 +10,12 @@ from datetime import datetime
 from typing import TypeVar
 
 from service.analysis.attempts import Attempts
-from service.analysis.history import Progress, growth, history
+from service.analysis.history import ENDED, Progress, growth, history
+from service.analysis.importance import importance
+from service.analysis.payback import payback
 from service.analysis.rungs import rungs
 from service.analysis.timeline import timeline
-from service.findings import HistoryDocument, RungsDocument
+from service.findings import HistoryDocument, ImportanceDocument, PaybackDocument, RungsDocument
 from service.ledger import Ledger, result_of
 from service.ranking import Volume, front, volume
 from service.schema import Study, StudySpec, Trial, TrialState
@@ -33,6 +36,8 @@ class Digest:
     def __init__(self, store: Reader, study_id: str) -> None:
         self._store, self._study_id = store, study_id
         self._lock = threading.Lock()
+        # Of what takes seconds, so that nobody who asks for something else waits for it.
+        self._slow_lock = threading.Lock()
         self._seq_of_events = self._seq_of_trials = 0
         self._ledger, self._attempts, self._progress = Ledger(), Attempts(), Progress()
         # All trials without what nobody asks for here, and those that a front is made of as they are.
@@ -82,6 +87,23 @@ class Digest:
         with self._lock:
             self._read_trials()
             return self._once("rungs", (spec, self._seq_of_trials), lambda: rungs(spec, self._trials.values()))
+
+    def importance(self, study: Study) -> ImportanceDocument:
+        """Which hyperparameters the objectives depend on; while the study goes on, with up to a twentieth unseen."""
+        with self._lock:
+            self._read_trials()
+            completed = [trial for trial in self._trials.values() if trial.state is TrialState.COMPLETED]
+        n = len(completed)
+        stamp = (study.spec, n if study.state in ENDED else int(math.log(max(n, 1), 1.05)))
+        with self._slow_lock:
+            return self._once("importance", stamp, lambda: importance(study.spec, completed))
+
+    def payback(self, spec: StudySpec) -> PaybackDocument:
+        """When the study has paid for itself."""
+        best = self.front(spec)
+        with self._lock:
+            self._read_events()
+            return payback(best, self._full.values(), self._ledger)
 
     def _timeline(self) -> bytes:
         fidelities = {trial_id: trial.fidelity for trial_id, trial in self._trials.items()}

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from datetime import datetime
 
 from service.api.digest import Digest
-from service.findings import HistoryDocument, RungsDocument
+from service.findings import HistoryDocument, ImportanceDocument, PaybackDocument, RungsDocument
 from service.ledger import Ledger
 from service.ranking import Volume
 from service.schema import Study, Trial
@@ -52,6 +52,14 @@ class Digests:
     def rungs(self, study: Study) -> RungsDocument:
         """The fidelities of a study with their trials."""
         return self._of(study).rungs(study.spec)
+
+    def importance(self, study: Study) -> ImportanceDocument:
+        """Which hyperparameters the objectives of a study depend on."""
+        return self._of(study).importance(study)
+
+    def payback(self, study: Study) -> PaybackDocument:
+        """When a study has paid for itself."""
+        return self._of(study).payback(study.spec)
 
     def _of(self, study: Study) -> Digest:
         with self._lock:

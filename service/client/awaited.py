@@ -13,7 +13,7 @@ from service.client import calls
 from service.client.calls import Outcome, Pause, Send, Steps
 from service.client.connection import options
 from service.client.following import MAX_EVENT_BYTES, Following
-from service.findings import HistoryDocument, RungsDocument, TimelineDocument
+from service.findings import HistoryDocument, ImportanceDocument, PaybackDocument, RungsDocument, TimelineDocument
 from service.schema import StudySpec, StudyState, Trial, TrialState
 from service.wire import (
     Asked,
@@ -166,6 +166,12 @@ class AsyncStudyHandle:
 
     async def rungs(self) -> RungsDocument:
         return await self._client.run(calls.rungs(self.study_id))
+
+    async def importance(self) -> ImportanceDocument:
+        return await self._client.run(calls.importance(self.study_id))
+
+    async def payback(self) -> PaybackDocument:
+        return await self._client.run(calls.payback(self.study_id))
 
     def iter_events(self, after: int = 0, follow: bool = False) -> AsyncIterator[Event]:
         return self._client.follow(Following(self.study_id, after, follow=follow))

@@ -13,7 +13,7 @@ from service.client import calls
 from service.client.calls import Outcome, Pause, Send, Steps
 from service.client.connection import options
 from service.client.following import MAX_EVENT_BYTES, Following
-from service.findings import HistoryDocument, RungsDocument, TimelineDocument
+from service.findings import HistoryDocument, ImportanceDocument, PaybackDocument, RungsDocument, TimelineDocument
 from service.schema import StudySpec, StudyState, Trial, TrialState
 from service.wire import (
     Asked,
@@ -216,6 +216,14 @@ class StudyHandle:
     def rungs(self) -> RungsDocument:
         """The trials at each fidelity, and how well a lower one ranks configs as a higher one does."""
         return self._client.run(calls.rungs(self.study_id))
+
+    def importance(self) -> ImportanceDocument:
+        """Which hyperparameters each objective depends on, with the score of the model that says so."""
+        return self._client.run(calls.importance(self.study_id))
+
+    def payback(self) -> PaybackDocument:
+        """After how many inferences each network of the front has saved what the study has spent."""
+        return self._client.run(calls.payback(self.study_id))
 
     def iter_events(self, after: int = 0, follow: bool = False) -> Iterator[Event]:
         """The lines of the study's log behind number `after`, each once, also where the service starts again.

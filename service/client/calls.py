@@ -15,7 +15,7 @@ import httpx2
 
 from service.client.connection import failure, parsed, unreachable
 from service.errors import InputError, NotFoundError, UnreachableError
-from service.findings import HistoryDocument, RungsDocument, TimelineDocument
+from service.findings import HistoryDocument, ImportanceDocument, PaybackDocument, RungsDocument, TimelineDocument
 from service.schema import StudySpec, StudyState, Trial, TrialState
 from service.wire import (
     API,
@@ -217,6 +217,16 @@ def timeline(study_id: str) -> Steps[TimelineDocument]:
 def rungs(study_id: str) -> Steps[RungsDocument]:
     """The fidelities of a study with their trials."""
     return (yield from get(of(study_id, "rungs"), RungsDocument))
+
+
+def importance(study_id: str) -> Steps[ImportanceDocument]:
+    """Which hyperparameters the objectives of a study depend on."""
+    return (yield from get(of(study_id, "importance"), ImportanceDocument))
+
+
+def payback(study_id: str) -> Steps[PaybackDocument]:
+    """When a study has paid for itself."""
+    return (yield from get(of(study_id, "payback"), PaybackDocument))
 
 
 def presets() -> Steps[list[Preset]]:

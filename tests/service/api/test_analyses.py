@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.schema import Study
+from service.schema import Study, StudyState
 from service.store import Store
-from tests.service.fakes import completed
+from tests.service.fakes import completed, study_spec
 from tests.service.served import finish
 
-ROUTES = ("history", "timeline", "rungs")
+ROUTES = ("history", "timeline", "rungs", "importance", "payback")
 
 
 def get(http: TestClient, study: Study, route: str) -> Any:
@@ -52,6 +52,55 @@ def test_the_rungs_are_those_of_the_search(http: TestClient, study: Study) -> No
     assert get(http, study, "rungs") == {
         "rungs": [{"fidelity": 10.0, "n_waiting": 1, "n_running": 1, "n_completed": 3, "n_failed": 1, "n_promoted": 0}],
         "correlations": [],
+    }
+
+
+def test_importance_says_why_there_is_none_and_is_there_with_the_twentieth_trial(
+    http: TestClient, store: Store, study: Study
+) -> None:
+    assert get(http, study, "importance")["objectives"]["error"]["reason"].startswith("needs 20 completed trials")
+    for i in range(20):
+        config = {"rate": i / 20, "kind": "ab"[i % 2]}
+        finish(store, study, completed(f"{i + 100:05}", error=i / 20, deployment_energy=1.0), config=config)
+    found = get(http, study, "importance")["objectives"]
+    assert found["error"]["n_trials"] == 23 and found["error"]["parameters"][0]["name"] == "rate"
+
+
+def test_importance_is_worked_out_again_with_a_twentieth_of_new_trials_and_at_the_end(
+    http: TestClient, store: Store, study: Study
+) -> None:
+    def n_used_after(first: int, last: int) -> int:
+        for number in range(first, last + 1):
+            result = completed(f"{number:05}", error=number / 99, deployment_energy=1.0)
+            finish(store, study, result, config={"a": number})
+        return int(get(http, study, "importance")["objectives"]["error"]["n_trials"])
+
+    assert (n_used_after(41, 100), n_used_after(101, 102), n_used_after(103, 103)) == (63, 63, 66)
+    assert n_used_after(104, 104) == 66
+    store.set_study_state(study.study_id, StudyState.STOPPED)
+    assert get(http, study, "importance")["objectives"]["error"]["n_trials"] == 67
+
+
+def test_payback_sets_what_was_spent_against_what_is_saved(http: TestClient, store: Store) -> None:
+    study = store.create_study(study_spec())
+    finish(store, study, completed("default", error=0.3, deployment_energy=9.0), is_default=True)
+    finish(store, study, completed("00001", error=0.1, deployment_energy=4.0))
+    assert get(http, study, "payback") == {
+        "search_joules": 10.0,
+        "search_method": "codecarbon",
+        "search_quality": "estimated",
+        "by_cause": {"completed": 10.0},
+        "default_joules": 9.0,
+        "networks": [
+            {
+                "trial_id": "00001",
+                "joules_per_inference": 4.0,
+                "saved_joules_per_inference": 5.0,
+                "n_inferences_to_pay": 2,
+            }
+        ],
+        "method": "analytic",
+        "quality": "estimated",
     }
 
 
