@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from worker.schema import FailureKind, Frozen, Quality
+from worker.schema import FailureKind, Frozen, LayerSummary, Quality
 
 AttemptState = Literal["RUNNING", "COMPLETED", "FAILED", "STOPPED", "given back"]
 
@@ -195,3 +195,9 @@ class PaybackDocument(Frozen):
     networks: list[PaybackNetwork]
     method: Literal["analytic"] = "analytic"
     quality: Literal["estimated"] = "estimated"
+
+
+class LayersDocument(Frozen):
+    """The layers of a trained network; empty where no worker has told them."""
+
+    layers: list[LayerSummary]

@@ -32,6 +32,7 @@ from shiftlayers.rounding import (
     round_to_levels,
     round_to_power_of_two,
 )
+from shiftlayers.weights import LayerWeights, weights_report
 
 __all__ = [
     "CostEstimate",
@@ -40,6 +41,7 @@ __all__ = [
     "Int8Linear",
     "LayerCost",
     "LayerExactness",
+    "LayerWeights",
     "ShiftBatchNorm1d",
     "ShiftBatchNorm2d",
     "ShiftBatchNorm3d",
@@ -67,4 +69,5 @@ __all__ = [
     "save_packed",
     "shiftable_layers",
     "to_int8",
+    "weights_report",
 ]

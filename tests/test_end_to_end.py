@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from service import pareto
+from service.store import Store
 from tests.service.processes import GREENSHIFT, descendants, greenshift, have_ended
 from tests.worker.distributions import write
 
@@ -77,6 +78,16 @@ def test_every_value_says_how_it_was_obtained(six: Finished) -> None:
         assert (row["error_quality"], row["deployment_energy_quality"]) == ("measured", "estimated")
         # Unknown is empty, never nothing.
         assert row["energy"] == "" or float(row["energy"]) > 0
+
+
+def test_every_network_brings_its_layers(six: Finished) -> None:
+    with Store(six.folder / "study.sqlite") as store:
+        trials = store.trials(store.studies()[0].study_id)
+    assert len(trials) == 6
+    for trial in trials:
+        assert trial.result is not None
+        assert [layer.is_shift for layer in trial.result.layers].count(True) == trial.shift_depth
+        assert all(layer.n_weights == layer.n_zeros + sum(layer.exponents.values()) for layer in trial.result.layers)
 
 
 def test_the_front_is_not_dominated_and_at_maximum_fidelity(six: Finished) -> None:

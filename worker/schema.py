@@ -253,6 +253,22 @@ class Interim(Frozen):
     earlier_legs: tuple[Leg, ...] = ()
 
 
+class LayerSummary(Frozen):
+    """The weights of one trained convolution or linear layer, as counts.
+
+    Attributes:
+        exponents: for each e the weights with 2**e <= abs(w) < 2**(e + 1); of a shift layer abs(w) is 2**e.
+        weight_bits: None where weights are floating point.
+    """
+
+    name: str
+    n_weights: int = Field(ge=0)
+    n_zeros: int = Field(ge=0)
+    exponents: dict[int, int]
+    is_shift: bool
+    weight_bits: int | None
+
+
 class TrialResult(Frozen):
     """What came of one attempt at one trial; `failure` is None exactly where the trial completed.
 
@@ -264,6 +280,8 @@ class TrialResult(Frozen):
         training_loss: mean loss of each epoch that this trial trained, one seed after the other.
         earlier_legs: of the trials that this one went on from, first one first; `energy` is of this trial alone, the
             objectives `energy`, `emissions`, `water_litres` and `embodied_grams` are of all legs.
+        layers: of the trained network, where the trial trained several of the first; empty of a task, and of results
+            from before workers told them.
         duration_seconds: of the whole attempt, data loading included.
     """
 
@@ -277,6 +295,7 @@ class TrialResult(Frozen):
     inference: InferenceEnergy | None = None
     training_loss: tuple[float, ...] = ()
     earlier_legs: tuple[Leg, ...] = ()
+    layers: tuple[LayerSummary, ...] = ()
     duration_seconds: float = 0.0
     worker: str = ""
     failure: Failure | None = None

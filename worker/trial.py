@@ -28,6 +28,7 @@ from worker.energy.meter import EnergyMeter
 from worker.energy.sources import open_source
 from worker.errors import ConfigurationError, WorkerError
 from worker.families import build_model, convert, deployment_cost
+from worker.layers import summarize_layers
 from worker.models import build_network, example_input, load_weights
 from worker.objectives import Trained, analytic, measure_inference_energy, measure_objectives, reset_peak_memory
 from worker.optimizers import make_optimizer
@@ -103,6 +104,7 @@ def run(
         objectives=measure_objectives(trained),
         int8_deployment_energy=analytic(deployment_cost(training.model, "float", data.image_shape).twin("int8")),
         training_loss=losses,
+        layers=summarize_layers(training.model),
         **dict(so_far),
     )
 

@@ -6,8 +6,15 @@ from datetime import UTC, datetime
 
 from fastapi import APIRouter, Response
 
-from service.api.context import FoundStudy, InContext, problems
-from service.findings import HistoryDocument, ImportanceDocument, PaybackDocument, RungsDocument, TimelineDocument
+from service.api.context import FoundStudy, FoundTrial, InContext, problems
+from service.findings import (
+    HistoryDocument,
+    ImportanceDocument,
+    LayersDocument,
+    PaybackDocument,
+    RungsDocument,
+    TimelineDocument,
+)
 
 router = APIRouter(tags=["analyses"], prefix="/studies/{study_id}")
 
@@ -40,3 +47,9 @@ def show_importance(study: FoundStudy, context: InContext) -> ImportanceDocument
 def show_payback(study: FoundStudy, context: InContext) -> PaybackDocument:
     """Shows what the study has spent, and after how many inferences each network of its front has saved as much."""
     return context.digests.payback(study)
+
+
+@router.get("/trials/{trial_id}/layers", responses=problems(404, 422))
+def show_layers(trial: FoundTrial) -> LayersDocument:
+    """Shows the layers of the network that a trial has trained: zeros, and how often each power of two is there."""
+    return LayersDocument(layers=list(trial.result.layers) if trial.result else [])

@@ -15,6 +15,7 @@ from service.analysis.importance import importance
 from service.analysis.payback import payback
 from service.analysis.rungs import rungs
 from service.analysis.timeline import timeline
+from service.api.light import with_figures_alone, without_layers
 from service.findings import HistoryDocument, ImportanceDocument, PaybackDocument, RungsDocument
 from service.ledger import Ledger, result_of
 from service.ranking import Volume, front, volume
@@ -40,7 +41,7 @@ class Digest:
         self._slow_lock = threading.Lock()
         self._seq_of_events = self._seq_of_trials = 0
         self._ledger, self._attempts, self._progress = Ledger(), Attempts(), Progress()
-        # All trials without what nobody asks for here, and those that a front is made of as they are.
+        # All trials as analyses look at them, and those that a front is made of as lists show them.
         self._trials: dict[str, Trial] = {}
         self._full: dict[str, Trial] = {}
         self._n_full = 0
@@ -126,8 +127,8 @@ class Digest:
     def _read_trials(self) -> None:
         while trials := self._store.trials_changed(self._study_id, self._seq_of_trials, _BATCH):
             self._seq_of_trials = trials[-1].seq
-            self._trials |= {trial.trial_id: _light(trial) for trial in trials}
-            full = {t.trial_id: t for t in trials if t.state is TrialState.COMPLETED and t.is_full}
+            self._trials |= {trial.trial_id: with_figures_alone(trial) for trial in trials}
+            full = {t.trial_id: without_layers(t) for t in trials if t.state is TrialState.COMPLETED and t.is_full}
             self._full |= full
             self._n_full += len(full)
 
@@ -137,10 +138,3 @@ def _parsed(event: Event) -> Event:
     if "result" not in event.payload:
         return event
     return replace(event, payload=event.payload | {"result": result_of(event)})
-
-
-def _light(trial: Trial) -> Trial:
-    """The trial without the parts of its result that take the most room."""
-    if trial.result is None:
-        return trial
-    return trial.model_copy(update={"result": trial.result.model_copy(update={"training_loss": (), "by_seed": ()})})

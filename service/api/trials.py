@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from service.api.context import FoundStudy, FoundTrial, InContext, problems
+from service.api.light import without_layers
 from service.schema import Trial, TrialState
 from service.wire import EpochPoint, Seq, TrialsPage
 from worker.schema import Frozen
@@ -26,11 +27,14 @@ def list_trials(study: FoundStudy, context: InContext, query: Annotated[_TrialsQ
     """Lists trials with an event after number `after`, as they are now, in the order of their last events.
 
     So one route serves both: all trials, page by page, and those that are new or have changed. A trial that
-    changes in the meantime comes again.
+    changes in the meantime comes again. The layers of their results are left out.
     """
     limit = query.limit
     found = context.store.trials_changed(study.study_id, query.after, limit + 1, state=query.state)
-    return TrialsPage(items=found[:limit], next=found[limit - 1].seq if len(found) > limit else None)
+    return TrialsPage(
+        items=[without_layers(trial) for trial in found[:limit]],
+        next=found[limit - 1].seq if len(found) > limit else None,
+    )
 
 
 @router.get("/{trial_id}", responses=problems(404, 422))

@@ -13,7 +13,14 @@ from service.client import calls
 from service.client.calls import Outcome, Pause, Send, Steps
 from service.client.connection import options
 from service.client.following import MAX_EVENT_BYTES, Following
-from service.findings import HistoryDocument, ImportanceDocument, PaybackDocument, RungsDocument, TimelineDocument
+from service.findings import (
+    HistoryDocument,
+    ImportanceDocument,
+    LayersDocument,
+    PaybackDocument,
+    RungsDocument,
+    TimelineDocument,
+)
 from service.schema import StudySpec, StudyState, Trial, TrialState
 from service.wire import (
     Asked,
@@ -154,6 +161,9 @@ class AsyncStudyHandle:
 
     async def epochs(self, trial_id: str) -> list[EpochPoint]:
         return await self._client.run(calls.epochs(self.study_id, trial_id))
+
+    async def layers(self, trial_id: str) -> LayersDocument:
+        return await self._client.run(calls.layers(self.study_id, trial_id))
 
     async def ledger(self) -> LedgerDocument:
         return await self._client.run(calls.ledger(self.study_id))

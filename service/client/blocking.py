@@ -13,7 +13,14 @@ from service.client import calls
 from service.client.calls import Outcome, Pause, Send, Steps
 from service.client.connection import options
 from service.client.following import MAX_EVENT_BYTES, Following
-from service.findings import HistoryDocument, ImportanceDocument, PaybackDocument, RungsDocument, TimelineDocument
+from service.findings import (
+    HistoryDocument,
+    ImportanceDocument,
+    LayersDocument,
+    PaybackDocument,
+    RungsDocument,
+    TimelineDocument,
+)
 from service.schema import StudySpec, StudyState, Trial, TrialState
 from service.wire import (
     Asked,
@@ -200,6 +207,10 @@ class StudyHandle:
     def epochs(self, trial_id: str) -> list[EpochPoint]:
         """What each epoch of a trial came to, by attempt and epoch."""
         return self._client.run(calls.epochs(self.study_id, trial_id))
+
+    def layers(self, trial_id: str) -> LayersDocument:
+        """The layers of the network that a trial has trained: zeros, and how often each power of two is there."""
+        return self._client.run(calls.layers(self.study_id, trial_id))
 
     def ledger(self) -> LedgerDocument:
         """All energy that the study has spent."""

@@ -15,7 +15,14 @@ import httpx2
 
 from service.client.connection import failure, parsed, unreachable
 from service.errors import InputError, NotFoundError, UnreachableError
-from service.findings import HistoryDocument, ImportanceDocument, PaybackDocument, RungsDocument, TimelineDocument
+from service.findings import (
+    HistoryDocument,
+    ImportanceDocument,
+    LayersDocument,
+    PaybackDocument,
+    RungsDocument,
+    TimelineDocument,
+)
 from service.schema import StudySpec, StudyState, Trial, TrialState
 from service.wire import (
     API,
@@ -197,6 +204,11 @@ def trial(study_id: str, trial_id: str) -> Steps[Trial]:
 def epochs(study_id: str, trial_id: str) -> Steps[list[EpochPoint]]:
     """What each epoch of a trial came to."""
     return (yield from get(of(study_id, "trials", trial_id, "epochs"), list[EpochPoint]))
+
+
+def layers(study_id: str, trial_id: str) -> Steps[LayersDocument]:
+    """The layers of a trained network."""
+    return (yield from get(of(study_id, "trials", trial_id, "layers"), LayersDocument))
 
 
 def ledger(study_id: str) -> Steps[LedgerDocument]:

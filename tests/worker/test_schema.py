@@ -15,6 +15,7 @@ from worker.schema import (
     Failure,
     FailureKind,
     GpuEnergy,
+    LayerSummary,
     Measurement,
     Recipe,
     SiteSpec,
@@ -73,6 +74,9 @@ results = st.builds(
     ),
     energy=st.none() | energy_reports,
     training_loss=st.lists(finite, max_size=5).map(tuple),
+    layers=st.lists(
+        st.builds(LayerSummary, exponents=st.dictionaries(st.integers(-150, 127), st.integers(1, 2**40))), max_size=2
+    ).map(tuple),
     duration_seconds=finite,
     failure=st.none() | st.builds(Failure, kind=st.sampled_from(FailureKind)),
 )
@@ -86,6 +90,12 @@ def test_a_spec_survives_json(spec):
 @given(results)
 def test_a_result_survives_json(result):
     assert TrialResult.model_validate_json(result.model_dump_json()) == result
+
+
+def test_a_result_from_before_workers_told_their_layers_has_none():
+    document = TrialResult(study_id="s", trial_id="1", attempt=1).model_dump(mode="json")
+    del document["layers"]
+    assert TrialResult.model_validate(document).layers == ()
 
 
 def test_task_facts_survive_json():

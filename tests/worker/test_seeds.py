@@ -90,6 +90,12 @@ def test_the_weights_are_those_of_the_first_seed(tmp_path):
     assert all((first[name] == second[name]).all() for name in second)
 
 
+def test_the_layers_are_those_of_the_first_seed():
+    both, alone = run_trial(make_spec()), run_trial(make_spec(n_seeds=1))
+
+    assert both.layers == alone.layers != ()
+
+
 def test_epochs_are_counted_on_from_seed_to_seed():
     seen = []
 

@@ -72,6 +72,15 @@ def test_a_trial_on_the_cpu_measures_four_objectives_each_with_its_origin():
     assert (result.study_id, result.trial_id, result.attempt, result.failure) == ("s", "t", 1, None)
 
 
+def test_a_trial_tells_the_layers_of_its_network(no_energy):
+    layers = run(make_spec()).layers
+
+    assert [layer.is_shift for layer in layers].count(True) == 3 and len(layers) == 10
+    for layer in layers:
+        assert layer.n_weights == layer.n_zeros + sum(layer.exponents.values()) > 0
+        assert layer.weight_bits == (5 if layer.is_shift else None)
+
+
 def test_a_measured_energy_is_reported_and_its_emissions_are_an_estimate(monkeypatch):
     monkeypatch.setattr(trial, "open_source", lambda _uuid: KilojouleCounter())
 

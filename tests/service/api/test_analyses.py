@@ -11,6 +11,7 @@ from service.schema import Study, StudyState
 from service.store import Store
 from tests.service.fakes import completed, study_spec
 from tests.service.served import finish
+from worker.schema import LayerSummary
 
 ROUTES = ("history", "timeline", "rungs", "importance", "payback")
 
@@ -102,6 +103,28 @@ def test_payback_sets_what_was_spent_against_what_is_saved(http: TestClient, sto
         "method": "analytic",
         "quality": "estimated",
     }
+
+
+def test_the_layers_of_a_trial_are_those_of_its_result_and_lists_leave_them_out(
+    http: TestClient, store: Store, study: Study
+) -> None:
+    layer = LayerSummary(name="fc", n_weights=5, n_zeros=1, exponents={-3: 3, 0: 1}, is_shift=True, weight_bits=4)
+    result = completed("00007", error=0.05, deployment_energy=1.0).model_copy(update={"layers": (layer,)})
+    finish(store, study, result)
+    expected = {
+        "name": "fc",
+        "n_weights": 5,
+        "n_zeros": 1,
+        "exponents": {"-3": 3, "0": 1},
+        "is_shift": True,
+        "weight_bits": 4,
+    }
+    assert get(http, study, "trials/00007/layers") == {"layers": [expected]}
+    assert get(http, study, "trials/00007")["result"]["layers"] == [expected]
+    assert get(http, study, "trials/00001/layers") == get(http, study, "trials/00005/layers") == {"layers": []}
+    assert [trial["result"]["layers"] for trial in get(http, study, "front")] == [[]]
+    newest = get(http, study, "trials")["items"][-1]
+    assert (newest["trial_id"], newest["result"]["layers"]) == ("00007", [])
 
 
 @pytest.mark.parametrize("route", ROUTES)

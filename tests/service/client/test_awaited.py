@@ -61,6 +61,7 @@ def test_all_that_can_be_read_is_what_the_other_client_reads(url: str, client: C
             )
             assert (await other.timeline(), await other.rungs()) == (handle.timeline(), handle.rungs())
             assert (await other.importance(), await other.payback()) == (handle.importance(), handle.payback())
+            assert await other.layers("00001") == handle.layers("00001")
             assert (await other.history()).points[:-1] == handle.history().points[:-1]
             assert [event async for event in other.iter_events()] == list(handle.iter_events())
 
