@@ -22,8 +22,8 @@ from service.schema import StudySpec, Trial, TrialState
 
 MIN_TRIALS = 20
 # More tell no more, and take seconds.
-MAX_TRIALS = 1000
-_N_FOLDS, _N_SHUFFLES, _N_TREES = 5, 10, 100
+MAX_TRIALS = 500
+_N_FOLDS, _N_SHUFFLES, _N_TREES = 5, 5, 100
 
 Floats = NDArray[np.float64]
 

@@ -14,6 +14,8 @@ from service.ranking import of_one_method
 from service.schema import StudySpec, Trial, TrialState
 
 MIN_PAIRS = 5
+# Equal configs are equal texts.
+_KEY = json.JSONEncoder(sort_keys=True)
 
 
 def rungs(spec: StudySpec, trials: Iterable[Trial]) -> RungsDocument:
@@ -29,7 +31,8 @@ def rungs(spec: StudySpec, trials: Iterable[Trial]) -> RungsDocument:
         by_fidelity.setdefault(float(trial.fidelity or 0.0), []).append(trial)
     promoted = {trial.promoted_from for trial in searched}
     fidelities = sorted(by_fidelity)
-    values = {(name, f): _values(name, by_fidelity[f]) for name in spec.objectives for f in fidelities}
+    keys = {trial.trial_id: _KEY.encode(trial.config) for trial in searched if trial.state is TrialState.COMPLETED}
+    values = {(name, f): _values(name, by_fidelity[f], keys) for name in spec.objectives for f in fidelities}
     correlations = [
         _correlation(name, low, high, values[name, low], values[name, high])
         for name in spec.objectives
@@ -60,11 +63,10 @@ def _rung(fidelity: float, trials: list[Trial], promoted: set[str | None]) -> Ru
     )
 
 
-def _values(objective: str, trials: list[Trial]) -> dict[str, float]:
+def _values(objective: str, trials: list[Trial], keys: dict[str, str]) -> dict[str, float]:
     """The values of an objective by config, all obtained in one way; of a config tried twice the later one."""
-    known = [t for t in trials if t.state is TrialState.COMPLETED and t.value(objective) is not None]
-    return {json.dumps(t.config, sort_keys=True): float(t.value(objective) or 0.0)
-            for t in of_one_method(objective, known)}  # fmt: skip
+    known = [trial for trial in trials if trial.trial_id in keys and trial.value(objective) is not None]
+    return {keys[t.trial_id]: float(t.value(objective) or 0.0) for t in of_one_method(objective, known)}
 
 
 def _correlation(

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from service.analysis.attempts import attempt_rows
+from service.analysis.history import Progress, growth, history
+from service.analysis.importance import importance
+from service.analysis.payback import payback
+from service.analysis.rungs import rungs
+from service.analysis.timeline import timeline
 from service.api.digests import Digests
 from service.ledger import Ledger
 from service.ranking import front, volume
@@ -12,12 +19,24 @@ from service.store import Store
 from tests.service.fakes import completed, failed
 from tests.service.served import finish, recorded
 
+NOW = datetime(2100, 1, 1, tzinfo=UTC)
+
 
 def assert_is_as_from_the_beginning(digests: Digests, store: Store, study: Study) -> None:
     trials = store.trials(study.study_id)
     assert digests.volume(study) == volume(study.spec, trials)
     assert digests.front(study) == front(study.spec, trials)
-    assert digests.ledger(study) == Ledger.from_events(store.events(study.study_id))
+    log = store.events(study.study_id)
+    assert digests.ledger(study) == Ledger.from_events(log)
+    assert digests.rungs(study) == rungs(study.spec, trials)
+    fidelities = {trial.trial_id: trial.fidelity for trial in trials}
+    assert digests.timeline(study) == timeline(attempt_rows(log), fidelities).model_dump_json().encode()
+    progress = Progress()
+    progress.add(log)
+    expected = history(growth(study.spec, trials, progress), progress, study.state, NOW)
+    assert digests.history(study, NOW) == expected
+    assert digests.importance(study) == importance(study.spec, trials)
+    assert digests.payback(study) == payback(front(study.spec, trials), trials, digests.ledger(study))
 
 
 def test_what_is_kept_up_to_date_is_what_the_whole_log_says(
@@ -67,6 +86,19 @@ def test_a_front_is_worked_out_again_only_where_a_trial_may_be_part_of_it(store:
     assert digests.front(study) is before[0] and digests.volume(study) is before[1]
     finish(store, study, completed("00008", error=0.9, deployment_energy=9.0))
     assert digests.front(study) is not before[0] and digests.volume(study) != before[1]
+
+
+def test_analyses_are_worked_out_again_only_where_something_is_new(store: Store, study: Study) -> None:
+    digests = Digests(store)
+
+    def asked() -> tuple[object, ...]:
+        grown = digests.history(study, NOW).points[0]
+        return digests.timeline(study), digests.rungs(study), digests.importance(study), grown
+
+    before, again = asked(), asked()
+    assert all(old is new for old, new in zip(before, again, strict=True))
+    finish(store, study, completed("00007", error=0.05, deployment_energy=3.0))
+    assert all(old is not new for old, new in zip(before, asked(), strict=True))
 
 
 def test_what_one_caller_does_with_a_ledger_is_not_what_the_next_one_gets(store: Store, study: Study) -> None:
