@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, WrapSerializer
 
 from service.names import STUDY_ID
-from service.schema import StudySpec, StudyState, Trial
-from worker.schema import Frozen
+from service.schema import StudySpec, StudyState, Trial, TrialState
+from worker.schema import FailureKind, Frozen, Method, Quality
 
 API = "/api/v1"
 # Keys of a study that name places on the machines of workers: only who sits at those may set or see them.
@@ -105,6 +105,57 @@ class TrialsPage(Frozen):
 
     items: list[Trial]
     next: int | None
+
+
+class Origin(Frozen):
+    """Where figures come from: their unit, and how and how well they were obtained."""
+
+    unit: str
+    method: Method
+    quality: Quality
+
+
+class Figures(Frozen):
+    """One figure of many trials, in columns; None is unknown.
+
+    Attributes:
+        deviation: over the seeds of a trial (sample standard deviation).
+        uncertainty: of the meter, for a coverage factor of 2.
+        origin: number of the origin in the document's `origins`.
+    """
+
+    value: list[float | None]
+    deviation: list[float | None]
+    uncertainty: list[float | None]
+    origin: list[int | None]
+
+
+class PointsDocument(Frozen):
+    """What plots need of trials, in columns: each list has one place for each trial, by their last events.
+
+    Attributes:
+        seq: what to give as `after` for what is behind this document or comes later.
+        is_whole: whether nothing is behind this document now.
+        front: ids of the trials at full fidelity that no other dominates, of the whole study.
+        config: hyperparameters by name, with depth and epochs; None where a config does not have one.
+    """
+
+    seq: int
+    is_whole: bool
+    front: list[str]
+    trial_id: list[str]
+    state: list[TrialState]
+    fidelity: list[float | None]
+    is_full: list[bool]
+    is_default: list[bool]
+    attempt: list[int]
+    promoted_from: list[str | None]
+    duration_seconds: list[float | None]
+    worker: list[str | None]
+    failure: list[FailureKind | None]
+    origins: list[Origin]
+    figures: dict[str, Figures]
+    config: dict[str, list[Any]]
 
 
 class EpochPoint(Frozen):

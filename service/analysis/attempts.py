@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from service.ledger import Line, result_of
 from service.schema import TrialState
-from worker.schema import EnergyReport, TrialResult
+from service.spread import uncertainty_of
+from worker.schema import TrialResult
 
 ATTEMPT_COLUMNS = (
     "trial_id", "attempt", "started_at", "ended_at", "outcome", "failure", "worker", "device", "duration_seconds",
@@ -69,12 +70,6 @@ def attempt_rows(log: Iterable[Event]) -> list[dict[str, Any]]:
     attempts = Attempts()
     attempts.add(log)
     return attempts.rows
-
-
-def uncertainty_of(report: EnergyReport) -> float | None:
-    """That of the joules, in J for a coverage factor of 2; None where they are of no GPU's meter."""
-    gpu = report.gpu
-    return gpu.uncertainty_joules if gpu is not None and gpu.method == report.method else None
 
 
 def _row(event: Event) -> dict[str, Any]:

@@ -13,11 +13,13 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api import analyses, events, operation, steering, studies, trials
+from service.api import analyses, events, operation, points, steering, studies, trials
+from service.api.columns import Points
 from service.api.context import Context, problems
 from service.api.digests import Digests
 from service.api.rates import Rates
 from service.api.security import admit
+from service.dashboard import dashboard_router
 from service.errors import ServiceError
 from service.schema import describe
 from service.store import Store, Tokens
@@ -34,8 +36,9 @@ def create_app(
     require_token: bool,
     requests_per_second: float | None = 50.0,
     is_stopping: Callable[[], bool] = lambda: False,
+    report: str = "",
 ) -> FastAPI:
-    """The HTTP API over a store.
+    """The HTTP API over a store, and the pages of the dashboard.
 
     Args:
         store: of the studies; a patience of few seconds lets requests fail soon while the database is busy or lost.
@@ -43,6 +46,7 @@ def create_app(
             it by a loopback name.
         requests_per_second: of each caller, who may make ten seconds' worth at once; None is no limit.
         is_stopping: tells that the server is about to end, so that streams of events end as well.
+        report: where that of the one study will lie that the pages are for, for people; empty for a service.
     """
     app = FastAPI(
         title="greenshift",
@@ -55,8 +59,9 @@ def create_app(
     )
     rates = None if requests_per_second is None else Rates(requests_per_second, max(1, round(10 * requests_per_second)))
     app.add_middleware(_RefuseLargeBodies)
-    app.state.context = Context(store, Tokens(store), Digests(store), require_token, rates, is_stopping)
+    app.state.context = Context(store, Tokens(store), Digests(store), Points(store), require_token, rates, is_stopping)
     _add_routes(app)
+    app.include_router(dashboard_router(report))
     app.add_exception_handler(RequestValidationError, _not_allowed)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(ServiceError, _unusable)
@@ -65,7 +70,7 @@ def create_app(
 
 def _add_routes(app: FastAPI) -> None:
     guarded = APIRouter(dependencies=[Depends(admit)], responses=problems(401, 403, 429, 503))
-    for module in (studies, trials, analyses, steering, events, operation):
+    for module in (studies, points, trials, analyses, steering, events, operation):
         guarded.include_router(module.router, prefix=API)
     guarded.include_router(operation.metrics_router)
     app.include_router(guarded)

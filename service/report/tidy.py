@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import csv
-import math
-import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from service.analysis.attempts import ATTEMPT_COLUMNS, attempt_rows, uncertainty_of
+from service.analysis.attempts import ATTEMPT_COLUMNS, attempt_rows
 from service.ledger import LEDGER_COLUMNS, ledger_rows
 from service.report.tables import columns, hyperparameters_of, row
 from service.schema import Trial
+from service.spread import deviation, uncertainty
 from service.study_run import StudyRun
 from service.wire import Event
-from worker.schema import TrialResult
 
 # Types of columns that are no text.
 _TYPES: dict[str, type] = {
@@ -102,25 +100,6 @@ def _measured(trial: Trial) -> Iterator[dict[str, Any]]:
             "trial_id": trial.trial_id,
             "objective": name,
             **measurement.model_dump(mode="json"),
-            "uncertainty": _uncertainty(name, measurement.value, result),
-            "deviation": _deviation(name, result),
+            "uncertainty": uncertainty(name, measurement.value, result),
+            "deviation": deviation(name, result),
         }
-
-
-def _uncertainty(name: str, value: float | None, result: TrialResult) -> float | None:
-    """Known of what one meter read in one window: of no sum over trials that went on from each other."""
-    if name == "inference_energy" and result.inference is not None:
-        return result.inference.uncertainty_joules_per_image
-    report = result.energy
-    if value is None or report is None or result.earlier_legs:
-        return None
-    if name == "emissions" and report.emissions_grams is not None and math.isclose(report.emissions_grams, value):
-        return report.carbon.uncertainty_grams
-    if name == "energy" and report.joules is not None and math.isclose(report.joules, value):
-        return uncertainty_of(report)
-    return None
-
-
-def _deviation(name: str, result: TrialResult) -> float | None:
-    each = [found.value for seed in result.by_seed if (found := seed.get(name)) is not None and found.value is not None]
-    return statistics.stdev(each) if len(each) > 1 else None

@@ -1,0 +1,51 @@
+// How the hypervolume of the front has grown: over trials, time or energy.
+
+import { axis, ChartCard } from "./chart.js";
+import { make } from "./dom.js";
+import { amount, seconds, significant, title } from "./format.js";
+
+const OVER = {
+  n_trials: ["trials", "finished trials", (value) => significant(value, 4)],
+  seconds: ["time", "time since the study began", seconds],
+  joules: ["energy", "energy spent", (value) => amount(value, "J")],
+};
+
+export class History {
+  constructor(parent) {
+    this.card = new ChartCard(parent, "Hypervolume");
+    this.over = "n_trials";
+    const choices = Object.entries(OVER).map(([name, [word]]) => {
+      const input = make("input", { type: "radio", name: "over", value: name, checked: name === this.over, onchange: () => { this.over = name; this.card.show(); } });
+      return make("label", {}, input, ` ${word}`);
+    });
+    this.card.controls.append(make("fieldset", {}, make("legend", {}, "over"), choices));
+    this.card.draw = (colours) => this.#options(colours);
+    this.card.tabulate = () => ({
+      caption: "Each change of the front",
+      columns: [{ title: "finished trials", number: true }, { title: "time", number: true }, { title: "energy spent", number: true }, { title: "hypervolume", number: true }],
+      rows: this.document.points.map((point) => [point.n_trials, seconds(point.seconds), amount(point.joules, "J"), significant(point.hypervolume, 4)]),
+    });
+  }
+
+  show(document) {
+    this.document = document;
+    this.card.show();
+  }
+
+  #options(colours) {
+    const [, name, words] = OVER[this.over];
+    const points = (this.document?.points ?? []).filter((point) => point[this.over] !== null);
+    if (points.length === 0) return this.over === "joules" && this.document?.points.length ? "Some of the energy that was spent is unknown." : "There is no front yet.";
+    const last = points.at(-1);
+    const reference = Object.entries(this.document.reference_point ?? {}).map(([objective, value]) => `${title(objective)} ${significant(value)}`).join(", ");
+    this.card.say(`${significant(last.hypervolume, 4)} now, from the reference point ${reference || "of the study"}. More is better.`);
+    return {
+      description: `The hypervolume of the front over ${name}: ${significant(last.hypervolume, 4)} now.`,
+      grid: { left: 66, right: 24, top: 18, bottom: 48 },
+      xAxis: axis(name, colours, { axisLabel: { formatter: words }, min: 0 }),
+      yAxis: axis("hypervolume", colours, { nameGap: 48, axisLabel: { formatter: (value) => significant(value, 3) } }),
+      tooltip: { confine: true, trigger: "axis", formatter: ([{ data }]) => `${words(data[0])}: ${significant(data[1], 4)}` },
+      series: [{ type: "line", name: "hypervolume", step: "end", showSymbol: points.length < 60, symbolSize: 5, data: points.map((point) => [point[this.over], point.hypervolume]), color: colours.accent, lineStyle: { width: 2 } }],
+    };
+  }
+}

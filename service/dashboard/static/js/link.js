@@ -1,0 +1,11 @@
+// Whether a page gets news, said in the bar above it.
+
+import { report } from "./actions.js";
+
+export function showLink(isThere, hasEnded = false) {
+  const element = document.getElementById("link");
+  element.classList.toggle("lost", !isThere && !hasEnded);
+  if (isThere) element.textContent = hasEnded ? "○ nothing more to come" : "● live";
+  else if (report()) element.textContent = `The run has ended, and this page stays as it is. Report: ${report()}`;
+  else element.textContent = "○ no connection; trying again";
+}

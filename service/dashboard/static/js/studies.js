@@ -1,0 +1,51 @@
+// The page of all studies: one line each, asked again every few seconds while it is seen.
+
+import { get } from "./api.js";
+import { badge, fill, make, table } from "./dom.js";
+import { moment } from "./format.js";
+import { withToken } from "./login.js";
+import { showLink } from "./link.js";
+
+const EVERY = 3000;
+const PAGE = 50;
+const place = document.getElementById("studies");
+const ids = [null];
+
+async function show() {
+  const after = ids.at(-1);
+  const page = await get(`/studies?limit=${PAGE}${after ? `&after=${encodeURIComponent(after)}` : ""}`);
+  const said = JSON.stringify(page);
+  showLink(true);
+  if (said === place.dataset.shown) return;
+  place.dataset.shown = said;
+  if (page.items.length === 0) {
+    fill(place, make("p", { className: "note" }, "There is no study yet. Submit one: greenshift submit digits"));
+    return;
+  }
+  const heads = ["study", "state", "completed", "running", "waiting", "failed", "begun"].map((title, i) => ({ title, number: i > 1 && i < 6 }));
+  const more = make("p", { className: "row" }, turn("Newer", ids.length === 1, () => ids.pop()), turn("Older", page.next === null, () => ids.push(page.next)));
+  fill(place, table("All studies, the newest first", heads, page.items.map(row)), more);
+}
+
+function row(study) {
+  const n = study.n_trials;
+  const link = make("a", { href: `/studies/${encodeURIComponent(study.study_id)}` }, study.name);
+  return [link, badge(study.state), n.completed, n.running, n.waiting, n.failed, moment(study.created_at)];
+}
+
+function turn(word, disabled, change) {
+  return make("button", { className: "small", type: "button", disabled, onclick: () => { change(); show(); } }, word);
+}
+
+async function keepShowing() {
+  try {
+    if (!document.hidden) await show();
+  } catch (error) {
+    showLink(false);
+    if (!place.hasChildNodes()) fill(place, make("p", { className: "note bad" }, error.message));
+  }
+  setTimeout(keepShowing, EVERY);
+}
+
+await withToken(show).catch((error) => fill(place, make("p", { className: "note bad", role: "alert" }, error.message)));
+setTimeout(keepShowing, EVERY);

@@ -1,0 +1,125 @@
+// The page of one study: everything at once, then only what is new.
+
+import { report, studyButtons, trialButtons } from "./actions.js";
+import { get, ofStudy } from "./api.js";
+import { Correlation } from "./correlation.js";
+import { Trials } from "./data.js";
+import { badge, fill, make, path, tiles } from "./dom.js";
+import { Energy } from "./energy.js";
+import { follow } from "./events.js";
+import { amount, moment, significant } from "./format.js";
+import { Front } from "./front.js";
+import { History } from "./history.js";
+import { Importance } from "./importance.js";
+import { showLink } from "./link.js";
+import { withToken } from "./login.js";
+import { Notice } from "./notice.js";
+import { Parallel } from "./parallel.js";
+import { Rungs } from "./rungs.js";
+import { Scheduled } from "./scheduled.js";
+import { Selection } from "./selection.js";
+import { Timeline } from "./timeline.js";
+import { TrialsTable } from "./trials.js";
+
+const ENDED = ["COMPLETED", "FAILED", "STOPPED"];
+// News come in bursts; views that the server works out from all trials are asked for less often.
+const SOON = 200;
+const LATER = 2500;
+const study = decodeURIComponent(location.pathname.split("/")[2]);
+const summary = document.getElementById("summary");
+const cards = document.getElementById("cards");
+const of = (rest) => get(ofStudy(study, rest));
+
+async function begin() {
+  const document_ = await of("");
+  document.title = `${document_.spec.name} · greenshift`;
+  path(["Studies", "/"], [document_.spec.name]);
+  const page = new Page(document_);
+  await page.first();
+  return page;
+}
+
+class Page {
+  constructor(document_) {
+    this.document = document_;
+    this.trials = new Trials(study);
+    const selection = new Selection();
+    this.front = new Front(cards, document_, this.trials, selection);
+    const say = (text, isGood) => this.notice.say(text, isGood);
+    const buttons = (id, state) => make("span", { className: "row" }, trialButtons(study, id, state, say, this.hasEnded));
+    this.parts = [
+      this.#later(new History(cards), (view) => of("/history").then((found) => view.show(found))),
+      this.#later(new Rungs(cards), (view) => of("/rungs").then((found) => view.show(found))),
+      this.#later(new Parallel(cards, document_, this.trials, selection), async (view) => view.show()),
+      this.#later(new Energy(cards, document_), async (view) => view.show(...(await Promise.all([of("/ledger"), this.#payback()])))),
+      this.#later(new Importance(cards), (view) => of("/importance").then((found) => view.show(found))),
+      this.#later(new Correlation(cards), (view) => of("/rungs").then((found) => view.show(found))),
+      this.#later(new Timeline(cards), (view) => of("/timeline").then((found) => view.show(found))),
+      this.#later(new TrialsTable(cards, document_, this.trials, buttons), async (view) => view.show()),
+    ];
+    this.head = make("div");
+    summary.append(this.head);
+    this.notice = new Notice(summary);
+    this.news = new Scheduled(() => this.#update(), SOON);
+  }
+
+  /** A view that is asked for when it is seen, and again when something is new. */
+  #later(view, show) {
+    const ask = () => show(view).catch((error) => view.card.fail(error.message));
+    return new Scheduled(ask, LATER, view.card.element);
+  }
+
+  async #payback() {
+    return this.document.spec.task ? null : of("/payback").catch(() => null);
+  }
+
+  async first() {
+    await Promise.all([this.#status(), this.trials.update(() => this.front.show())]);
+    this.parts.forEach((part) => part.ask());
+  }
+
+  async #update() {
+    const [, n] = await Promise.all([this.#status(), this.trials.update()]);
+    if (n > 0) {
+      performance.mark("update");
+      this.front.show();
+      performance.measure("greenshift-update", "update");
+    }
+    this.parts.forEach((part) => part.ask());
+  }
+
+  async #status() {
+    const status = await of("/status");
+    if (JSON.stringify(status) === this.said) return;
+    this.said = JSON.stringify(status);
+    this.hasEnded = ENDED.includes(status.state);
+    const { spec, created_at } = this.document;
+    const n = status.n_trials;
+    const limit = spec.budget.n_trials ? ` of ${spec.budget.n_trials}` : "";
+    const subject = spec.task ? `task ${spec.task}` : `${spec.network} on ${spec.dataset}`;
+    const say = (text, isGood) => this.notice.say(text, isGood);
+    const heading = make("div", { className: "card-head" }, make("h1", {}, spec.name, " ", badge(status.state)), make("div", { className: "row", id: "actions" }, studyButtons(study, spec.name, status.state, say)));
+    const counts = [["completed", `${n.completed}${limit}`], ["running", n.running], ["waiting", n.waiting], ["failed", n.failed], ["stopped", n.stopped]];
+    const figures = [["hypervolume", status.hypervolume === null ? "no front yet" : significant(status.hypervolume, 4)], ["energy spent, as far as known", amount(status.energy_joules, "J")]];
+    const ended = this.hasEnded && report() ? make("p", { className: "note good" }, `The run has ended. Its report: ${report()}`) : null;
+    fill(this.head, heading, make("p", { className: "soft" }, `${subject}, study ${study}, begun ${moment(created_at)}`), status.reason ? make("p", { className: "note" }, `${status.state}: ${status.reason}`) : null, ended, tiles([...counts, ...figures].map(([name, value]) => [name, String(value)])));
+  }
+
+  onEvents() {
+    this.news.ask();
+  }
+
+  onLink(isThere) {
+    showLink(isThere, this.hasEnded);
+    if (isThere) this.news.ask();
+  }
+}
+
+try {
+  const page = await withToken(begin);
+  window.greenshift = page;
+  await follow(study, page.trials.seq, { onEvents: (messages) => page.onEvents(messages), onLink: (isThere) => page.onLink(isThere) });
+} catch (error) {
+  fill(summary, make("h1", {}, "No study here"), make("p", { className: "note bad", role: "alert" }, error.message), make("p", {}, make("a", { href: "/" }, "All studies")));
+  cards.replaceChildren();
+}

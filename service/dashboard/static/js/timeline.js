@@ -1,0 +1,74 @@
+// Who worked on what and when: a bar an attempt, gaps where a worker was idle.
+
+import { axis, ChartCard, legend, tip } from "./chart.js";
+import { seconds, significant } from "./format.js";
+
+// Bars that are drawn; the newest are the ones that matter.
+const MOST = 600;
+const STYLES = { COMPLETED: ["accent", "completed"], RUNNING: ["high", "running"], FAILED: ["mark", "failed"] };
+
+export class Timeline {
+  constructor(parent) {
+    this.card = new ChartCard(parent, "Workers over time", { wide: true });
+    this.card.draw = (colours) => this.#options(colours);
+    this.card.tabulate = () => ({
+      caption: "What each worker did",
+      columns: ["worker", "attempts", "failed", "busy", "idle"].map((title, i) => ({ title, number: i > 0 })),
+      rows: this.document.workers.map((worker) => [worker.worker, worker.n_attempts, worker.n_failed, seconds(worker.busy_seconds), seconds(worker.idle_seconds)]),
+    });
+  }
+
+  show(document) {
+    this.document = document;
+    this.card.show();
+  }
+
+  #options(colours) {
+    const attempts = (this.document?.attempts ?? []).slice(-MOST);
+    if (attempts.length === 0) return "No attempt has begun yet.";
+    const now = Date.now();
+    const workers = [...new Set(attempts.map((attempt) => attempt.worker ?? "not known yet"))].sort();
+    const idle = this.document.idle_share;
+    this.card.say(`${idle === null ? "" : `Workers were idle ${significant(100 * idle, 2)} % of the time. `}${this.document.attempts.length > attempts.length ? `The newest ${attempts.length} of ${this.document.attempts.length} attempts. ` : ""}A cross marks a failure, a number an attempt after the first.`);
+    const groups = Object.groupBy(attempts, (attempt) => STYLES[attempt.state]?.[1] ?? "broken off");
+    return {
+      description: `${attempts.length} attempts of ${workers.length} workers.`,
+      grid: { left: 8, right: 20, top: 36, bottom: 30, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
+      legend: legend(colours),
+      xAxis: axis("", colours, { type: "time", scale: true, axisLabel: { hideOverlap: true } }),
+      yAxis: axis("", colours, { type: "category", data: workers, scale: false, axisLabel: { interval: 0, width: 110, overflow: "truncate" } }),
+      tooltip: { confine: true, trigger: "item", formatter: ({ data }) => described(data[3]) },
+      dataZoom: [{ type: "inside", xAxisIndex: 0, filterMode: "weakFilter", zoomOnMouseWheel: "ctrl", moveOnMouseWheel: false }],
+      series: Object.entries(groups).map(([name, found]) => ({
+        type: "custom", name, clip: true, color: colour(name, colours), encode: { x: [1, 2], y: 0 }, dimensions: ["worker", "from", "to"],
+        data: found.map((attempt) => [workers.indexOf(attempt.worker ?? "not known yet"), Date.parse(attempt.started), attempt.ended ? Date.parse(attempt.ended) : now, attempt]),
+        renderItem: (parameters, api) => bar(parameters, api, found[parameters.dataIndex], colour(name, colours), colours),
+      })),
+    };
+  }
+}
+
+function colour(name, colours) {
+  const style = Object.values(STYLES).find(([, word]) => word === name);
+  return style ? colours[style[0]] : colours.warn;
+}
+
+function bar(parameters, api, attempt, fillColour, colours) {
+  const [left, middle] = api.coord([api.value(1), api.value(0)]);
+  const right = api.coord([api.value(2), api.value(0)])[0];
+  const height = Math.min(24, api.size([0, 1])[1] * 0.6);
+  const width = Math.max(right - left, 2);
+  const shape = echarts.graphic.clipRectByRect({ x: left, y: middle - height / 2, width, height }, parameters.coordSys);
+  if (!shape) return undefined;
+  const hasFailed = attempt.failure !== null && attempt.failure !== undefined;
+  const mark = hasFailed ? "×" : attempt.attempt > 1 ? String(attempt.attempt) : "";
+  const children = [{ type: "rect", shape: { ...shape, r: 2 }, style: { fill: fillColour, stroke: colours.card, lineWidth: 0.7 } }];
+  if (mark && width > 8) children.push({ type: "text", style: { text: mark, x: left + width / 2, y: middle, fill: colours.card, align: "center", verticalAlign: "middle", font: "bold 13px system-ui" }, silent: true });
+  return { type: "group", children };
+}
+
+function described(attempt) {
+  const end = attempt.ended ? seconds((Date.parse(attempt.ended) - Date.parse(attempt.started)) / 1000) : "still running";
+  const fidelity = attempt.fidelity === null ? "" : `fidelity ${significant(attempt.fidelity)}`;
+  return tip(`trial ${attempt.trial_id}, attempt ${attempt.attempt}`, `${attempt.state}${attempt.failure ? `: ${attempt.failure}` : ""}`, end, fidelity, `worker ${attempt.worker ?? "not known yet"}`);
+}
