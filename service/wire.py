@@ -136,13 +136,13 @@ class PointsDocument(Frozen):
     Attributes:
         seq: what to give as `after` for what is behind this document or comes later.
         is_whole: whether nothing is behind this document now.
-        front: ids of the trials at full fidelity that no other dominates, of the whole study.
+        front: ids of the trials at full fidelity that no other dominates; None unless `is_whole`.
         config: hyperparameters by name, with depth and epochs; None where a config does not have one.
     """
 
     seq: int
     is_whole: bool
-    front: list[str]
+    front: list[str] | None
     trial_id: list[str]
     state: list[TrialState]
     fidelity: list[float | None]

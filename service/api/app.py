@@ -17,6 +17,7 @@ from service.api import analyses, events, operation, points, steering, studies, 
 from service.api.columns import Points
 from service.api.context import Context, problems
 from service.api.digests import Digests
+from service.api.leaving import LetReadersLeave
 from service.api.rates import Rates
 from service.api.security import admit
 from service.dashboard import dashboard_router
@@ -59,6 +60,7 @@ def create_app(
     )
     rates = None if requests_per_second is None else Rates(requests_per_second, max(1, round(10 * requests_per_second)))
     app.add_middleware(_RefuseLargeBodies)
+    app.add_middleware(LetReadersLeave)
     app.state.context = Context(store, Tokens(store), Digests(store), Points(store), require_token, rates, is_stopping)
     _add_routes(app)
     app.include_router(dashboard_router(report))

@@ -35,27 +35,45 @@ class Points:
 
     def __init__(self, store: Reader) -> None:
         self._store = store
-        self._studies: OrderedDict[str, OrderedDict[str, Point]] = OrderedDict()
+        self._studies: OrderedDict[str, _Study] = OrderedDict()
         self._lock = threading.Lock()
 
     def after(self, study_id: str, seq: int, limit: int) -> list[Point]:
         """Up to `limit` trials with an event behind number `seq`, in the order of their last events."""
         with self._lock:
-            known = self._studies.pop(study_id, None) or OrderedDict()
-            self._studies[study_id] = known
+            study = self._studies.pop(study_id, None) or _Study(self._store, study_id)
+            self._studies[study_id] = study
             if len(self._studies) > _MAX_STUDIES:
                 self._studies.popitem(last=False)
-            self._read(study_id, known)
-            new = itertools.takewhile(lambda point: point.seq > seq, reversed(known.values()))
-            return list(new)[::-1][:limit]
+        return study.after(seq, limit)
 
-    def _read(self, study_id: str, known: OrderedDict[str, Point]) -> None:
-        last = next(reversed(known.values())).seq if known else 0
-        while changed := self._store.trials_changed(study_id, last, _BATCH):
-            for trial in changed:
-                known[trial.trial_id] = _point(trial)
-                known.move_to_end(trial.trial_id)
-            last = changed[-1].seq
+
+class _Study:
+    """The trials of one study, as far as they have been read."""
+
+    def __init__(self, store: Reader, study_id: str) -> None:
+        self._store, self._study_id = store, study_id
+        self._lock = threading.Lock()
+        self._points: OrderedDict[str, Point] = OrderedDict()
+        self._seq = 0
+
+    def after(self, seq: int, limit: int) -> list[Point]:
+        with self._lock:
+            # Who wants few need not wait until all have been read.
+            while self._read_more() and len(self._behind(seq)) < limit:
+                pass
+            return self._behind(seq)[:limit]
+
+    def _behind(self, seq: int) -> list[Point]:
+        return list(itertools.takewhile(lambda point: point.seq > seq, reversed(self._points.values())))[::-1]
+
+    def _read_more(self) -> bool:
+        changed = self._store.trials_changed(self._study_id, self._seq, _BATCH)
+        for trial in changed:
+            self._points[trial.trial_id] = _point(trial)
+            self._points.move_to_end(trial.trial_id)
+            self._seq = trial.seq
+        return bool(changed)
 
 
 def _point(trial: Trial) -> Point:

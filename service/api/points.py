@@ -27,14 +27,14 @@ class _PointsQuery(Frozen):
 def list_points(
     study: FoundStudy, context: InContext, request: Request, query: Annotated[_PointsQuery, Query()]
 ) -> Response:
-    """Lists what plots need of trials with an event after number `after`, in columns, and the front as it is now."""
+    """Lists what plots need of trials with an event after number `after`, in columns, and at their end the front."""
     points = context.points.after(study.study_id, query.after, query.limit + 1)
     page = points[: query.limit]
-    front = [trial.trial_id for trial in context.digests.front(study)]
+    is_whole = len(points) <= query.limit
     document = PointsDocument(
         seq=page[-1].seq if page else query.after,
-        is_whole=len(points) <= query.limit,
-        front=front,
+        is_whole=is_whole,
+        front=[trial.trial_id for trial in context.digests.front(study)] if is_whole else None,
         **{name: [point.columns[name] for point in page] for name in COLUMNS},
         origins=(origins := list({figure[3]: None for point in page for figure in point.figures.values()})),
         figures=_figures(page, origins),

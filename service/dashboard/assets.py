@@ -57,6 +57,10 @@ class Assets:
         """The file of a name that is no page, or None."""
         return None if name.endswith(".html") else self._files.get(name)
 
+    def modules(self) -> list[str]:
+        """The names of all scripts that others import."""
+        return sorted(name for name in self._files if name.startswith("js/"))
+
     def page(self, name: str) -> str:
         """The text of a page."""
         return self._files[f"{name}.html"].content.decode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,64 +16,82 @@ from worker.schema import Measurement, TrialResult
 
 RUNGS = ((3.0, 3), (5.3, 5), (10.0, 10))
 WORKERS = ("local-0", "local-1", "gpu-node-17", "gpu-node-18")
-_BEGIN = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 _STEP = timedelta(seconds=12)
+Line = tuple[str, str, datetime, dict[str, Any]]
 
 
-def filled(store: Store, n_trials: int, *, state: StudyState = StudyState.RUNNING, **changes: Any) -> Study:
+def filled(
+    store: Store, n_trials: int, *, state: StudyState = StudyState.RUNNING, failures: float = 0.04, **changes: Any
+) -> Study:
     """A study with its default and `n_trials` trials on three rungs; some failed, the last ones run and wait."""
     study = store.create_study(study_spec(**({"name": "generated", "budget": {"n_trials": n_trials + 1}} | changes)))
+    store.set_study_state(study.study_id, state)
+    lines = _log(study, n_trials, failures)
+    # The last attempts run now.
+    late = datetime.now(UTC) - max(at for _, _, at, _ in lines)
     rows = [
-        {"study_id": study.study_id, "trial_id": trial_id, "kind": kind, "at": at, "payload": payload}
-        for kind, trial_id, at, payload in _log(study, n_trials)
+        {"study_id": study.study_id, "trial_id": trial_id, "kind": kind, "at": at + late, "payload": payload}
+        for kind, trial_id, at, payload in lines
     ]
     store.database.write(lambda connection: connection.execute(insert(tables.events), rows))
     store.rebuild(study.study_id)
-    store.set_study_state(study.study_id, state)
     return store.study(study.study_id)
 
 
 def more(store: Store, study: Study, first: int, n: int) -> None:
-    """Records further trials that complete, each through the store's own door."""
+    """Records further trials at full fidelity, each through the store's own door."""
     draw = np.random.default_rng(first)
     for number in range(first, first + n):
-        trial, result, _ = _trial(study, number, 2, draw)
+        trial = _trial(study, f"{number:05d}", 2, _config(draw), None)
         store.add_trial(trial)
         store.start_attempt(trial)
-        assert store.finish_attempt(result, TrialState.COMPLETED)
+        assert store.finish_attempt(_result(study, trial, draw), TrialState.COMPLETED)
 
 
-def _log(study: Study, n_trials: int) -> Iterator[tuple[str, str, datetime, dict[str, Any]]]:
+def _log(study: Study, n_trials: int, failures: float) -> list[Line]:
     draw = np.random.default_rng(0)
-    free = dict.fromkeys(range(len(WORKERS)), _BEGIN)
-    yield "study_running", "", _BEGIN, {"reason": ""}
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    free = dict.fromkeys(range(len(WORKERS)), begin)
+    done: tuple[list[Trial], ...] = ([], [], [])
+    lines: list[Line] = []
     for number in range(n_trials + 1):
-        rung = 2 if number == 0 else int(draw.choice(3, p=(0.5, 0.3, 0.2)))
-        trial, result, is_default = _trial(study, number, rung, draw)
+        trial = _next(study, number, done, draw)
         worker = min(free, key=lambda each: free[each])
         begin = free[worker]
-        end = begin + _STEP * float(draw.uniform(0.5, 1.5)) * (1 + rung)
+        end = begin + _STEP * float(draw.uniform(0.5, 1.5)) * (trial.epochs or 1) / 3
+        lines.append(("trial_added", trial.trial_id, begin, trial.model_dump(mode="json", exclude=CHANGING)))
+        if n_trials - number < 2:
+            continue
+        lines.append(("attempt_started", trial.trial_id, begin, {"attempt": 1}))
+        if n_trials - number < 5:
+            continue
         free[worker] = end + _STEP * float(draw.exponential(0.15))
-        result = result.model_copy(
-            update={"worker": WORKERS[worker], "duration_seconds": (end - begin).total_seconds()}
-        )
-        yield "trial_added", trial.trial_id, begin, trial.model_dump(mode="json", exclude=CHANGING)
-        n_left = n_trials - number
-        if n_left < 2 and not is_default:
-            continue
-        yield "attempt_started", trial.trial_id, begin, {"attempt": 1}
-        if n_left < 5 and not is_default:
-            continue
-        ended = TrialState.COMPLETED if result.failure is None else TrialState.FAILED
-        yield "attempt_finished", trial.trial_id, end, {"result": result.model_dump(mode="json"), "state": ended}
+        result = _result(study, trial, draw)
+        if draw.uniform() < failures and number > 0:
+            result = failed(trial.trial_id, study_id=study.study_id)
+        took = {"worker": WORKERS[worker], "duration_seconds": (end - begin).total_seconds()}
+        state = TrialState.COMPLETED if result.failure is None else TrialState.FAILED
+        document = result.model_copy(update=took).model_dump(mode="json")
+        lines.append(("attempt_finished", trial.trial_id, end, {"result": document, "state": state}))
+        if state is TrialState.COMPLETED and number > 0:
+            done[next(i for i, (fidelity, _) in enumerate(RUNGS) if fidelity == trial.fidelity)].append(trial)
+    return sorted(lines, key=lambda line: line[2])
 
 
-def _trial(study: Study, number: int, rung: int, draw: np.random.Generator) -> tuple[Trial, TrialResult, bool]:
+def _next(study: Study, number: int, done: tuple[list[Trial], ...], draw: np.random.Generator) -> Trial:
+    """The default first; then one in three is promoted, as halving does."""
+    if number == 0:
+        return _trial(study, "default", 2, _config(draw), None)
+    rung = next((rung for rung in (1, 0) if len(done[rung]) > 2 and draw.uniform() < 0.33), None)
+    if rung is None:
+        return _trial(study, f"{number:05d}", 0, _config(draw), None)
+    below = done[rung].pop(int(draw.integers(len(done[rung]))))
+    return _trial(study, f"{number:05d}", rung + 1, below.config, below.trial_id)
+
+
+def _trial(study: Study, trial_id: str, rung: int, config: dict[str, Any], below: str | None) -> Trial:
     fidelity, depth = RUNGS[rung]
-    is_default = number == 0
-    trial_id = "default" if is_default else f"{number:05d}"
-    config = _config(draw)
-    trial = Trial(
+    return Trial(
         study_id=study.study_id,
         trial_id=trial_id,
         state=TrialState.WAITING,
@@ -83,27 +100,29 @@ def _trial(study: Study, number: int, rung: int, draw: np.random.Generator) -> t
         shift_depth=depth,
         epochs=3 * (rung + 1),
         seed=0,
-        is_default=is_default,
+        is_default=trial_id == "default",
         is_full=rung == 2,
-        promoted_from=f"{number - 1:05d}" if rung and number > 1 else None,
+        promoted_from=below,
     )
-    if draw.uniform() < 0.04 and not is_default:
-        return trial, failed(trial_id, study_id=study.study_id), is_default
-    # More bits err less and cost more; the learning rate has its best in the middle.
+
+
+def _result(study: Study, trial: Trial, draw: np.random.Generator) -> TrialResult:
+    """More bits err less and cost more; the learning rate has its best in the middle."""
+    config, epochs = trial.config, trial.epochs or 1
     bits, rate = config["weight_bits"], np.log10(config["learning_rate"])
-    error = 0.04 + 0.5 / bits**1.5 + 0.05 * (rate + 2) ** 2 + 0.08 * (2 - rung) + abs(draw.normal(0, 0.03))
+    error = 0.04 + 0.5 / bits**1.5 + 0.05 * (rate + 2) ** 2 + 0.3 / epochs + abs(draw.normal(0, 0.02))
     energy = 2e-7 * bits * (0.6 + 0.05 * config["activation_fraction_bits"]) * float(draw.uniform(0.9, 1.1))
-    if is_default:
+    if trial.is_default:
         error, energy = 0.21, 1.9e-6
     figures = {
         "error": measurement(round(error, 5), "evaluation", "measured", "ratio"),
         "deployment_energy": measurement(energy, "analytic", "estimated", "J / image"),
-        "energy": measurement(float(draw.uniform(40, 60)) * (rung + 1), "codecarbon", "estimated", "J"),
+        "energy": measurement(float(draw.uniform(15, 20)) * epochs, "codecarbon", "estimated", "J"),
     }
-    result = completed(trial_id, study_id=study.study_id, joules=figures["energy"].value, objectives=figures)
+    result = completed(trial.trial_id, study_id=study.study_id, joules=figures["energy"].value, objectives=figures)
     seeds = tuple(_of_seed(figures, error + shift) for shift in (-0.01, 0.01)) if study.spec.n_seeds > 1 else ()
-    losses = tuple(round(2.2 / (1 + epoch), 4) for epoch in range(trial.epochs or 0))
-    return trial, result.model_copy(update={"by_seed": seeds, "training_loss": losses}), is_default
+    losses = tuple(round(2.2 / (1 + epoch), 4) for epoch in range(epochs))
+    return result.model_copy(update={"by_seed": seeds, "training_loss": losses})
 
 
 def _of_seed(figures: dict[str, Measurement], error: float) -> dict[str, Measurement]:

@@ -37,7 +37,7 @@ export class ChartCard extends Card {
     this.details = make("details", { hidden: true }, make("summary", {}, "The figures as a table"));
     this.rows = make("div");
     this.details.append(this.rows);
-    this.body.append(this.plot, this.message, this.details);
+    this.body.append(this.message, this.plot, this.details);
     this.details.addEventListener("toggle", () => this.#fillTable());
     this.chart = null;
     this.draw = () => "Nothing yet.";
@@ -57,6 +57,12 @@ export class ChartCard extends Card {
     const { description, ...rest } = options;
     this.chart ??= this.#made();
     this.chart.setOption({ ...basics(description), ...rest }, { replaceMerge: ["series", "legend", "grid", "xAxis", "yAxis", "parallelAxis"], lazyUpdate: false });
+    if (this.details.open) this.#fillTable();
+  }
+
+  /** Draws only these series anew, where a chart is drawn already. */
+  patch(series) {
+    this.chart.setOption({ series });
     if (this.details.open) this.#fillTable();
   }
 

@@ -12,6 +12,7 @@ export class Trials {
     this.study = study;
     this.seq = 0;
     this.front = [];
+    this.isWhole = false;
     this.place = new Map();
     this.columns = Object.fromEntries(COLUMNS.map((name) => [name, []]));
     this.figures = new Map();
@@ -22,18 +23,20 @@ export class Trials {
     return this.columns.trial_id.length;
   }
 
-  /** Fetches what is new; `onPage` is called after each page. Returns how many trials came. */
-  async update(onPage = () => {}) {
-    let n = 0;
-    for (let isWhole = false; !isWhole; ) {
-      const limit = this.seq === 0 ? FIRST : OTHERS;
-      const page = await get(ofStudy(this.study, `/points?after=${this.seq}&limit=${limit}`));
-      this.#take(page);
-      n += page.trial_id.length;
-      isWhole = page.is_whole;
-      onPage();
-    }
-    return n;
+  /** Fetches the next page of what is new. */
+  async page() {
+    const limit = this.seq === 0 ? FIRST : OTHERS;
+    const page = await get(ofStudy(this.study, `/points?after=${this.seq}&limit=${limit}`));
+    this.#take(page);
+    this.isWhole = page.is_whole;
+    return page.trial_id.length;
+  }
+
+  /** Fetches all that is new; `onPage` is called after each page that had something. */
+  async update(onPage) {
+    do {
+      if ((await this.page()) > 0) onPage();
+    } while (!this.isWhole);
   }
 
   /** A figure of the trial at a place: value, deviation, uncertainty and origin, or null. */
@@ -80,7 +83,7 @@ export class Trials {
       for (const [name, column] of this.config) column[i] = page.config[name]?.[row] ?? null;
     }
     this.seq = page.seq;
-    this.front = page.front;
+    this.front = page.front ?? this.front;
   }
 
   #same(origin) {

@@ -80,10 +80,10 @@ export class Energy {
     const shown = [...networks].sort((a, b) => (a.n_inferences_to_pay ?? Infinity) - (b.n_inferences_to_pay ?? Infinity)).slice(0, MOST_NETWORKS);
     const rows = shown.map((row) => [
       make("a", { href: `/studies/${this.study.study_id}/trials/${encodeURIComponent(row.trial_id)}` }, row.trial_id),
-      amount(row.joules_per_inference, "J"), row.saved_joules_per_inference === null ? "unknown" : row.saved_joules_per_inference <= 0 ? "nothing" : amount(row.saved_joules_per_inference, "J"), row.n_inferences_to_pay === null ? "never" : compact(row.n_inferences_to_pay),
+      amount(row.joules_per_inference, "J"), row.saved_joules_per_inference === null ? "unknown" : row.saved_joules_per_inference <= 0 ? "nothing" : amount(row.saved_joules_per_inference, "J"), row.n_inferences_to_pay === null ? (row.saved_joules_per_inference <= 0 ? "never" : "unknown") : compact(row.n_inferences_to_pay),
     ]);
     const heads = ["trial", "per inference", "saved against the default", "inferences until the search is paid"].map((title, i) => ({ title, number: i > 0 }));
-    const how = make("p", { className: "soft" }, `Energy per inference is ${kind(this.document.quality, this.document.method)} for shift-and-add hardware and not measured; what the search has spent is ${this.document.search_quality ? kind(this.document.search_quality) : "told above"}.`);
+    const how = make("p", { className: "soft" }, `Energy per inference is ${kind(this.document.quality, this.document.method)} for shift-and-add hardware and not measured; what the search has spent is ${this.document.search_joules === null ? "unknown in part, so nobody can tell" : kind(this.document.search_quality, this.document.search_method)}.`);
     const more = networks.length > shown.length ? ` (the ${shown.length} of ${networks.length} that pay soonest)` : "";
     fill(this.payback, make("h3", {}, "When the search has paid for itself"), how, table(`Networks of the front${more}`, heads, rows));
   }

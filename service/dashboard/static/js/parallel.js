@@ -66,7 +66,7 @@ export class Parallel {
     return {
       description: `Hyperparameters and figures of ${all.length} trials over ${this.axes.length} parallel axes.`,
       legend: { top: 0, textStyle: { color: colours.text }, inactiveColor: colours.zero, data: styles.map(([, , , name]) => name) },
-      parallel: { left: isNarrow ? 16 : 44, right: isNarrow ? 16 : 54, top: isNarrow ? 40 : 76, bottom: 18, layout: isNarrow ? "vertical" : "horizontal", axisExpandable: false,
+      parallel: { left: isNarrow ? 78 : 44, right: isNarrow ? 22 : 54, top: isNarrow ? 62 : 76, bottom: isNarrow ? 26 : 18, layout: isNarrow ? "vertical" : "horizontal", axisExpandable: false,
         parallelAxisDefault: { nameLocation: "start" } },
       parallelAxis: this.axes.map((found, dim) => this.#axis(found, dim, colours, isNarrow)),
       series: styles.map(([color, width, opacity, name], s) => ({
@@ -88,15 +88,16 @@ export class Parallel {
 
   #axis({ name, values, unit }, dim, colours, isNarrow) {
     const shared = {
-      dim, name: name.replace(" ", "\n"), nameTextStyle: { color: colours.text, fontSize: 11, align: isNarrow ? "left" : "center" }, nameLocation: isNarrow ? "start" : "end", nameGap: isNarrow ? 4 : 10,
-      axisLabel: { color: colours.soft, fontSize: 10, hideOverlap: true, showMinLabel: true, showMaxLabel: true }, axisLine: { lineStyle: { color: colours.soft } }, axisTick: { lineStyle: { color: colours.soft } },
+      dim, name: name.replace(" ", "\n"), nameTextStyle: { color: colours.text, fontSize: 11, lineHeight: 13, align: isNarrow ? "right" : "center" }, nameLocation: isNarrow ? "start" : "end", nameGap: isNarrow ? 8 : 10,
+      axisLabel: { color: colours.text, fontSize: 10, hideOverlap: true, textBorderColor: colours.card, textBorderWidth: 3 }, axisLine: { lineStyle: { color: colours.soft } }, axisTick: { lineStyle: { color: colours.soft } },
       areaSelectStyle: { color: colours.pick, opacity: 0.25, borderColor: colours.pick, width: 22 },
     };
     if (values.some((value) => typeof value !== "number")) return { ...shared, type: "category", data: values.map(String).sort() };
     const [low, high] = [Math.min(...values), Math.max(...values)];
     const formatter = (value) => (unit && unit !== "ratio" ? amount(value, unit) : significant(value, 2));
     const type = low > 0 && high / low > 50 ? "log" : "value";
-    return { ...shared, type, scale: true, min: low, max: high, axisLabel: { ...shared.axisLabel, formatter } };
+    const minInterval = values.every(Number.isInteger) ? 1 : undefined;
+    return { ...shared, type, scale: true, minInterval, axisLabel: { ...shared.axisLabel, formatter } };
   }
 
   #table() {

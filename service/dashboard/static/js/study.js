@@ -31,18 +31,19 @@ const cards = document.getElementById("cards");
 const of = (rest) => get(ofStudy(study, rest));
 
 async function begin() {
-  const document_ = await of("");
+  const trials = new Trials(study);
+  const [document_] = await Promise.all([of(""), trials.page()]);
   document.title = `${document_.spec.name} · greenshift`;
   path(["Studies", "/"], [document_.spec.name]);
-  const page = new Page(document_);
-  await page.first();
+  const page = new Page(document_, trials);
+  page.first();
   return page;
 }
 
 class Page {
-  constructor(document_) {
+  constructor(document_, trials) {
     this.document = document_;
-    this.trials = new Trials(study);
+    this.trials = trials;
     const selection = new Selection();
     this.front = new Front(cards, document_, this.trials, selection);
     const say = (text, isGood) => this.notice.say(text, isGood);
@@ -73,18 +74,26 @@ class Page {
     return this.document.spec.task ? null : of("/payback").catch(() => null);
   }
 
-  async first() {
-    await Promise.all([this.#status(), this.trials.update(() => this.front.show())]);
+  /** What is known already; all else comes when it comes. */
+  first() {
+    const { state, n_trials, reason } = this.document;
+    this.#head({ state, n_trials, reason });
+    this.#shown();
     this.parts.forEach((part) => part.ask());
+    this.news.ask();
+  }
+
+  /** Draws the front; how long that took is told to whoever measures. */
+  #shown() {
+    const begin = performance.now();
+    this.front.show();
+    performance.measure("greenshift-front", { start: begin });
+    cards.dataset.trials = this.trials.size;
+    cards.dataset.front = this.trials.front.length;
   }
 
   async #update() {
-    const [, n] = await Promise.all([this.#status(), this.trials.update()]);
-    if (n > 0) {
-      performance.mark("update");
-      this.front.show();
-      performance.measure("greenshift-update", "update");
-    }
+    await Promise.all([this.#status(), this.trials.update(() => this.#shown())]);
     this.parts.forEach((part) => part.ask());
   }
 
@@ -92,17 +101,21 @@ class Page {
     const status = await of("/status");
     if (JSON.stringify(status) === this.said) return;
     this.said = JSON.stringify(status);
-    this.hasEnded = ENDED.includes(status.state);
+    this.#head(status);
+  }
+
+  #head({ state, n_trials: n, reason, hypervolume, energy_joules }) {
+    this.hasEnded = ENDED.includes(state);
     const { spec, created_at } = this.document;
-    const n = status.n_trials;
     const limit = spec.budget.n_trials ? ` of ${spec.budget.n_trials}` : "";
     const subject = spec.task ? `task ${spec.task}` : `${spec.network} on ${spec.dataset}`;
-    const say = (text, isGood) => this.notice.say(text, isGood);
-    const heading = make("div", { className: "card-head" }, make("h1", {}, spec.name, " ", badge(status.state)), make("div", { className: "row", id: "actions" }, studyButtons(study, spec.name, status.state, say)));
+    const buttons = studyButtons(study, spec.name, state, (text, isGood) => this.notice.say(text, isGood));
+    const heading = make("div", { className: "card-head" }, make("h1", {}, spec.name, " ", badge(state)), make("div", { className: "row", id: "actions" }, buttons));
     const counts = [["completed", `${n.completed}${limit}`], ["running", n.running], ["waiting", n.waiting], ["failed", n.failed], ["stopped", n.stopped]];
-    const figures = [["hypervolume", status.hypervolume === null ? "no front yet" : significant(status.hypervolume, 4)], ["energy spent, as far as known", amount(status.energy_joules, "J")]];
+    const said = (value, words, none) => (value === undefined ? "…" : value === null ? none : words(value));
+    const figures = [["hypervolume", said(hypervolume, (value) => significant(value, 4), "no front yet")], ["energy spent, as far as known", said(energy_joules, (value) => amount(value, "J"), "unknown")]];
     const ended = this.hasEnded && report() ? make("p", { className: "note good" }, `The run has ended. Its report: ${report()}`) : null;
-    fill(this.head, heading, make("p", { className: "soft" }, `${subject}, study ${study}, begun ${moment(created_at)}`), status.reason ? make("p", { className: "note" }, `${status.state}: ${status.reason}`) : null, ended, tiles([...counts, ...figures].map(([name, value]) => [name, String(value)])));
+    fill(this.head, heading, make("p", { className: "soft" }, `${subject}, study ${study}, begun ${moment(created_at)}`), reason ? make("p", { className: "note" }, `${state}: ${reason}`) : null, ended, tiles([...counts, ...figures].map(([name, value]) => [name, String(value)])));
   }
 
   onEvents() {
@@ -117,7 +130,6 @@ class Page {
 
 try {
   const page = await withToken(begin);
-  window.greenshift = page;
   await follow(study, page.trials.seq, { onEvents: (messages) => page.onEvents(messages), onLink: (isThere) => page.onLink(isThere) });
 } catch (error) {
   fill(summary, make("h1", {}, "No study here"), make("p", { className: "note bad", role: "alert" }, error.message), make("p", {}, make("a", { href: "/" }, "All studies")));

@@ -5,6 +5,8 @@ import { seconds, significant } from "./format.js";
 
 // Bars that are drawn; the newest are the ones that matter.
 const MOST = 600;
+// A worker is known by its results.
+const NOW = "running now";
 const STYLES = { COMPLETED: ["accent", "completed"], RUNNING: ["high", "running"], FAILED: ["mark", "failed"] };
 
 export class Timeline {
@@ -27,7 +29,7 @@ export class Timeline {
     const attempts = (this.document?.attempts ?? []).slice(-MOST);
     if (attempts.length === 0) return "No attempt has begun yet.";
     const now = Date.now();
-    const workers = [...new Set(attempts.map((attempt) => attempt.worker ?? "not known yet"))].sort();
+    const workers = [...new Set(attempts.map((attempt) => attempt.worker ?? NOW))].sort();
     const idle = this.document.idle_share;
     this.card.say(`${idle === null ? "" : `Workers were idle ${significant(100 * idle, 2)} % of the time. `}${this.document.attempts.length > attempts.length ? `The newest ${attempts.length} of ${this.document.attempts.length} attempts. ` : ""}A cross marks a failure, a number an attempt after the first.`);
     const groups = Object.groupBy(attempts, (attempt) => STYLES[attempt.state]?.[1] ?? "broken off");
@@ -41,7 +43,7 @@ export class Timeline {
       dataZoom: [{ type: "inside", xAxisIndex: 0, filterMode: "weakFilter", zoomOnMouseWheel: "ctrl", moveOnMouseWheel: false }],
       series: Object.entries(groups).map(([name, found]) => ({
         type: "custom", name, clip: true, color: colour(name, colours), encode: { x: [1, 2], y: 0 }, dimensions: ["worker", "from", "to"],
-        data: found.map((attempt) => [workers.indexOf(attempt.worker ?? "not known yet"), Date.parse(attempt.started), attempt.ended ? Date.parse(attempt.ended) : now, attempt]),
+        data: found.map((attempt) => [workers.indexOf(attempt.worker ?? NOW), Date.parse(attempt.started), attempt.ended ? Date.parse(attempt.ended) : now, attempt]),
         renderItem: (parameters, api) => bar(parameters, api, found[parameters.dataIndex], colour(name, colours), colours),
       })),
     };
@@ -70,5 +72,5 @@ function bar(parameters, api, attempt, fillColour, colours) {
 function described(attempt) {
   const end = attempt.ended ? seconds((Date.parse(attempt.ended) - Date.parse(attempt.started)) / 1000) : "still running";
   const fidelity = attempt.fidelity === null ? "" : `fidelity ${significant(attempt.fidelity)}`;
-  return tip(`trial ${attempt.trial_id}, attempt ${attempt.attempt}`, `${attempt.state}${attempt.failure ? `: ${attempt.failure}` : ""}`, end, fidelity, `worker ${attempt.worker ?? "not known yet"}`);
+  return tip(`trial ${attempt.trial_id}, attempt ${attempt.attempt}`, `${attempt.state}${attempt.failure ? `: ${attempt.failure}` : ""}`, end, fidelity, attempt.worker === null ? "" : `worker ${attempt.worker}`);
 }

@@ -1,0 +1,94 @@
+// The marks of the front's chart, each series with the places of its trials: thousands of points of one colour are cheap.
+
+import { whiskers } from "./chart.js";
+import { significant } from "./format.js";
+import { ramp } from "./palette.js";
+
+const MOST_COLOURS = 8;
+
+export class Marks {
+  /** The trials that have the figures `x` and `y`, sorted into series. */
+  constructor(trials, selection, [x, y]) {
+    Object.assign(this, { trials, x, y });
+    const { columns, front, place } = trials;
+    const onFront = new Set(front.map((id) => place.get(id)));
+    this.best = [];
+    this.defaults = [];
+    this.others = [];
+    for (let i = 0; i < trials.size; i++) {
+      if (trials.value(x, i) === null || trials.value(y, i) === null) continue;
+      (onFront.has(i) ? this.best : columns.is_default[i] ? this.defaults : this.others).push(i);
+    }
+    this.best.sort((a, b) => trials.value(x, a) - trials.value(x, b));
+    this.all = [...this.others, ...this.best, ...this.defaults];
+    this.picked = selection.ids().map((id) => place.get(id)).filter((i) => this.all.includes(i));
+  }
+
+  /** All series, and by the id of each the places of its points. */
+  series(colours, step) {
+    const groups = this.#byFidelity();
+    const sets = Object.fromEntries([...groups.map((group) => [group.id, group.places]), ["front", this.best], ["default", this.defaults], ["picked", this.picked]]);
+    const name = this.trials.columns.trial_id;
+    const series = [
+      ...groups.map(({ places, ...rest }) => ({ type: "scatter", ...rest, data: this.#typed(places), dimensions: ["x", "y"], symbolSize: 5, large: true, largeThreshold: 0, z: 2 })),
+      { id: "attained", type: "line", name: "attained", data: step ? this.best.map((i) => this.#point(i)) : [], step, showSymbol: false, silent: true, color: colours.accent, lineStyle: { width: 1.5 }, z: 3 },
+      { id: "up", ...whiskers(this.#bars(this.y, this.x), colours.accent) },
+      { id: "along", ...whiskers(this.#bars(this.x, this.y).map(([at, low, high]) => [at, low, high]), colours.accent, { horizontal: true }) },
+      { id: "front", type: "scatter", name: "front", ...this.#shape(this.best, "circle", "emptyCircle"), symbolSize: 10, color: colours.accent, z: 5 },
+      { id: "default", type: "scatter", name: "the default", ...this.#shape(this.defaults, "diamond", "emptyDiamond"), symbolSize: 17, color: colours.mark, z: 6,
+        label: { show: true, position: "left", color: colours.mark, formatter: ({ dataIndex }) => name[this.defaults[dataIndex]] } },
+      { id: "picked", type: "scatter", name: "picked", data: this.picked.map((i) => this.#point(i)), symbol: "emptyCircle", symbolSize: 20, itemStyle: { borderWidth: 3 }, color: colours.pick, z: 7, silent: true },
+    ];
+    return { series, sets };
+  }
+
+  /** Half the length of an error bar: deviation over seeds where several were trained, else what the meter says. */
+  spread(name, i) {
+    const { deviation, uncertainty } = this.trials.figure(name, i);
+    return deviation ?? uncertainty;
+  }
+
+  get hasBars() {
+    return this.best.some((i) => this.spread(this.x, i) !== null || this.spread(this.y, i) !== null);
+  }
+
+  #point(i) {
+    return [this.trials.value(this.x, i), this.trials.value(this.y, i)];
+  }
+
+  #typed(places) {
+    const data = new Float64Array(2 * places.length);
+    places.forEach((i, row) => data.set(this.#point(i), 2 * row));
+    return data;
+  }
+
+  #byFidelity() {
+    const all = this.trials.fidelities();
+    const isExact = all.length <= MOST_COLOURS;
+    const limits = isExact ? all : Array.from({ length: MOST_COLOURS }, (_, i) => all[Math.ceil(((i + 1) * all.length) / MOST_COLOURS) - 1]);
+    const colours = ramp(Math.max(1, limits.length));
+    const groups = limits.map((limit, i) => ({ id: `fidelity ${limit}`, name: `fidelity ${isExact ? "" : "to "}${significant(limit)}`, color: colours[i], places: [] }));
+    const rest = { id: "rest", name: "other trials", color: colours.at(-1), places: [] };
+    const found = new Map();
+    for (const i of this.others) {
+      const fidelity = this.trials.columns.fidelity[i];
+      if (!found.has(fidelity)) found.set(fidelity, fidelity === null ? rest : groups[limits.findIndex((limit) => fidelity <= limit)]);
+      found.get(fidelity).places.push(i);
+    }
+    return rest.places.length > 0 ? [...groups, rest] : groups;
+  }
+
+  /** A mark is filled where both figures were measured, and hollow where one is an estimate. */
+  #shape(places, filled, hollow) {
+    const isHollow = (i) => [this.x, this.y].some((name) => this.trials.figure(name, i).quality === "estimated");
+    const data = places.map((i) => ({ value: this.#point(i), symbol: isHollow(i) ? hollow : filled, itemStyle: isHollow(i) ? { borderWidth: 3 } : {} }));
+    return { data, symbol: places.some(isHollow) ? hollow : filled };
+  }
+
+  #bars(name, across) {
+    return this.best.filter((i) => this.spread(name, i) !== null).map((i) => {
+      const [value, spread] = [this.trials.value(name, i), this.spread(name, i)];
+      return [this.trials.value(across, i), value - spread, value + spread];
+    });
+  }
+}
