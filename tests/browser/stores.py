@@ -11,8 +11,8 @@ from sqlalchemy import insert
 from service.schema import Study, StudyState, Trial, TrialState
 from service.store import Store, tables
 from service.store.projection import CHANGING
-from tests.service.fakes import completed, failed, measurement, study_spec
-from worker.schema import Measurement, TrialResult
+from tests.service.fakes import N_LAYERS, completed, failed, measurement, study_spec
+from worker.schema import LayerSummary, Measurement, TrialResult
 
 RUNGS = ((3.0, 3), (5.3, 5), (10.0, 10))
 WORKERS = ("local-0", "local-1", "gpu-node-17", "gpu-node-18")
@@ -122,7 +122,27 @@ def _result(study: Study, trial: Trial, draw: np.random.Generator) -> TrialResul
     result = completed(trial.trial_id, study_id=study.study_id, joules=figures["energy"].value, objectives=figures)
     seeds = tuple(_of_seed(figures, error + shift) for shift in (-0.01, 0.01)) if study.spec.n_seeds > 1 else ()
     losses = tuple(round(2.2 / (1 + epoch), 4) for epoch in range(epochs))
-    return result.model_copy(update={"by_seed": seeds, "training_loss": losses})
+    return result.model_copy(update={"by_seed": seeds, "training_loss": losses, "layers": _layers(trial, draw)})
+
+
+def _layers(trial: Trial, draw: np.random.Generator) -> tuple[LayerSummary, ...]:
+    """Ten layers, of which the last ones shift; most weights are small."""
+    bits, depth = trial.config["weight_bits"], trial.shift_depth or 0
+    found = []
+    for number in range(N_LAYERS):
+        is_shift = number >= N_LAYERS - depth
+        counts = draw.multinomial(2_000 * (number + 1), draw.dirichlet(np.linspace(1, 6, 2 ** (bits - 1))))
+        found.append(
+            LayerSummary(
+                name=f"blocks.{number // 2}.conv{number % 2 + 1}",
+                n_weights=int(counts.sum()),
+                n_zeros=int(counts[0]) if is_shift else 0,
+                exponents={-place: int(n) for place, n in enumerate(counts[1:])},
+                is_shift=is_shift,
+                weight_bits=bits if is_shift else None,
+            )
+        )
+    return tuple(found)
 
 
 def _of_seed(figures: dict[str, Measurement], error: float) -> dict[str, Measurement]:

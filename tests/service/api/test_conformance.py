@@ -45,7 +45,7 @@ def test_every_route_says_what_it_does_and_how_it_may_fail(store: Store) -> None
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     }
-    assert len(operations) == 28
+    assert len(operations) == 29
     for (method, path), operation in operations.items():
         assert operation["summary"] and operation["description"].endswith("."), (method, path)
         failures = {status for status in operation["responses"] if not status.startswith("2")}

@@ -29,8 +29,9 @@ export class Marks {
     const groups = this.#byFidelity();
     const sets = Object.fromEntries([...groups.map((group) => [group.id, group.places]), ["front", this.best], ["default", this.defaults], ["picked", this.picked]]);
     const name = this.trials.columns.trial_id;
+    // A large series without a point would fail in ECharts.
     const series = [
-      ...groups.map(({ places, ...rest }) => ({ type: "scatter", ...rest, data: this.#typed(places), dimensions: ["x", "y"], symbolSize: 5, large: true, largeThreshold: 0, z: 2 })),
+      ...groups.map(({ places, ...rest }) => ({ type: "scatter", ...rest, data: this.#typed(places), dimensions: ["x", "y"], symbolSize: 5, large: places.length > 0, largeThreshold: 0, z: 2 })),
       { id: "attained", type: "line", name: "attained", data: step ? this.best.map((i) => this.#point(i)) : [], step, showSymbol: false, silent: true, color: colours.accent, lineStyle: { width: 1.5 }, z: 3 },
       { id: "up", ...whiskers(this.#bars(this.y, this.x), colours.accent) },
       { id: "along", ...whiskers(this.#bars(this.x, this.y).map(([at, low, high]) => [at, low, high]), colours.accent, { horizontal: true }) },
