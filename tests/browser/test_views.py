@@ -106,7 +106,7 @@ def test_the_ledger_says_what_was_spent_and_when_that_is_paid_back(study: Page) 
         ("Importance of hyperparameters", "≈ Estimated by a model"),
         ("Rank correlation between fidelities", "1: the order at the low fidelity"),
         ("Workers over time", "Workers were idle"),
-        ("Configurations", "newest others at full fidelity"),
+        ("Configurations", "of all others at full fidelity the newest"),
     ],
 )
 def test_other_views_are_drawn_and_have_their_figures_as_a_table(study: Page, heading: str, known: str) -> None:

@@ -35,7 +35,7 @@ export class Curve {
       yAxis: axis("training loss", colours, { nameGap: 42, axisLabel: { formatter: (value) => significant(value, 3) } }),
       tooltip: { confine: true, trigger: "axis", formatter: (items) => items.map(({ seriesName, data }) => `${seriesName}, epoch ${data[0]}: ${significant(data[1], 4)}`).join("; ") },
       series: attempts.map((attempt, i) => ({
-        type: "line", name: `attempt ${attempt}`, color: hues[i % hues.length], symbolSize: 5, lineStyle: { type: i ? "dashed" : "solid", width: 2 },
+        type: "line", name: `attempt ${attempt}`, color: hues[i % hues.length], symbol: "circle", symbolSize: 5, lineStyle: { type: i ? "dashed" : "solid", width: 2 },
         data: this.epochs.filter((epoch) => epoch.attempt === attempt).map((epoch) => [epoch.epoch, epoch.training_loss]),
       })),
     };

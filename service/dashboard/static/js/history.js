@@ -45,7 +45,7 @@ export class History {
       xAxis: axis(name, colours, { axisLabel: { formatter: words }, min: 0 }),
       yAxis: axis("hypervolume", colours, { nameGap: 48, axisLabel: { formatter: (value) => significant(value, 3) } }),
       tooltip: { confine: true, trigger: "axis", formatter: ([{ data }]) => `${words(data[0])}: ${significant(data[1], 4)}` },
-      series: [{ type: "line", name: "hypervolume", step: "end", showSymbol: points.length < 60, symbolSize: 5, data: points.map((point) => [point[this.over], point.hypervolume]), color: colours.accent, lineStyle: { width: 2 } }],
+      series: [{ type: "line", name: "hypervolume", step: "end", showSymbol: points.length < 60, symbol: "circle", symbolSize: 5, data: points.map((point) => [point[this.over], point.hypervolume]), color: colours.accent, lineStyle: { width: 2 } }],
     };
   }
 }

@@ -28,6 +28,7 @@ export class Layers {
     const cells = this.layers.flatMap((layer, y) => (layer.is_shift ? heads.map((head, x) => ({ value: [x, y, (x === 0 ? layer.n_zeros : layer.exponents[exponents[x - 1]] ?? 0) / layer.n_weights] })) : []));
     const zeros = shift.reduce((sum, layer) => sum + layer.n_zeros, 0) / shift.reduce((sum, layer) => sum + layer.n_weights, 0);
     const most = Math.max(...cells.map(({ value }) => value[2]));
+    for (const cell of cells) cell.label = { color: cell.value[2] > 0.55 * most ? colours.card : colours.text, textBorderWidth: 0 };
     this.card.say(`${shift.length} of ${this.layers.length} layers are shift layers; ${percent(zeros)} of their weights are zero. Each cell is a share of a layer's weights; an empty row is a layer that was not converted.`);
     return {
       description: `Share of weights of ${shift.length} shift layers by power of two; ${percent(zeros)} are zero.`,

@@ -35,10 +35,10 @@ export class Marks {
       { id: "attained", type: "line", name: "attained", data: step ? this.best.map((i) => this.#point(i)) : [], step, showSymbol: false, silent: true, color: colours.accent, lineStyle: { width: 1.5 }, z: 3 },
       { id: "up", ...whiskers(this.#bars(this.y, this.x), colours.accent) },
       { id: "along", ...whiskers(this.#bars(this.x, this.y).map(([at, low, high]) => [at, low, high]), colours.accent, { horizontal: true }) },
-      { id: "front", type: "scatter", name: "front", ...this.#shape(this.best, "circle", "emptyCircle"), symbolSize: 10, color: colours.accent, z: 5 },
-      { id: "default", type: "scatter", name: "the default", ...this.#shape(this.defaults, "diamond", "emptyDiamond"), symbolSize: 17, color: colours.mark, z: 6,
+      { id: "front", type: "scatter", name: "front", symbol: "circle", ...this.#filling(this.best, colours.accent, colours), symbolSize: 11, color: colours.accent, z: 5 },
+      { id: "default", type: "scatter", name: "the default", symbol: "diamond", ...this.#filling(this.defaults, colours.mark, colours), symbolSize: 17, color: colours.mark, z: 6,
         label: { show: true, position: "left", color: colours.mark, formatter: ({ dataIndex }) => name[this.defaults[dataIndex]] } },
-      { id: "picked", type: "scatter", name: "picked", data: this.picked.map((i) => this.#point(i)), symbol: "emptyCircle", symbolSize: 20, itemStyle: { borderWidth: 3 }, color: colours.pick, z: 7, silent: true },
+      { id: "picked", type: "scatter", name: "picked", data: this.picked.map((i) => this.#point(i)), symbol: "circle", symbolSize: 21, itemStyle: { color: "transparent", borderColor: colours.pick, borderWidth: 3 }, color: colours.pick, z: 7, silent: true },
     ];
     return { series, sets };
   }
@@ -80,10 +80,10 @@ export class Marks {
   }
 
   /** A mark is filled where both figures were measured, and hollow where one is an estimate. */
-  #shape(places, filled, hollow) {
+  #filling(places, colour, { card }) {
     const isHollow = (i) => [this.x, this.y].some((name) => this.trials.figure(name, i).quality === "estimated");
-    const data = places.map((i) => ({ value: this.#point(i), symbol: isHollow(i) ? hollow : filled, itemStyle: isHollow(i) ? { borderWidth: 3 } : {} }));
-    return { data, symbol: places.some(isHollow) ? hollow : filled };
+    const style = (hollow) => (hollow ? { color: card, borderColor: colour, borderWidth: 2.5 } : { color: colour });
+    return { data: places.map((i) => ({ value: this.#point(i), itemStyle: style(isHollow(i)) })), itemStyle: style(places.some(isHollow)) };
   }
 
   #bars(name, across) {

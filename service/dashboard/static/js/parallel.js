@@ -62,7 +62,7 @@ export class Parallel {
     this.shown = [others, best, defaults, picked];
     const isNarrow = this.card.plot.clientWidth > 0 && this.card.plot.clientWidth < NARROW;
     const styles = [[colours.zero, 1, 0.6, "others"], [colours.accent, 2, 0.9, "front"], [colours.mark, 2, 1, "the default"], [colours.pick, 3, 1, "picked"]];
-    this.card.say(`Front and default, and the ${others.length} newest others at full fidelity. Draw along an axis to pick a range; the front highlights what is picked.`);
+    this.card.say(`Front and default, and of all others at full fidelity the newest ${others.length}. Draw along an axis to pick a range; the front highlights what is picked.`);
     return {
       description: `Hyperparameters and figures of ${all.length} trials over ${this.axes.length} parallel axes.`,
       legend: { top: 0, textStyle: { color: colours.text }, inactiveColor: colours.zero, data: styles.map(([, , , name]) => name) },

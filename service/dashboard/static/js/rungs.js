@@ -26,7 +26,7 @@ export class Rungs {
     this.card.say("Each bar is a fidelity: cheap trials below, full ones on top. A diamond says how many of them were promoted to the rung above.");
     const bars = STATES.map(([key, name, colour]) => ({ type: "bar", name, stack: "trials", color: colours[colour], barMaxWidth: 34, data: this.rungs.map((rung) => rung[key]) }));
     const promoted = { type: "scatter", name: "promoted", symbol: "diamond", symbolSize: 13, color: colours.pick, z: 5, itemStyle: { borderColor: colours.card, borderWidth: 1.5 }, data: this.rungs.map((rung, i) => (i + 1 < this.rungs.length ? rung.n_promoted : null)),
-      label: { show: true, position: "right", color: colours.text, backgroundColor: colours.card, padding: [1, 4], borderRadius: 3, formatter: ({ value }) => String(value) } };
+      label: { show: true, position: "right", color: colours.text, backgroundColor: colours.card, padding: [1, 4], borderRadius: 3, textBorderWidth: 0, formatter: ({ value }) => String(value) } };
     return {
       description: `Trials on ${this.rungs.length} rungs.`,
       grid: { left: 58, right: 28, top: 36, bottom: 46 },

@@ -1,4 +1,4 @@
-// The trials of a study as a table in pages, the newest first, by state.
+// The trials of a study as a table in pages, the latest first, by state.
 
 import { Card } from "./chart.js";
 import { badge, fill, make, table } from "./dom.js";
@@ -32,7 +32,7 @@ export class TrialsTable {
     const shown = found.slice(this.from, this.from + PAGE);
     this.newer.disabled = this.from === 0;
     this.older.disabled = this.from + PAGE >= found.length;
-    this.card.say(found.length === 0 ? "No such trial." : `${this.from + 1} to ${this.from + shown.length} of ${found.length}, the newest first.`);
+    this.card.say(found.length === 0 ? "No such trial." : `${this.from + 1} to ${this.from + shown.length} of ${found.length}, the latest first.`);
     const heads = ["trial", "state", "fidelity", ...this.objectives.map(title), "took", "worker", ""].map((name) => ({ title: name }));
     fill(this.card.body, found.length === 0 ? null : table("Trials", heads, shown.map((i) => this.#row(i))));
   }
