@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 # The tests of a file stay together: many share what is slow to set up. Waiting threads must not keep the cores busy.
 TWO_CORES := --numprocesses 2 --dist loadfile
 
-.PHONY: help install demo test test-slow lint format bench bench-shiftlayers bench-worker bench-service bench-optimizer clean
+.PHONY: help install demo test test-slow lint format bench bench-shiftlayers bench-worker bench-service bench-optimizer screenshots clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 demo: install    ## run a whole study on real data: two workers, about two minutes
-	$(BIN)/greenshift run digits --workers 2 --out runs/demo
+	$(BIN)/greenshift run digits --workers 2 --out runs/demo --dashboard
 
 test: install    ## run all tests, on two cores
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest $(TWO_CORES)
@@ -50,6 +50,9 @@ bench-service: install  ## what the store costs in SQLite and PostgreSQL, and co
 
 bench-optimizer: install  ## ours beside other optimizers on problems whose best front is known, with their kept results
 	$(BIN)/python -m tests.benchmarks.optimizer
+
+screenshots: install  ## draw the pictures of the dashboard anew, in the Chromium of the system
+	$(BIN)/python -m tests.browser.screenshots
 
 clean:           ## remove what was built; runs/ stays
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

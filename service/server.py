@@ -39,6 +39,7 @@ def run_study(
     n_workers: int | None = None,
     scheduler: Access | None = None,
     download: bool = False,
+    on_open: Callable[[Study], None] = lambda _: None,
     on_start: Callable[[Callable[[], None]], None] = lambda _: None,
     on_change: Callable[[StudyRun], None] = lambda _: None,
 ) -> StudyRun:
@@ -50,6 +51,7 @@ def run_study(
         n_workers: processes on this machine; None is one per GPU, or one per core without GPUs.
         scheduler: a running Dask scheduler, used instead of processes of our own.
         download: a missing data set may be fetched.
+        on_open: is given the study once its store is in the folder, before anything is started.
         on_start: is given a function that makes the run end soon, from any thread or a signal handler.
         on_change: is given the study after every change.
 
@@ -59,6 +61,7 @@ def run_study(
     """
     models_dir = str((out / "models").resolve())
     with open_study(spec, out) as (study, store):
+        on_open(study)
         seen = SeenTrials(store, study.study_id)
         earlier = front_in_files(str(spec.warm_start), study.spec) if needs_front(study, store) else None
         if study.state is not StudyState.COMPLETED:

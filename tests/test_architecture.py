@@ -125,6 +125,7 @@ ARROWS = {
         "workers",
     },
     "serving": {"access", "api", "cluster", "settings", "store", "supervisor", "workers"},
+    "showing": {"api", "store"},
     "cli": {
         "access",
         "certificates",
@@ -139,6 +140,7 @@ ARROWS = {
         "server",
         "serving",
         "settings",
+        "showing",
         "store",
         "study_run",
         "upkeep",

@@ -57,6 +57,10 @@ class LiveView:
     ) -> None:
         self._live.stop()
 
+    def say(self, line: str) -> None:
+        """Prints a line that stays, above what is redrawn."""
+        self._console.print(line, highlight=False, soft_wrap=True)
+
     def show(self, run: StudyRun) -> None:
         """Draws the study as it stands."""
         if self._console.is_terminal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +14,9 @@ from service.cli.options import Insecure, Scheduler, Tls, access_to, as_argument
 from service.cli.signals import INTERRUPTED, stop_on_signal
 from service.errors import ServiceError
 from service.report.files import write_files
-from service.schema import StudySpec, StudyState
+from service.schema import Study, StudySpec, StudyState
 from service.server import run_study
+from service.showing import showing
 
 
 def run(
@@ -30,23 +32,34 @@ def run(
     n_trials: Annotated[int | None, typer.Option(min=1, help="Another number of trials than the study says.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed.")] = None,
     download: Annotated[bool, typer.Option(help="Fetch a missing data set (CIFAR-10).")] = False,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Show the study in the browser, at an address of this machine alone.")
+    ] = False,
 ) -> None:
     """Runs a study on this machine or a Dask cluster, and goes on with it where the folder holds it already."""
     spec = _adjusted(StudySpec.load(study), data_dir, n_trials, seed)
     folder = out or Path("runs") / spec.name
     access = access_to(scheduler, tls, insecure)
-    with LiveView(spec) as view:
-        finished = run_study(
-            spec,
-            folder,
-            n_workers=workers,
-            scheduler=access,
-            download=download,
-            on_start=stop_on_signal,
-            on_change=view.show,
-        )
-    write_files(folder, finished)
-    view.conclude(finished, folder)
+    # The pages are there until the report is written, so that they show how it ended.
+    with ExitStack() as pages:
+
+        def show_pages(study: Study) -> None:
+            url = pages.enter_context(showing(folder / "study.sqlite", folder / "report.html"))
+            view.say(f"Dashboard, while this runs: {url}/studies/{study.study_id}")
+
+        with LiveView(spec) as view:
+            finished = run_study(
+                spec,
+                folder,
+                n_workers=workers,
+                scheduler=access,
+                download=download,
+                on_open=show_pages if dashboard else lambda _: None,
+                on_start=stop_on_signal,
+                on_change=view.show,
+            )
+        write_files(folder, finished)
+        view.conclude(finished, folder)
     if finished.study.state is StudyState.STOPPED:
         again = ["greenshift", "run", str(folder / "study.yaml"), "--out", str(folder)]
         again += as_arguments(access)

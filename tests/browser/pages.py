@@ -136,4 +136,4 @@ def opened_table(page: Page, heading: str) -> list[list[str]]:
         summary.click()
     part.locator("details tbody tr").first.wait_for()
     rows = part.locator("details tbody tr").all()
-    return [[cell.inner_text() for cell in row.locator("td").all()] for row in rows]
+    return [[cell.inner_text().replace("\xa0", " ") for cell in row.locator("td").all()] for row in rows]

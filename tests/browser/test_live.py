@@ -12,9 +12,9 @@ from playwright.sync_api import Browser, Response, expect
 
 from service.client import Client
 from service.coordinator import Coordinator
-from service.schema import StudySpec, StudyState
+from service.schema import Study, StudySpec, StudyState
 from service.store import Store
-from tests.browser.pages import Site, card
+from tests.browser.pages import Site, card, opened_table
 from tests.browser.stores import filled, more
 from tests.service.fakes import FakeDispatcher
 from tests.service.processes import GREENSHIFT, started, wait_until
@@ -91,6 +91,27 @@ def test_a_trial_that_runs_is_cancelled_and_one_that_was_is_tried_again(browser:
         page.get_by_role("button", name="Retry").click()
         page.get_by_role("button", name="Retry it").click()
         expect(page.locator("h1 .state")).to_have_text(re.compile("WAITING|RUNNING"))
+
+
+def test_who_is_somewhere_by_keyboard_stays_there_when_news_come(browser: Browser, store: Store) -> None:
+    study = filled(store, 60)
+    with serving(store) as url, Site.opened(browser, url) as site:
+        page = site.study(study.study_id)
+        opened_table(page, "Pareto front")
+        pause, pick = (
+            page.get_by_role("button", name="Pause"),
+            page.get_by_role("button", name="pick", exact=True).first,
+        )
+        for n, place in enumerate((pause, pick), 1):
+            place.focus()
+            more(store, study, 1000 * n, 2)
+            expect(page.locator("#cards")).to_have_attribute("data-trials", str(61 + 2 * n))
+            expect(page.locator(".tiles").first).to_contain_text(f"{n_completed(store, study)} of 61")
+            expect(place).to_be_focused()
+
+
+def n_completed(store: Store, study: Study) -> int:
+    return store.n_trials(study.study_id)["completed"]
 
 
 def test_what_cannot_be_is_said_in_the_words_of_the_service(browser: Browser, store: Store) -> None:

@@ -31,11 +31,18 @@ export function badge(state) {
   return make("span", { className: `state ${/^[A-Z]+$/.test(state) ? state : ""}` }, state);
 }
 
-/** Puts children in the place of what an element holds. */
+/** Puts children in the place of what an element holds; who was in there by keyboard is there again. */
 export function fill(element, ...children) {
+  const focused = element.contains(document.activeElement) ? likeness(document.activeElement) : null;
   element.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined));
+  if (focused !== null) [...element.querySelectorAll(REACHABLE)].find((each) => likeness(each) === focused)?.focus({ preventScroll: true });
   return element;
 }
+
+const REACHABLE = "a, button, input, select, summary, [tabindex]";
+
+/** What makes an element the same for people: its kind, its words and its row. */
+const likeness = (element) => [element.tagName, element.textContent, element.ariaLabel, element.closest("tr")?.cells[0].textContent].join();
 
 /** The path of a page, as links above it. */
 export function path(...links) {

@@ -41,7 +41,7 @@ export function compact(value) {
 /** How a figure is known, as words and mark: `≈ estimated`, `measured`. */
 export function kind(quality, method = null) {
   if (!quality || quality === "none") return "unknown";
-  const word = quality === "estimated" ? "≈ estimated" : quality;
+  const word = quality === "estimated" ? "≈\u00a0estimated" : quality;
   return method ? `${word}, ${method}` : word;
 }
 

@@ -58,8 +58,9 @@ class Page {
       this.#later(new Timeline(cards), (view) => of("/timeline").then((found) => view.show(found))),
       this.#later(new TrialsTable(cards, document_, this.trials, buttons), async (view) => view.show()),
     ];
-    this.head = make("div");
-    summary.append(this.head);
+    this.heading = make("div", { className: "card-head" });
+    this.facts = make("div");
+    summary.append(this.heading, this.facts);
     this.notice = new Notice(summary);
     this.news = new Scheduled(() => this.#update(), SOON);
   }
@@ -109,13 +110,20 @@ class Page {
     const { spec, created_at } = this.document;
     const limit = spec.budget.n_trials ? ` of ${spec.budget.n_trials}` : "";
     const subject = spec.task ? `task ${spec.task}` : `${spec.network} on ${spec.dataset}`;
-    const buttons = studyButtons(study, spec.name, state, (text, isGood) => this.notice.say(text, isGood));
-    const heading = make("div", { className: "card-head" }, make("h1", {}, spec.name, " ", badge(state)), make("div", { className: "row", id: "actions" }, buttons));
+    this.#heading(state, spec.name);
     const counts = [["completed", `${n.completed}${limit}`], ["running", n.running], ["waiting", n.waiting], ["failed", n.failed], ["stopped", n.stopped]];
     const said = (value, words, none) => (value === undefined ? "…" : value === null ? none : words(value));
     const figures = [["hypervolume", said(hypervolume, (value) => significant(value, 4), "no front yet")], ["energy spent, as far as known", said(energy_joules, (value) => amount(value, "J"), "unknown")]];
     const ended = this.hasEnded && report() ? make("p", { className: "note good" }, `The run has ended. Its report: ${report()}`) : null;
-    fill(this.head, heading, make("p", { className: "soft" }, `${subject}, study ${study}, begun ${moment(created_at)}`), reason ? make("p", { className: "note" }, `${state}: ${reason}`) : null, ended, tiles([...counts, ...figures].map(([name, value]) => [name, String(value)])));
+    fill(this.facts, make("p", { className: "soft" }, `${subject}, study ${study}, begun ${moment(created_at)}`), reason ? make("p", { className: "note" }, `${state}: ${reason}`) : null, ended, tiles([...counts, ...figures].map(([name, value]) => [name, String(value)])));
+  }
+
+  /** Name, state and buttons, kept as they are while the state is: somebody may be about to press one. */
+  #heading(state, name) {
+    if (this.heading.dataset.state === state) return;
+    this.heading.dataset.state = state;
+    const buttons = studyButtons(study, name, state, (text, isGood) => this.notice.say(text, isGood));
+    fill(this.heading, make("h1", {}, name, " ", badge(state)), make("div", { className: "row", id: "actions" }, buttons));
   }
 
   onEvents() {
