@@ -60,7 +60,7 @@ class _Study:
     def after(self, seq: int, limit: int) -> list[Point]:
         with self._lock:
             # Who wants few need not wait until all have been read.
-            while self._read_more() and len(self._behind(seq)) < limit:
+            while len(self._behind(seq)) < limit and self._read_more():
                 pass
             return self._behind(seq)[:limit]
 

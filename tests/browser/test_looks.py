@@ -11,7 +11,16 @@ from service.store import Store
 from tests.browser.pages import Site, card
 
 Generated = tuple[Store, str, str]
-PAGES = ["studies", "study", "trial"]
+# Each page in both schemes, and on a phone.
+LOOKS = [
+    ("studies", "light", 360),
+    ("studies", "dark", 1280),
+    ("study", "light", 1280),
+    ("study", "dark", 1280),
+    ("study", "light", 360),
+    ("trial", "light", 1280),
+    ("trial", "dark", 360),
+]
 
 
 def show(site: Site, name: str, study_id: str) -> None:
@@ -24,8 +33,7 @@ def show(site: Site, name: str, study_id: str) -> None:
     site.seen_in_full()
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 360), ("dark", 360)])
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(("name", "scheme", "width"), LOOKS)
 def test_a_page_has_no_barrier_and_fits(
     browser: Browser, generated: Generated, artefacts: Path, name: str, scheme: str, width: int
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -11,6 +12,9 @@ from playwright.sync_api import Browser, Page, expect
 from service.client import Client
 from service.store import Store
 from tests.browser.pages import Site, card, opened_table
+from tests.service.fakes import completed, measurement, study_spec
+from tests.service.served import finish, serving
+from worker.schema import GpuEnergy, TrialResult
 
 Generated = tuple[Store, str, str]
 
@@ -142,6 +146,41 @@ def test_a_trial_shows_its_curve_its_layers_and_where_its_figures_come_from(site
     expect(card(page, "Configuration")).to_contain_text(str(trial.config["quantizer"]))
     promoted = page.get_by_role("link", name=str(trial.promoted_from))
     expect(promoted).to_have_attribute("href", f"/studies/{study_id}/trials/{trial.promoted_from}")
+
+
+def test_what_a_meter_read_is_called_measured_with_its_uncertainty(browser: Browser, tmp_path: Path) -> None:
+    with Store(tmp_path / "studies.sqlite") as store, serving(store) as url, Site.opened(browser, url) as site:
+        study = store.create_study(study_spec(objectives={"error": "minimize", "energy": "minimize"}))
+        for trial_id, error, joules in (("default", 0.5, 900.0), ("00001", 0.1, 500.0), ("00002", 0.2, 300.0)):
+            finish(store, study, measured(trial_id, error, joules), is_default=trial_id == "default")
+        page = site.study(study.study_id)
+        rows = opened_table(page, "Pareto front")
+        assert [row[2] for row in rows[:2]] == [
+            f"{joules} J ± 12 J (measured, nvml_energy_delta)" for joules in (500, 300)
+        ]
+        ledger = opened_table(page, "Energy ledger")
+        assert [(row[2], row[3], row[6]) for row in ledger] == [("A100", "measured, nvml_energy_delta", "1.7 kJ")]
+        page = site.trial(study.study_id, "00001")
+        expect(card(page, "Where its energy went")).to_contain_text("measured, nvml_energy_delta")
+        expect(card(page, "Where its energy went")).to_contain_text("± 12 J")
+        expect(card(page, "Figures, and how each is known")).not_to_contain_text("≈ estimated analytic")
+
+
+def measured(trial_id: str, error: float, joules: float) -> TrialResult:
+    """A result whose energy the counter of a GPU has told."""
+    gpu = GpuEnergy(uuid="GPU-1", method="nvml_energy_delta", quality="measured", uncertainty_joules=12.0)
+    how = {"method": "nvml_energy_delta", "quality": "measured"}
+    result = completed(
+        trial_id,
+        joules=joules,
+        objectives={
+            "error": measurement(error, "evaluation", "measured", "ratio"),
+            "energy": measurement(joules, unit="J", **how),
+        },
+    )
+    assert result.energy is not None
+    report = result.energy.model_copy(update={**how, "gpu": gpu, "device": "A100"})
+    return result.model_copy(update={"energy": report})
 
 
 @pytest.mark.parametrize("path", ["/studies/nope", "/studies/nope/trials/1"])

@@ -61,8 +61,8 @@ export class ChartCard extends Card {
   }
 
   /** Draws only these series anew, where a chart is drawn already. */
-  patch(series) {
-    this.chart.setOption({ series });
+  patch(series, description) {
+    this.chart.setOption({ series, aria: { label: { description } } });
     if (this.details.open) this.#fillTable();
   }
 

@@ -3,8 +3,8 @@
 import { get, ofStudy } from "./api.js";
 
 // The first page is small, so that something is seen soon.
-const FIRST = 2000;
-const OTHERS = 10000;
+const FIRST = 1000;
+const OTHERS = 4000;
 const COLUMNS = ["trial_id", "state", "fidelity", "is_full", "is_default", "attempt", "promoted_from", "duration_seconds", "worker", "failure"];
 
 export class Trials {

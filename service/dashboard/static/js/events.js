@@ -6,7 +6,7 @@ const FIRST_WAIT = 500;
 const LONGEST_WAIT = 5000;
 
 /**
- * Follows a study for ever.
+ * Follows a study for ever, while its page is seen: a browser has few connections for all its tabs.
  *
  * `onEvents` is given the kinds and trials of what came, `onLink` whether the service answers.
  */
@@ -14,8 +14,12 @@ export async function follow(study, after, { onEvents, onLink }) {
   let seq = after;
   let wait = FIRST_WAIT;
   for (;;) {
+    await seen();
+    const leaving = new AbortController();
+    const leave = () => document.hidden && leaving.abort();
+    document.addEventListener("visibilitychange", leave);
     try {
-      const answer = await ask(ofStudy(study, `/events?after=${seq}`), { headers: { Accept: "text/event-stream" } });
+      const answer = await ask(ofStudy(study, `/events?after=${seq}`), { headers: { Accept: "text/event-stream" }, signal: leaving.signal });
       onLink(true);
       for await (const messages of read(answer.body)) {
         wait = FIRST_WAIT;
@@ -24,11 +28,20 @@ export async function follow(study, after, { onEvents, onLink }) {
       }
     } catch (error) {
       if (error instanceof ApiError && [401, 403, 404].includes(error.status)) throw error;
+    } finally {
+      document.removeEventListener("visibilitychange", leave);
     }
+    if (leaving.signal.aborted) continue;
     onLink(false);
     await new Promise((done) => setTimeout(done, wait));
     wait = Math.min(2 * wait, LONGEST_WAIT);
   }
+}
+
+/** Waits until the page is seen. */
+function seen() {
+  if (!document.hidden) return Promise.resolve();
+  return new Promise((done) => document.addEventListener("visibilitychange", done, { once: true })).then(seen);
 }
 
 /** The messages of a stream, those together that came together. */

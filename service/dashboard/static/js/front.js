@@ -41,7 +41,7 @@ export class Front {
 
   #listen(chart) {
     chart.on("click", ({ seriesId, dataIndex }) => {
-      const i = this.sets[seriesId]?.[dataIndex];
+      const i = this.marks.sets[seriesId]?.[dataIndex];
       if (i !== undefined) this.selection.toggle(this.trials.columns.trial_id[i]);
     });
   }
@@ -54,14 +54,11 @@ export class Front {
       this.shape = shape;
       return this.card.show();
     }
-    const before = this.sets;
-    const { series, sets } = marks.series(palette(), this.#step());
-    this.sets = sets;
+    const [before, now] = [this.marks.sets, marks.sets];
     this.marks = marks;
-    const isNew = (id) => !(id in sets) || sets[id].length !== before[id]?.length || sets[id].some((place, row) => place !== before[id][row]);
-    const isOther = (id) => (["attained", "up", "along"].includes(id) ? isNew("front") : isNew(id));
-    const changed = series.filter(({ id }) => isOther(id));
-    if (changed.length > 0) this.card.patch(changed);
+    const isNew = (id) => now[id].length !== before[id]?.length || now[id].some((place, row) => place !== before[id][row]);
+    const changed = marks.series(palette(), this.#step(), (id) => isNew(id in now ? id : "front"));
+    if (changed.length > 0) this.card.patch(changed, this.#description());
     this.card.say(this.#words());
   }
 
@@ -69,18 +66,23 @@ export class Front {
     const marks = new Marks(this.trials, this.selection, this.choices);
     if (marks.all.length === 0) return "No trial has finished with both of these figures yet.";
     const [x, y] = this.choices;
-    const { series, sets } = marks.series(colours, this.#step());
-    Object.assign(this, { marks, sets });
+    const series = marks.series(colours, this.#step());
+    this.marks = marks;
     this.card.say(this.#words());
     return {
-      description: `${marks.all.length} trials, ${title(y)} against ${title(x)}; ${marks.best.length} of them are the Pareto front.`,
+      description: this.#description(),
       grid: { left: 64, right: 22, top: 44, bottom: 52 },
       legend: legend(colours, { data: series.map(({ name }) => name).filter((name) => !["spread", "attained"].includes(name)) }),
       xAxis: this.#axis(x, marks.all.map((i) => this.trials.value(x, i)), colours),
       yAxis: { ...this.#axis(y, marks.all.map((i) => this.trials.value(y, i)), colours), nameGap: 46 },
       series,
-      tooltip: { confine: true, trigger: "item", formatter: ({ seriesId, dataIndex }) => this.#tip(this.sets[seriesId][dataIndex]) },
+      tooltip: { confine: true, trigger: "item", formatter: ({ seriesId, dataIndex }) => this.#tip(this.marks.sets[seriesId][dataIndex]) },
     };
+  }
+
+  #description() {
+    const [x, y] = this.choices.map(title);
+    return `${this.marks.all.length} trials, ${y} against ${x}; ${this.marks.best.length} of them are the Pareto front.`;
   }
 
   /** How the edge of what is dominated goes, where both objectives of the study are shown and there is no third. */

@@ -21,17 +21,19 @@ export class Marks {
     }
     this.best.sort((a, b) => trials.value(x, a) - trials.value(x, b));
     this.all = [...this.others, ...this.best, ...this.defaults];
-    this.picked = selection.ids().map((id) => place.get(id)).filter((i) => this.all.includes(i));
+    this.picked = selection.ids().map((id) => place.get(id)).filter((i) => i !== undefined && trials.value(x, i) !== null && trials.value(y, i) !== null);
+    this.groups = this.#byFidelity();
+    // The places of the points of each series, by its id.
+    this.sets = Object.fromEntries([...this.groups.map((group) => [group.id, group.places]), ["front", this.best], ["default", this.defaults], ["picked", this.picked]]);
   }
 
-  /** All series, and by the id of each the places of its points. */
-  series(colours, step) {
-    const groups = this.#byFidelity();
-    const sets = Object.fromEntries([...groups.map((group) => [group.id, group.places]), ["front", this.best], ["default", this.defaults], ["picked", this.picked]]);
+  /** All series, or those of which `isWanted`. */
+  series(colours, step, isWanted = () => true) {
+    const shades = ramp(Math.max(1, this.groups.length));
     const name = this.trials.columns.trial_id;
     // A large series without a point would fail in ECharts.
-    const series = [
-      ...groups.map(({ places, ...rest }) => ({ type: "scatter", ...rest, data: this.#typed(places), dimensions: ["x", "y"], symbolSize: 5, large: places.length > 0, largeThreshold: 0, z: 2 })),
+    const groups = this.groups.map(({ places, ...rest }, i) => isWanted(rest.id) && ({ type: "scatter", ...rest, color: shades[i], data: this.#typed(places), dimensions: ["x", "y"], symbolSize: 5, large: places.length > 0, largeThreshold: 0, z: 2 }));
+    const others = [
       { id: "attained", type: "line", name: "attained", data: step ? this.best.map((i) => this.#point(i)) : [], step, showSymbol: false, silent: true, color: colours.accent, lineStyle: { width: 1.5 }, z: 3 },
       { id: "up", ...whiskers(this.#bars(this.y, this.x), colours.accent) },
       { id: "along", ...whiskers(this.#bars(this.x, this.y).map(([at, low, high]) => [at, low, high]), colours.accent, { horizontal: true }) },
@@ -40,7 +42,7 @@ export class Marks {
         label: { show: true, position: "left", color: colours.mark, formatter: ({ dataIndex }) => name[this.defaults[dataIndex]] } },
       { id: "picked", type: "scatter", name: "picked", data: this.picked.map((i) => this.#point(i)), symbol: "circle", symbolSize: 21, itemStyle: { color: "transparent", borderColor: colours.pick, borderWidth: 3 }, color: colours.pick, z: 7, silent: true },
     ];
-    return { series, sets };
+    return [...groups.filter(Boolean), ...others.filter(({ id }) => isWanted(id))];
   }
 
   /** Half the length of an error bar: deviation over seeds where several were trained, else what the meter says. */
@@ -59,7 +61,10 @@ export class Marks {
 
   #typed(places) {
     const data = new Float64Array(2 * places.length);
-    places.forEach((i, row) => data.set(this.#point(i), 2 * row));
+    for (let row = 0; row < places.length; row++) {
+      data[2 * row] = this.trials.value(this.x, places[row]);
+      data[2 * row + 1] = this.trials.value(this.y, places[row]);
+    }
     return data;
   }
 
@@ -67,9 +72,8 @@ export class Marks {
     const all = this.trials.fidelities();
     const isExact = all.length <= MOST_COLOURS;
     const limits = isExact ? all : Array.from({ length: MOST_COLOURS }, (_, i) => all[Math.ceil(((i + 1) * all.length) / MOST_COLOURS) - 1]);
-    const colours = ramp(Math.max(1, limits.length));
-    const groups = limits.map((limit, i) => ({ id: `fidelity ${limit}`, name: `fidelity ${isExact ? "" : "to "}${significant(limit)}`, color: colours[i], places: [] }));
-    const rest = { id: "rest", name: "other trials", color: colours.at(-1), places: [] };
+    const groups = limits.map((limit, i) => ({ id: `fidelity ${limit}`, name: `fidelity ${isExact ? "" : "to "}${significant(limit)}`, places: [] }));
+    const rest = { id: "rest", name: "other trials", places: [] };
     const found = new Map();
     for (const i of this.others) {
       const fidelity = this.trials.columns.fidelity[i];

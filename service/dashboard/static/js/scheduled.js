@@ -1,5 +1,8 @@
 // Something that is done again when there is news: not too often, one at a time, and only while it is seen.
 
+// Of what takes long: so many times its own duration passes before it is done again.
+const REST = 8;
+
 export class Scheduled {
   #isWanted = false;
   #isBusy = false;
@@ -8,7 +11,7 @@ export class Scheduled {
   /** `work` is done at most once in `pause` ms; with an `element` only while that is near the screen. */
   constructor(work, pause, element = null) {
     this.work = work;
-    this.pause = pause;
+    this.pause = this.rest = pause;
     this.isSeen = element === null;
     if (element === null) return;
     const watcher = new IntersectionObserver(([entry]) => {
@@ -26,15 +29,17 @@ export class Scheduled {
   async #go() {
     if (!this.#isWanted || this.#isBusy || !this.isSeen) return;
     this.#isBusy = true;
-    const wait = this.#last + this.pause - performance.now();
+    const wait = this.#last + this.rest - performance.now();
     if (wait > 0) await new Promise((done) => setTimeout(done, wait));
     this.#isWanted = false;
-    this.#last = performance.now();
+    const begin = performance.now();
     try {
       await this.work();
     } catch (error) {
       if (error.status !== 0) console.warn(error.message);
     }
+    this.#last = performance.now();
+    this.rest = Math.max(this.pause, REST * (this.#last - begin));
     this.#isBusy = false;
     this.#go();
   }
