@@ -53,6 +53,15 @@ def test_the_front_is_that_of_the_service_and_says_how_each_figure_is_known(stud
     expect(card(study, "Pareto front")).to_contain_text("the default is the diamond and never counted in it")
 
 
+def test_trials_below_full_fidelity_can_be_left_out(study: Page) -> None:
+    part = card(study, "Pareto front")
+    expect(part).to_contain_text(" of 296 finished trials are on the front")
+    part.get_by_label("full fidelity only").check()
+    expect(part).not_to_contain_text(" of 296 finished trials")
+    part.get_by_label("full fidelity only").uncheck()
+    expect(part).to_contain_text(" of 296 finished trials are on the front")
+
+
 def test_what_is_picked_in_the_front_is_highlighted_among_the_configurations(study: Page) -> None:
     first = opened_table(study, "Pareto front")[0][0]
     before = len(opened_table(study, "Configurations"))

@@ -7,7 +7,7 @@ import { Marks } from "./marks.js";
 import { palette } from "./palette.js";
 
 // Spans of more than this are drawn on a logarithmic axis.
-const WIDE = 30;
+const WIDE = 10;
 
 export class Front {
   constructor(parent, study, trials, selection) {
@@ -15,6 +15,7 @@ export class Front {
     this.objectives = Object.keys(study.spec.objectives);
     this.card = new ChartCard(parent, "Pareto front", { wide: true, size: "tall" });
     this.choices = [this.objectives[1], this.objectives[0]];
+    this.isFullOnly = false;
     this.card.draw = (colours) => this.#options(colours);
     this.card.tabulate = () => this.#table();
     this.card.onMade = (chart) => this.#listen(chart);
@@ -36,7 +37,8 @@ export class Front {
       return make("label", {}, `${way} `, select);
     });
     const clear = make("button", { className: "small", type: "button", onclick: () => this.selection.set([]) }, "Pick nothing");
-    this.card.controls.replaceChildren(...controls, clear);
+    const full = make("input", { type: "checkbox", checked: this.isFullOnly, onchange: () => { this.isFullOnly = full.checked; this.card.show(); } });
+    this.card.controls.replaceChildren(make("label", {}, full, " full fidelity only"), ...controls, clear);
   }
 
   #listen(chart) {
@@ -48,8 +50,8 @@ export class Front {
 
   /** Draws anew what differs from what is drawn; everything where axes or series are others. */
   #redraw() {
-    const marks = new Marks(this.trials, this.selection, this.choices);
-    const shape = JSON.stringify([this.choices, marks.all.length > 0, this.trials.fidelities(), ...this.choices.map((name) => this.trials.origins(name))]);
+    const marks = new Marks(this.trials, this.selection, this.choices, this.isFullOnly);
+    const shape = JSON.stringify([this.choices, this.isFullOnly, marks.all.length > 0, this.trials.fidelities(), ...this.choices.map((name) => this.trials.origins(name))]);
     if (shape !== this.shape || marks.all.length === 0) {
       this.shape = shape;
       return this.card.show();
@@ -63,7 +65,7 @@ export class Front {
   }
 
   #options(colours) {
-    const marks = new Marks(this.trials, this.selection, this.choices);
+    const marks = new Marks(this.trials, this.selection, this.choices, this.isFullOnly);
     if (marks.all.length === 0) return "No trial has finished with both of these figures yet.";
     const [x, y] = this.choices;
     const series = marks.series(colours, this.#step());

@@ -7,8 +7,8 @@ import { ramp } from "./palette.js";
 const MOST_COLOURS = 8;
 
 export class Marks {
-  /** The trials that have the figures `x` and `y`, sorted into series. */
-  constructor(trials, selection, [x, y]) {
+  /** The trials that have the figures `x` and `y`, all or those at full fidelity, sorted into series. */
+  constructor(trials, selection, [x, y], isFullOnly = false) {
     Object.assign(this, { trials, x, y });
     const { columns, front, place } = trials;
     const onFront = new Set(front.map((id) => place.get(id)));
@@ -16,7 +16,7 @@ export class Marks {
     this.defaults = [];
     this.others = [];
     for (let i = 0; i < trials.size; i++) {
-      if (trials.value(x, i) === null || trials.value(y, i) === null) continue;
+      if (trials.value(x, i) === null || trials.value(y, i) === null || (isFullOnly && !columns.is_full[i])) continue;
       (onFront.has(i) ? this.best : columns.is_default[i] ? this.defaults : this.others).push(i);
     }
     this.best.sort((a, b) => trials.value(x, a) - trials.value(x, b));
