@@ -70,9 +70,16 @@ def dominators(
     return [
         t
         for t in front(spec, everything)
-        if all(t.value(name) is not None and _origin(t, name) == _origin(other, name) for name in objectives)
-        and pareto.dominates(signs * _values(t, objectives), target)
+        if alike(t, other, objectives) and pareto.dominates(signs * _values(t, objectives), target)
     ]
+
+
+def alike(one: Trial, other: Trial, objectives: Iterable[str]) -> bool:
+    """Whether both know all of `objectives`, each in one way: only then may their figures be compared."""
+    return all(
+        one.value(name) is not None and other.value(name) is not None and _origin(one, name) == _origin(other, name)
+        for name in objectives
+    )
 
 
 def volume(spec: StudySpec, trials: Iterable[Trial]) -> Volume | None:

@@ -1,4 +1,4 @@
-"""The command `greenshift export`: what a study of a service has found, as files."""
+"""The command `greenshift export`: what a study has found, as files."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from service.cli.fetched import whole_of
-from service.cli.remote import StudyName, study_of
+from service.cli.sources import FolderOrStudy, source_of
 from service.errors import InputError
+from service.extras import require
 from service.report.files import write_files
-from service.report.parquet import check_parquet, write_parquet
+from service.report.parquet import write_parquet
 from service.report.tidy import Table, tables
 from service.study_run import StudyRun, write_spec
 
@@ -28,7 +28,7 @@ class ExportFormat(StrEnum):
 
 
 def export(
-    study: StudyName,
+    study: FolderOrStudy,
     out: Annotated[Path, typer.Option(help="Folder of the files; those of an earlier export are replaced.")],
     to: Annotated[
         ExportFormat,
@@ -39,18 +39,17 @@ def export(
 ) -> None:
     """Writes the tables of a study into a folder, as CSV with its picture and its report."""
     if to is ExportFormat.PARQUET:
-        check_parquet()
-    with study_of(study) as handle:
-        log = list(handle.iter_events())
-        run = whole_of(handle, log)
+        require("parquet", "to: parquet")
+    source = source_of(study)
+    run = source.run
     try:
         out.mkdir(parents=True, exist_ok=True)
-        _write(out, to, run, tables(run, log))
+        _write(out, to, run, tables(run, source.log))
         write_spec(run.study.spec, out)
     except OSError as error:
         raise InputError(f"out: {out} is no folder that can be written: {error.strerror}") from error
-    typer.echo(f"{handle.name} ({handle.study_id}): {run.study.standing}")
-    typer.echo(f"{len(run.trials)} trials, {len(run.front)} on the front: {out}")
+    first, second = source.said
+    typer.echo(f"{first}\n{second}: {out}")
 
 
 def _write(out: Path, to: ExportFormat, run: StudyRun, found: dict[str, Table]) -> None:

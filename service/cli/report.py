@@ -1,4 +1,4 @@
-"""The command `greenshift report`: a study of a service as one page, for somebody who was not there."""
+"""The command `greenshift report`: a study as one document, for somebody who was not there."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from service.cli.fetched import whole_of
-from service.cli.remote import StudyName, study_of
+from service.cli.sources import FolderOrStudy, source_of
 from service.errors import InputError, RefusedError
+from service.extras import loaded, require
 from service.report.markdown import markdown_page
 from service.report.page import html_page
 from service.report.picture import png
@@ -22,37 +22,45 @@ class ReportFormat(StrEnum):
 
     HTML = "html"
     MD = "md"
+    PDF = "pdf"
 
 
 def report(
-    study: StudyName,
+    study: FolderOrStudy,
     out: Annotated[Path, typer.Option(help="The file.")],
     form: Annotated[
         ReportFormat,
-        typer.Option("--format", help="html is the page of `greenshift run`, md is for where text is read."),
+        typer.Option(
+            "--format", help="html is the page of `greenshift run`, md is for where text is read, pdf for print."
+        ),
     ] = ReportFormat.HTML,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Writes the report of a study as one page that needs no network."""
+    """Writes the report of a study as one file that needs no network."""
     if out.exists() and not force:
         raise _taken(out)
-    with study_of(study) as handle:
-        run = whole_of(handle)
-    page = _page(run, form)
+    if form is ReportFormat.PDF:
+        require("pdf", "format: pdf")
+    source = source_of(study)
+    page = _page(source.run, form)
     try:
-        with out.open("w" if force else "x", encoding="utf-8") as file:
+        with out.open("wb" if force else "xb") as file:
             file.write(page)
     except FileExistsError as error:
         raise _taken(out) from error
     except OSError as error:
         raise InputError(f"out: {out} is no file that can be written: {error.strerror}") from error
-    typer.echo(f"{handle.name} ({handle.study_id}): {run.study.standing}")
-    typer.echo(f"{len(run.trials)} trials, {len(run.front)} on the front: {out}")
+    first, second = source.said
+    typer.echo(f"{first}\n{second}: {out}")
 
 
 def _taken(out: Path) -> RefusedError:
     return RefusedError(f"out: {out} is there already; name another file, or say --force")
 
 
-def _page(run: StudyRun, form: ReportFormat) -> str:
-    return markdown_page(run) if form is ReportFormat.MD else html_page(run, png(run.study.spec, run.trials))
+def _page(run: StudyRun, form: ReportFormat) -> bytes:
+    if form is ReportFormat.PDF:
+        found: bytes = loaded("service.report.pdf", "pdf", "format: pdf").pdf_page(run)
+        return found
+    text = markdown_page(run) if form is ReportFormat.MD else html_page(run, png(run.study.spec, run.trials))
+    return text.encode()

@@ -4,22 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from service.errors import InputError
 from service.report.tidy import Table
-
-
-def check_parquet() -> None:
-    """Refuses to begin what could not be written.
-
-    Raises:
-        InputError: pyarrow is not installed.
-    """
-    if find_spec("pyarrow") is None:
-        raise InputError("to: parquet needs pyarrow: pip install 'greenshift[parquet]'")
 
 
 def write_parquet(path: Path, table: Table) -> None:

@@ -2,64 +2,67 @@
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
-from service.compared import DEFAULT_TRIAL_ID, RECOMMENDED_TRIAL_ID
 from service.ranking import comparable, front
+from service.report.palette import FRONT, OTHERS, is_estimated, mark_of, rendered
 from service.report.words import baseline, provenance, things, title
 from service.schema import StudySpec, Trial
 
 _UNITS = {"energy": "J", "emissions": "gCO2eq", "deployment_energy": "J", "inference_energy": "J"}
 
-# What the search is compared with; no colour tells these apart alone.
-_MARKS: dict[str, dict[str, object]] = {
-    DEFAULT_TRIAL_ID: {"marker": "*", "color": "#d1495b", "s": 220},
-    RECOMMENDED_TRIAL_ID: {"marker": "P", "color": "#b5651d", "s": 120},
-}
-
 
 def png(spec: StudySpec, trials: list[Trial]) -> bytes:
     """The picture as a PNG."""
-    file = io.BytesIO()
-    write_picture(file, spec, trials)
-    return file.getvalue()
+    return rendered(front_figure(spec, trials), "png")
 
 
-def write_picture(file: Path | BinaryIO, spec: StudySpec, trials: list[Trial]) -> None:
-    """Draws the first two objectives against each other into a PNG, or an SVG where a path ends so."""
+def front_figure(spec: StudySpec, trials: list[Trial]) -> Figure:
+    """The first two objectives against each other; a hollow mark is an estimate."""
     y, x = list(spec.objectives)[:2]
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    others = comparable(spec, trials)
     best = sorted(front(spec, trials), key=lambda t: t.value(x) or 0.0)
-    _scatter(axes, others, x, y, marker="o", color="#b0b8c0", s=22, label=f"other {things(spec)}")
-    # Only between two costs does nothing lie between the points of a front.
-    joins = len(spec.objectives) == 2 and set(spec.objectives.values()) == {"minimize"}
-    axes.plot(
-        [t.value(x) for t in best], [t.value(y) for t in best],  # type: ignore[arg-type]
-        "o-" if joins else "o", drawstyle="steps-post", color="#12805c", markersize=8, label="Pareto front",
-    )  # fmt: skip
-    for trial in trials:
-        if trial.is_default and trial.value(x) is not None:
-            style = _MARKS.get(trial.trial_id, _MARKS[DEFAULT_TRIAL_ID])
-            _scatter(axes, [trial], x, y, zorder=3, label=baseline(trial).removeprefix("the "), **style)
-    axes.set_xlabel(_label(x, trials))
-    axes.set_ylabel(_label(y, trials))
+    on_front = {t.trial_id for t in best}
+    others = [t for t in comparable(spec, trials) if t.trial_id not in on_front]
+    _scatter(axes, others, x, y, marker="o", color=OTHERS, s=22, label=f"other {things(spec)}")
+    _join(axes, spec, best, x, y)
+    _scatter(axes, best, x, y, marker="o", color=FRONT, s=64, label="Pareto front")
+    compared = [t for t in trials if t.is_default and t.value(x) is not None and t.value(y) is not None]
+    for trial in compared:
+        _scatter(axes, [trial], x, y, zorder=3, label=baseline(trial).removeprefix("the "), **mark_of(trial))
     for axis, name in ((axes.xaxis, x), (axes.yaxis, y)):
+        axis.set_label_text(_label(name, trials))
         if name in _UNITS:
             axis.set_major_formatter(EngFormatter(_UNITS[name]))
     axes.set_title(f"{spec.name}: {spec.subject}", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False)
-    figure.savefig(file, dpi=150)
+    _explain(axes, [*others, *best, *compared], [x, y])
+    return figure
+
+
+def _join(axes: Axes, spec: StudySpec, best: list[Trial], x: str, y: str) -> None:
+    """Steps along the front: only between two costs does nothing lie between its points."""
+    if len(spec.objectives) == 2 and set(spec.objectives.values()) == {"minimize"}:
+        values: Any = ([t.value(x) for t in best], [t.value(y) for t in best])
+        axes.plot(*values, drawstyle="steps-post", color=FRONT, zorder=1)
+
+
+def _explain(axes: Axes, shown: list[Trial], objectives: list[str]) -> None:
+    """The legend, with a line on what is hollow where something is."""
+    handles, _ = axes.get_legend_handles_labels()
+    estimates = [is_estimated(trial, objectives) for trial in shown]
+    if any(estimates):
+        said = "hollow: a figure is estimated" if not all(estimates) else "hollow: estimated, as all are here"
+        handles.append(Line2D([], [], marker="o", color="#333333", mfc="white", linestyle="", label=said))
+    if handles:
+        axes.legend(handles=handles, frameon=False)
 
 
 def _label(objective: str, trials: list[Trial]) -> str:
@@ -67,10 +70,8 @@ def _label(objective: str, trials: list[Trial]) -> str:
     return f"{title(objective)}{per_image} ({provenance(objective, trials)})"
 
 
-def _scatter(axes: Axes, trials: list[Trial], x: str, y: str, **style: object) -> None:
+def _scatter(axes: Axes, trials: list[Trial], x: str, y: str, *, color: str, **style: Any) -> None:
     if trials:
-        axes.scatter(
-            [t.value(x) for t in trials],  # type: ignore[arg-type]
-            [t.value(y) for t in trials],  # type: ignore[arg-type]
-            **style,  # type: ignore[arg-type]
-        )
+        faces = ["white" if is_estimated(t, [x, y]) else color for t in trials]
+        values: Any = ([t.value(x) for t in trials], [t.value(y) for t in trials])
+        axes.scatter(*values, facecolors=faces, edgecolors=color, linewidths=1.4, **style)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from pypdf import PdfReader
 
 from service.ledger import Ledger
 from service.report.files import write_files
@@ -105,7 +108,7 @@ def test_a_file_that_is_there_is_replaced_only_when_told_so(call: Call, store: S
 
 def test_a_report_that_cannot_be_written_is_bad_input(call: Call, store: Store) -> None:
     assert_refused(call("report", "told", "--out", "nowhere/report.html"), "nowhere/report.html")
-    assert_refused(call("report", "told", "--out", "report.pdf", "--format", "pdf"), "pdf", "html")
+    assert_refused(call("report", "told", "--out", "report.doc", "--format", "doc"), "doc", "html", "pdf")
 
 
 def test_export_adds_figures_and_attempts_to_the_files_of_run(call: Call, store: Store, tmp_path: Path) -> None:
@@ -140,7 +143,7 @@ def test_export_to_parquet_writes_the_same_tables(call: Call, store: Store, tmp_
 def test_export_to_parquet_without_pyarrow_is_refused_before_anything_is_written(
     call: Call, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.report.parquet.find_spec", lambda _name: None)
+    monkeypatch.setattr("service.extras.find_spec", lambda _name: None)
     assert_refused(call("export", "told", "--to", "parquet", "--out", "there"), "pip install 'greenshift[parquet]'")
     assert list(tmp_path.iterdir()) == []
 
@@ -148,3 +151,53 @@ def test_export_to_parquet_without_pyarrow_is_refused_before_anything_is_written
 def read(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_a_report_in_pdf_has_pages_with_text_that_can_be_searched(call: Call, store: Store, tmp_path: Path) -> None:
+    assert call("report", "told", "--out", "report.pdf", "--format", "pdf").returncode == 0
+    pages = [page.extract_text() for page in PdfReader(tmp_path / "report.pdf").pages]
+    assert pages[0].startswith("told\n") and len(pages) > 1
+    assert all(f"{number} of {len(pages)}" in text for number, text in enumerate(pages, 1))
+    whole = "\n".join(pages)
+    for said in (
+        "The question",
+        "Judged by the test split",
+        "0.3125 ± 0.0884",
+        "FAILED (diverged)",
+        "network: resnet8",
+    ):
+        assert said in whole
+    assert "/somewhere/else" not in whole
+
+
+def test_a_report_in_pdf_without_its_library_names_the_extra(
+    call: Call, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.extras.find_spec", lambda _name: None)
+    assert_refused(call("report", "told", "--out", "r.pdf", "--format", "pdf"), "pip install 'greenshift[pdf]'")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["report", "runs/mine", "--out"], ["export", "runs/mine", "--to", "csv", "--out"]])
+def test_a_folder_of_run_is_told_as_the_study_of_a_service_is(
+    call: Call, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    study = store.studies()[0]
+    (tmp_path / "runs/mine").mkdir(parents=True)
+    with sqlite3.connect(tmp_path / "runs/mine/study.sqlite") as there, closing(
+        sqlite3.connect(str(store.database.file))) as here:  # fmt: skip
+        here.backup(there)
+    there.close()
+    remote = call(*command[:1], study.study_id, *command[2:], "remote")
+    monkeypatch.setenv("GREENSHIFT_URL", "http://127.0.0.1:1")
+    local = call(*command, "local")
+    assert (local.returncode, local.stderr, local.stdout) == (0, "", remote.stdout.replace("remote", "local"))
+    for path in [tmp_path / "local", *sorted((tmp_path / "local").glob("*"))]:
+        if path.is_file() and path.name != "study.yaml":
+            assert path.read_bytes() == (tmp_path / "remote" / path.relative_to(tmp_path / "local")).read_bytes(), path
+
+
+def test_a_folder_without_a_study_is_code_3(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    done = call("report", "runs/", "--out", "r.html")
+    assert (done.returncode, done.stderr) == (3, "error: study: runs/ holds no study.sqlite\n")

@@ -11,7 +11,7 @@ from service.schema import Study, StudyState, Trial
 from service.study_run import StudyRun
 from tests.service.fakes import failed, full_trial, study_spec, trial
 
-FILES = ["front.csv", "ledger.csv", "pareto.png", "report.html", "trials.csv"]
+FILES = ["front.csv", "hypervolume.svg", "ledger.csv", "pareto.png", "pareto.svg", "report.html", "trials.csv"]
 DEFAULT = full_trial("default", 0.3, 9.0, is_default=True)
 TRIALS = [
     DEFAULT,

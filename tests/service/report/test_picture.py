@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import struct
-from pathlib import Path
 
-from service.report.picture import write_picture
-from tests.service.fakes import full_trial, study_spec
+from service.report.palette import rendered
+from service.report.picture import front_figure, png
+from service.schema import Trial
+from tests.service.fakes import completed, full_trial, measurement, study_spec, trial
 
+TWO = (("error", 0.1), ("deployment_energy", 3e-7))
 TRIALS = [
     full_trial("default", 0.3, 9e-7, is_default=True),
     full_trial("default-recommended", 0.25, 8e-7, is_default=True),
@@ -14,9 +16,8 @@ TRIALS = [
 ]
 
 
-def test_the_picture_is_a_png_of_some_size(tmp_path: Path) -> None:
-    write_picture(tmp_path / "pareto.png", study_spec(), TRIALS)
-    content = (tmp_path / "pareto.png").read_bytes()
+def test_the_picture_is_a_png_of_some_size() -> None:
+    content = png(study_spec(), TRIALS)
     assert content[:8] == b"\x89PNG\r\n\x1a\n"
     assert content[-8:-4] == b"IEND"
     width, height = struct.unpack(">II", content[16:24])
@@ -24,9 +25,12 @@ def test_the_picture_is_a_png_of_some_size(tmp_path: Path) -> None:
     assert height > 400
 
 
-def test_the_picture_names_axes_and_the_default(tmp_path: Path) -> None:
-    write_picture(tmp_path / "pareto.svg", study_spec(), TRIALS)
-    text = (tmp_path / "pareto.svg").read_text()
+def svg(trials: list[Trial]) -> str:
+    return rendered(front_figure(study_spec(), trials), "svg").decode()
+
+
+def test_the_picture_names_axes_and_the_default() -> None:
+    text = svg(TRIALS)
     for said in (
         "deployment energy",
         "error",
@@ -36,3 +40,16 @@ def test_the_picture_names_axes_and_the_default(tmp_path: Path) -> None:
         "as DeepShift advises",
     ):
         assert said in text
+
+
+def test_estimated_figures_are_hollow_and_measured_ones_full() -> None:
+    objectives = {name: measurement(value, "evaluation", "measured") for name, value in TWO}
+    measured = trial("00001", completed("00001", objectives=objectives))
+    said = "hollow: a figure is estimated"
+    assert said in svg([measured, TRIALS[0]])
+    assert "hollow" not in svg([measured])
+    assert "hollow: estimated, as all are here" in svg(TRIALS)
+
+
+def test_the_same_trials_make_the_same_file() -> None:
+    assert svg(TRIALS) == svg(TRIALS)

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from service.errors import InputError
 from service.ledger import Ledger
-from service.report.parquet import check_parquet, write_parquet
+from service.report.parquet import write_parquet
 from service.report.tidy import Table, tables
 from service.schema import Study, StudyState, Trial
 from service.study_run import StudyRun
@@ -143,9 +142,3 @@ def test_parquet_holds_the_tables_with_types_and_nulls(tmp_path: Path) -> None:
     assert read("front").schema == read("trials").schema
     (attempt,) = read("attempts").to_pylist()
     assert (attempt["started_at"], attempt["ended_at"], attempt["outcome"]) == (AT.replace(second=1), None, "running")
-
-
-def test_parquet_without_pyarrow_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.report.parquet.find_spec", lambda _name: None)
-    with pytest.raises(InputError, match=r"^to: parquet needs pyarrow: pip install 'greenshift\[parquet\]'$"):
-        check_parquet()

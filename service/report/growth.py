@@ -1,0 +1,70 @@
+"""How the hypervolume of a study grew from one finished trial to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from service import pareto
+from service.ranking import alike, comparable, costs, volume
+from service.report.palette import FRONT, mark_of
+from service.report.words import baseline, title
+from service.schema import StudySpec, Trial
+
+
+@dataclass(frozen=True)
+class Growth:
+    """The hypervolume after each finished trial, all from the reference point of today.
+
+    Attributes:
+        hypervolumes: one a finished trial of the search, in the order in which they ended.
+        reference_point: by objective, in their own signs.
+        baselines: what each trial that the search is compared with spans alone; those known in another way are left
+            out.
+    """
+
+    hypervolumes: list[float]
+    reference_point: dict[str, float]
+    baselines: list[tuple[Trial, float]]
+
+
+def growth(spec: StudySpec, trials: list[Trial]) -> Growth | None:
+    """None where no trial can be compared yet."""
+    now, candidates = volume(spec, trials), comparable(spec, trials)
+    if now is None:
+        return None
+    reference = pareto.reference_point(costs(spec, candidates))
+    found, best, grown = {t.trial_id for t in candidates}, costs(spec, []), [0.0]
+    for trial in sorted((t for t in trials if t.state.is_finished and not t.is_default), key=lambda t: t.seq):
+        grown.append(grown[-1])
+        if trial.trial_id in found:
+            best = np.concatenate([best, costs(spec, [trial])])
+            best = best[pareto.front(best)]
+            grown[-1] = pareto.hypervolume(best, reference)
+    alone = [(t, pareto.hypervolume(costs(spec, [t]), reference)) for t in trials
+             if t.is_default and alike(t, candidates[0], spec.objectives)]  # fmt: skip
+    return Growth(grown[1:], now.reference_point, alone)
+
+
+def growth_figure(spec: StudySpec, trials: list[Trial]) -> Figure:
+    """The hypervolume over finished trials, and as lines what each baseline spans alone."""
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    found = growth(spec, trials)
+    if found is not None:
+        steps = range(1, len(found.hypervolumes) + 1)
+        axes.step(steps, found.hypervolumes, where="post", color=FRONT, linewidth=2, label="front of the search")
+        for (trial, value), dashes in zip(found.baselines, ((6, 3), (2, 2)), strict=False):
+            name = baseline(trial).removeprefix("the ")
+            beyond = "" if value else ": beyond the reference point"
+            axes.axhline(value, color=mark_of(trial)["color"], dashes=dashes, label=f"{name}, alone{beyond}")
+        figure.legend(frameon=False, loc="outside lower left")
+        point = ", ".join(f"{title(name)} {value:.3g}" for name, value in found.reference_point.items())
+        axes.set_xlabel(f"finished trials of the search\nreference point: {point}")
+    axes.set_ylabel("hypervolume")
+    axes.set_title(f"{spec.name}: {spec.subject}", loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    return figure
