@@ -12,7 +12,7 @@ from service.schema import StudySpec, Trial
 
 def model_path(folder: str, trial: Trial, spec: StudySpec) -> str | None:
     """Where the weights of `trial` go; None where they are not written."""
-    return f"{folder}/{_file_name(trial)}" if trial.is_full and spec.keep_models != "none" else None
+    return f"{folder}/{file_name(trial)}" if trial.is_full and spec.keep_models != "none" else None
 
 
 def prune_models(folder: str, trials: list[Trial], spec: StudySpec) -> None:
@@ -22,7 +22,7 @@ def prune_models(folder: str, trials: list[Trial], spec: StudySpec) -> None:
     kept = {t.trial_id for t in _kept(spec, trials)}
     for trial in trials:
         if trial.trial_id not in kept:
-            _remove(Path(folder) / _file_name(trial))
+            _remove(Path(folder) / file_name(trial))
 
 
 def _kept(spec: StudySpec, trials: list[Trial]) -> Iterable[Trial]:
@@ -30,8 +30,8 @@ def _kept(spec: StudySpec, trials: list[Trial]) -> Iterable[Trial]:
     return [] if spec.keep_models == "none" else [*front(spec, trials), *(t for t in trials if t.is_default)]
 
 
-def _file_name(trial: Trial) -> str:
-    """What a task leaves is of its own kind, also a folder."""
+def file_name(trial: Trial) -> str:
+    """What the weights of a trial are called; what a task leaves is of its own kind, also a folder."""
     return trial.trial_id if trial.is_of_task else f"{trial.trial_id}.safetensors"
 
 

@@ -69,6 +69,8 @@ def run_study(
                 dispatcher = DaskDispatcher(client, durable=scheduler is not None)
                 facts = dispatcher.inspect(task_of(study.spec, download=download))
                 study = settle(study, store, facts)
+                if store.facts(study.study_id) != facts:
+                    store.record_facts(study.study_id, facts)
                 pin(study, store, dispatcher, facts)
                 coordinator = make_coordinator(
                     study,

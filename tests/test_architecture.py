@@ -129,6 +129,7 @@ ARROWS = {
     "showing": {"api", "store"},
     "cli": {
         "access",
+        "artifacts",
         "certificates",
         "client",
         "coordinator",
@@ -143,11 +144,13 @@ ARROWS = {
         "serving",
         "settings",
         "showing",
+        "specs",
         "store",
         "study_run",
         "upkeep",
         "wire",
         "worker.entry",
+        "worker.errors",
         "workers",
     },
 }
@@ -287,6 +290,8 @@ def test_a_worker_is_reached_by_its_door_only_and_by_dispatch_only_inside_functi
     reached = [f for f in imports("service") if f.top == "worker" and f.module != "worker.schema"]
     assert {(f.file, f.module, f.is_deferred) for f in reached} == {
         ("service/dispatch.py", "worker.entry", True),
+        ("service/cli/export_models.py", "worker.entry", False),
+        ("service/cli/export_models.py", "worker.errors", False),
         ("service/cli/selftest.py", "worker.entry", False),
         ("service/cli/trial.py", "worker.entry", False),
     }

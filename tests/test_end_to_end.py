@@ -21,7 +21,10 @@ from service.store import Store
 from tests.service.processes import GREENSHIFT, descendants, greenshift, have_ended
 from tests.worker.distributions import write
 
-FILES = {"trials.csv", "front.csv", "ledger.csv", "study.yaml", "study.sqlite", "report.html", "pareto.png", "models"}
+FILES = {
+    "trials.csv", "front.csv", "ledger.csv", "study.yaml", "study.sqlite", "report.html", "models",
+    "pareto.png", "pareto.svg", "hypervolume.svg",
+}  # fmt: skip
 MAX_FIDELITY = 10.0
 QUICK = str(Path(__file__).parent / "service" / "quick.yaml")
 Row = dict[str, str]

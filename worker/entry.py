@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 from os import getpid
+from pathlib import Path
 
 from worker.errors import ConfigurationError, DivergedError, StoppedError
 from worker.isolation import describe_isolated, inspect_isolated, run_isolated
@@ -21,12 +22,14 @@ from worker.schema import (
     Failure,
     FailureKind,
     Interim,
+    NetworkFile,
     SelfTestReport,
     SiteSpec,
     TaskDescription,
     TaskFacts,
     TaskTrialSpec,
     TrialResult,
+    TrialSpec,
 )
 from worker.supervision import failed
 
@@ -123,6 +126,23 @@ def describe_task(name: str, *, site: SiteSpec | None = None, isolated: bool = F
     from worker.task_trial import describe  # torch is loaded here, on the worker only
 
     return describe(name, site)
+
+
+def pack_network(spec: TrialSpec, facts: TaskFacts, weights: Path, folder: Path) -> list[NetworkFile]:
+    """Writes a trained network into `folder` in every form that it allows, as packed file first.
+
+    Args:
+        spec: of the trial that trained it.
+        facts: of its data set and network.
+        weights: what that trial left.
+        folder: that exists.
+
+    Raises:
+        ConfigurationError: the weights cannot be read, or are not those of this network.
+    """
+    from worker.packing import pack  # torch is loaded here, where a user exports
+
+    return pack(spec, facts, weights, folder)
 
 
 def self_test() -> SelfTestReport:

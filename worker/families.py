@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
 from shiftlayers import CostEstimate, ShiftConfig, convert_to_shift, estimate_cost
 from shiftlayers.tracing import trace
-from worker.data import Dataset
 from worker.errors import ConfigurationError
 from worker.models import build_network, example_input, load_weights
 from worker.schema import Family, Recipe, TrialSpec
@@ -21,7 +20,17 @@ _RANGE_MOMENTUM = 0.1
 _WEIGHT_MAX, _INPUT_MAX = 127, 255
 
 
-def build_model(spec: TrialSpec, data: Dataset) -> nn.Module:
+class Images(Protocol):
+    """What a network must fit: a data set, or what is known of one."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]: ...
+
+    @property
+    def n_classes(self) -> int: ...
+
+
+def build_model(spec: TrialSpec, data: Images) -> nn.Module:
     """The network of `spec` as a fresh start, on the CPU, from torch's global seed.
 
     Raises:
@@ -33,7 +42,7 @@ def build_model(spec: TrialSpec, data: Dataset) -> nn.Module:
     return convert(model, spec, spec.shift_depth, data)
 
 
-def convert(model: nn.Module, spec: TrialSpec, depth: int, data: Dataset) -> nn.Module:
+def convert(model: nn.Module, spec: TrialSpec, depth: int, data: Images) -> nn.Module:
     """`model` with its last `depth` layers of the family of `spec`; layers that are so already keep what they learned.
 
     Raises:

@@ -318,6 +318,18 @@ class TaskFacts(Frozen):
     deployment: DeploymentTable | None = None
 
 
+class NetworkFile(Frozen):
+    """A trained network in one form, in a file of its own.
+
+    Attributes:
+        name: of the file.
+        missing: why the file is not there, for people; None where it is.
+    """
+
+    name: str
+    missing: str | None = None
+
+
 class TaskObjective(Frozen):
     """What a task of the user's own measures.
 

@@ -1,30 +1,33 @@
-"""The command `greenshift export`: what a study has found, as files."""
+"""The command `greenshift export`: what a study has found, as files for others."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from service.cli.sources import FolderOrStudy, source_of
-from service.errors import InputError
-from service.extras import require
-from service.report.files import write_files
-from service.report.parquet import write_parquet
-from service.report.tidy import Table, tables
-from service.study_run import StudyRun, write_spec
-
-# What `greenshift run` does not leave, and csv therefore adds.
-_MORE = ("measurements", "attempts")
+from service.errors import InputError, NotFoundError
+from service.extras import EXTRAS, require
 
 
 class ExportFormat(StrEnum):
     """What a study can be exported to."""
 
+    MODELS = "models"
     CSV = "csv"
     PARQUET = "parquet"
+
+
+# Where each is written: a module that is loaded when it is used, and its function of a folder and a source.
+_WRITERS = {
+    ExportFormat.MODELS: ("service.cli.export_models", "write_models"),
+    ExportFormat.CSV: ("service.cli.export_tables", "write_csv"),
+    ExportFormat.PARQUET: ("service.cli.export_tables", "write_parquets"),
+}
 
 
 def export(
@@ -33,30 +36,30 @@ def export(
     to: Annotated[
         ExportFormat,
         typer.Option(
-            help="csv: what `greenshift run` leaves and two more tables; parquet: all tables, for data frames."
+            help="models: the networks of the front; csv: what `greenshift run` leaves and two more tables; "
+            "parquet: all tables, for data frames."
         ),
-    ],
+    ] = ExportFormat.MODELS,
+    models: Annotated[
+        Path | None, typer.Option(help="Folder of the trained weights; default models/ of a folder of run.")
+    ] = None,
 ) -> None:
-    """Writes the tables of a study into a folder, as CSV with its picture and its report."""
-    if to is ExportFormat.PARQUET:
-        require("parquet", "to: parquet")
-    source = source_of(study)
-    run = source.run
+    """Writes the networks of a front, each with a card, or a study as tables, into a folder."""
+    if to in EXTRAS:
+        require(to, f"to: {to}")
+    source = source_of(study, models)
+    module, function = _WRITERS[to]
+    is_new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
-        _write(out, to, run, tables(run, source.log))
-        write_spec(run.study.spec, out)
+        notes: list[str] = getattr(import_module(module), function)(out, source)
+    except NotFoundError:
+        if is_new:
+            out.rmdir()
+        raise
     except OSError as error:
         raise InputError(f"out: {out} is no folder that can be written: {error.strerror}") from error
     first, second = source.said
     typer.echo(f"{first}\n{second}: {out}")
-
-
-def _write(out: Path, to: ExportFormat, run: StudyRun, found: dict[str, Table]) -> None:
-    if to is ExportFormat.PARQUET:
-        for name, table in found.items():
-            write_parquet(out / f"{name}.parquet", table)
-        return
-    write_files(out, run)
-    for name in _MORE:
-        found[name].write_csv(out / f"{name}.csv")
+    for note in notes:
+        typer.echo(note, err=True)

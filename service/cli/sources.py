@@ -28,12 +28,12 @@ class Source:
     """A study with its whole log, as it is now.
 
     Attributes:
-        folder: that of `greenshift run`; None of a study of a service, whose files stay with that.
+        models: folder of its trained weights; None where nobody said and the study is of a service.
     """
 
     run: StudyRun
     log: list[Event]
-    folder: Path | None = None
+    models: Path | None = None
 
     @property
     def said(self) -> list[str]:
@@ -45,23 +45,27 @@ class Source:
         ]
 
 
-def source_of(study: str) -> Source:
+def source_of(study: str, models: Path | None = None) -> Source:
     """The study in a folder with `study.sqlite`, or else of the service that the environment names.
+
+    Args:
+        study: folder, id or name.
+        models: folder of its trained weights, where it is not `models/` of that folder.
 
     Raises:
         NotFoundError: there is neither.
     """
     folder = Path(study)
     if (folder / _STORE).is_file():
-        return _from_folder(folder)
+        return _from_folder(folder, models or folder / "models")
     if "/" in study:
         raise NotFoundError(f"study: {study} holds no {_STORE}")
     with study_of(study) as handle:
         log = list(handle.iter_events())
-        return Source(whole_of(handle, log), log)
+        return Source(whole_of(handle, log), log, models)
 
 
-def _from_folder(folder: Path) -> Source:
+def _from_folder(folder: Path, models: Path) -> Source:
     with Reader(folder / _STORE) as store:
         studies = store.studies()
         if not studies:
@@ -69,4 +73,4 @@ def _from_folder(folder: Path) -> Source:
         study = store.study(studies[0].study_id)
         log = [Event.model_validate(vars(event)) for event in store.events(study.study_id)]
         trials, finals = store.trials(study.study_id), store.final_results(study.study_id)
-    return Source(StudyRun(study, trials, Ledger.from_events(log), finals), log, folder)
+    return Source(StudyRun(study, trials, Ledger.from_events(log), finals), log, models)

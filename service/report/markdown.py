@@ -24,17 +24,17 @@ def markdown_page(run: StudyRun) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["code"] = _code
+    environment.filters["code"] = code_block
     told = story(run)
 
     def trial_table(rows: list[Row], with_state: bool) -> Markup:
         knobs = [] if not with_state else ["fidelity"] if run.study.spec.task else ["depth", "epochs"]
         titles = [f"{name} ({how})" for name, how in zip(told["titles"], told["provenances"], strict=True)]
         head = ["trial", *(["state"] if with_state else []), *knobs, *titles, "config"]
-        return _table(head, (_cells(row, knobs, with_state) for row in rows))
+        return table(head, (_cells(row, knobs, with_state) for row in rows))
 
     text = environment.get_template("report.md.j2").render(
-        told, table=_table, trial_table=trial_table, score_table=_score_table
+        told, table=table, trial_table=trial_table, score_table=_score_table
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
@@ -54,7 +54,7 @@ def _cells(row: Row, knobs: list[str], with_state: bool) -> list[Any]:
 
 def _score_table(scores: list[FinalScore]) -> Markup:
     head = ["trial", "test error", "seeds", "validation error of the search", "config"]
-    return _table(
+    return table(
         head,
         (
             [s.trial.trial_id, s.said, len(s.errors), amount(s.trial.measurement("error")), recipe(s.trial)]
@@ -63,7 +63,8 @@ def _score_table(scores: list[FinalScore]) -> Markup:
     )
 
 
-def _table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Markup:
+def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Markup:
+    """A table of GitHub's; what is no markup cannot become any."""
     lines = [head, ["---"] * len(head), *rows]
     if len(lines) == 2:
         return Markup("Nothing yet.")
@@ -78,7 +79,7 @@ def _escaped(value: object) -> object:
     return re.sub(r"([\\`*<>&|\[\]])", r"\\\1", spaced)
 
 
-def _code(text: str) -> Markup:
+def code_block(text: str) -> Markup:
     """A block of code, fenced by more backticks than it holds in a row."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return Markup(f"{fence}\n{text}{fence}")

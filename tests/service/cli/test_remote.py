@@ -179,8 +179,8 @@ def test_export_writes_the_files_of_run_and_two_tables_more(call: Call, study: S
     assert done.returncode == 0, done.stderr
     there = tmp_path / "there"
     assert {p.name for p in there.iterdir()} == {
-        "trials.csv", "front.csv", "ledger.csv", "pareto.png", "report.html", "study.yaml",
-        "measurements.csv", "attempts.csv",
+        "trials.csv", "front.csv", "ledger.csv", "pareto.png", "pareto.svg", "hypervolume.svg", "report.html",
+        "study.yaml", "measurements.csv", "attempts.csv",
     }  # fmt: skip
     rows = list(csv.DictReader((there / "trials.csv").read_text().splitlines()))
     assert [r["state"] for r in rows] == ["COMPLETED", "COMPLETED", "FAILED", "WAITING"]
