@@ -20,6 +20,8 @@ class ExportFormat(StrEnum):
     MODELS = "models"
     CSV = "csv"
     PARQUET = "parquet"
+    OPTUNA = "optuna"
+    SMAC = "smac"
 
 
 # Where each is written: a module that is loaded when it is used, and its function of a folder and a source.
@@ -27,6 +29,8 @@ _WRITERS = {
     ExportFormat.MODELS: ("service.cli.export_models", "write_models"),
     ExportFormat.CSV: ("service.cli.export_tables", "write_csv"),
     ExportFormat.PARQUET: ("service.cli.export_tables", "write_parquets"),
+    ExportFormat.OPTUNA: ("service.cli.export_exchange", "write_optuna"),
+    ExportFormat.SMAC: ("service.cli.export_exchange", "write_smac"),
 }
 
 
@@ -37,7 +41,8 @@ def export(
         ExportFormat,
         typer.Option(
             help="models: the networks of the front; csv: what `greenshift run` leaves and two more tables; "
-            "parquet: all tables, for data frames."
+            "parquet: all tables, for data frames; optuna: a storage for Optuna and its dashboard; smac: a run folder "
+            "of SMAC3."
         ),
     ] = ExportFormat.MODELS,
     models: Annotated[
