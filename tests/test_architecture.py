@@ -295,6 +295,8 @@ def test_a_worker_is_reached_by_its_door_only_and_by_dispatch_only_inside_functi
         ("service/dispatch.py", "worker.entry", True),
         ("service/cli/export_models.py", "worker.entry", False),
         ("service/cli/export_models.py", "worker.errors", False),
+        ("service/cli/importing.py", "worker.entry", False),
+        ("service/cli/importing.py", "worker.errors", False),
         ("service/cli/selftest.py", "worker.entry", False),
         ("service/cli/trial.py", "worker.entry", False),
     }

@@ -50,7 +50,7 @@ def test_every_command_is_documented(command: str) -> None:
     assert re.search(rf"greenshift {command}\b", README)
 
 
-@pytest.mark.parametrize("option", options("run", "serve", "submit", "export", "report", "front"))
+@pytest.mark.parametrize("option", options("run", "serve", "submit", "export", "import", "report", "front"))
 def test_every_option_of_running_studies_is_documented(option: str) -> None:
     assert re.search(rf"[` ]{option}\b", README)
 

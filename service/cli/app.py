@@ -6,6 +6,7 @@ here, by name and nowhere else, once it is known which command is meant.
 
 from __future__ import annotations
 
+import keyword
 import logging
 import sys
 from importlib import import_module, metadata
@@ -34,7 +35,8 @@ COMMANDS = {
     "trials": ("trials", "Lists the trials of a study."),
     "front": ("front", "Shows the networks that no other dominates."),
     "report": ("report", "Writes the report of a study as one page."),
-    "export": ("export", "Writes tables, picture and report into a folder."),
+    "export": ("export", "Writes networks, or tables for other programs."),
+    "import": ("importing", "Begins a study with what another optimizer found."),
     "pause": ("control", "Lets a study rest."),
     "resume": ("control", "Lets a study go on."),
     "stop": ("control", "Ends a study."),
@@ -62,7 +64,8 @@ class LazyCommand(TyperCommand):
     def load(self) -> Any:
         """The command itself."""
         assert self.name is not None
-        found = getattr(import_module(f"service.cli.{self._module}"), self.name.replace("-", "_"))
+        function = self.name.replace("-", "_") + "_" * keyword.iskeyword(self.name)
+        found = getattr(import_module(f"service.cli.{self._module}"), function)
         holder = typer.Typer(rich_markup_mode=None)
         if isinstance(found, typer.Typer):
             holder.add_typer(found, name=self.name)

@@ -1,0 +1,61 @@
+"""The command `greenshift import`: a study that begins with what another optimizer found."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from service.errors import InputError, RefusedError
+from service.schema import StudySpec
+from service.study_run import as_yaml, document_of
+from worker.entry import describe_task, inspect_task
+from worker.errors import ConfigurationError
+from worker.schema import AnyFacts, TaskDescription
+
+
+def import_(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A run folder of SMAC3, or of Optuna an SQLite file or a URL.")
+    ],
+    study: Annotated[str, typer.Option(help="The study that is to begin with it: a YAML file, or a preset's name.")],
+    out: Annotated[Path, typer.Option(help="The file of the new study.")],
+    name: Annotated[str | None, typer.Option(help="Of the study of Optuna, where there are several.")] = None,
+    most: Annotated[int, typer.Option(min=1, help="So many configs, where the front has fewer.")] = 10,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Writes a study whose first configs are the best of another optimizer, parameters mapped by their names."""
+    if out.exists() and not force:
+        raise RefusedError(f"out: {out} is there already; name another file, or say --force")
+    spec, n_layers = _known(StudySpec.load(study))
+    begin: Any = import_module("service.exchange.begin")
+    found = begin.beginning(source, spec, n_layers, name=name, most=most)
+    document = document_of(spec, brief=True)
+    document["initial_configs"] = [*spec.initial_configs, *found.configs]
+    StudySpec.load(document)
+    said = f"{len(found.configs)} of {found.n_found} configs of {found.origin}"
+    try:
+        out.write_text(f"# Begins with {' '.join(said.split())}.\n{as_yaml(document)}", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"out: {out} is no file that can be written: {error.strerror}") from error
+    typer.echo(f"{said}: {out}")
+    for line in found.left_out:
+        typer.echo(line, err=True)
+
+
+def _known(spec: StudySpec) -> tuple[StudySpec, int]:
+    """The study, completed by its task if it is of one, and the layers of its network."""
+    try:
+        facts: AnyFacts = (
+            describe_task(spec.task)
+            if spec.task is not None
+            else inspect_task(str(spec.dataset), str(spec.network), spec.data_dir)
+        )
+    except ConfigurationError as error:
+        raise InputError(f"study: {error}") from error
+    if isinstance(facts, TaskDescription):
+        completed: StudySpec = import_module("service.tasks").completed(spec, facts)
+        return completed, 0
+    return spec, facts.n_layers

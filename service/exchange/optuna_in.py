@@ -1,0 +1,62 @@
+"""Trials of a study of Optuna, from the file or the database where it lies."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from service.errors import InputError
+from service.exchange.found import Found
+from service.exchange.optuna_out import opened
+
+
+def read_optuna(source: str, name: str | None) -> tuple[str, list[Found]]:
+    """The study's name and its trials that are complete.
+
+    Args:
+        source: an SQLite file of Optuna, or the URL of a database of its.
+        name: of the study; None where there is one alone.
+
+    Raises:
+        InputError: it holds no such study, or is nothing of Optuna's.
+    """
+    url = source if "://" in source else f"sqlite:///{_file(source)}"
+    try:
+        # Nothing is made or upgraded in what is somebody else's.
+        with opened(url, skip_table_creation=True) as storage:
+            study = optuna.load_study(study_name=_chosen(storage, source, name), storage=storage)
+            signs = [-1.0 if d is StudyDirection.MAXIMIZE else 1.0 for d in study.directions]
+            trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            found = [Found(t.params, tuple(s * v for s, v in zip(signs, t.values or (), strict=True))) for t in trials]
+            return study.study_name, [each for each in found if all(map(math.isfinite, each.costs))]
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"source: {source} is no storage that this Optuna reads: {reason}") from error
+
+
+def _file(source: str) -> Path:
+    path = Path(source)
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError as error:
+        raise InputError(f"source: {source} cannot be read: {error.strerror}") from error
+    if not start.startswith(b"SQLite format 3"):
+        raise InputError(f"source: {source} must be an SQLite file of Optuna or a run folder of SMAC3")
+    return path.resolve()
+
+
+def _chosen(storage: optuna.storages.RDBStorage, source: str, name: str | None) -> str:
+    names = sorted(optuna.get_all_study_names(storage))
+    if name is None and len(names) == 1:
+        return str(names[0])
+    if name not in names:
+        there = ", ".join(names[:10]) or "no study"
+        raise InputError(f"name: must be that of a study in {source}, which holds {there}; got {name!r}")
+    return str(name)
