@@ -97,7 +97,7 @@ def growth(spec: StudySpec, trials: Iterable[Trial], progress: Progress) -> Grow
     if not found:
         return Growth(None, [])
     moments = [progress.completed[trial.trial_id] for trial in found]
-    points = [_point(progress, moments[row], hypervolume) for row, hypervolume in _changes(costs(spec, found))]
+    points = [_point(progress, moments[row], hypervolume) for row, hypervolume in front_changes(costs(spec, found))]
     return Growth(volume(spec, found), points)
 
 
@@ -117,7 +117,7 @@ def _point(progress: Progress, moment: Moment, hypervolume: float) -> HistoryPoi
     )
 
 
-def _changes(rows: pareto.Costs) -> list[tuple[int, float]]:
+def front_changes(rows: pareto.Costs) -> list[tuple[int, float]]:
     """The rows that changed the front of all rows before them, each with its hypervolume."""
     reference = pareto.reference_point(rows)
     kept = rows[:0]

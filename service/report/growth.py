@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from service import pareto
+from service.analysis.history import front_changes
 from service.ranking import alike, comparable, costs, volume
 from service.report.palette import FRONT, mark_of
 from service.report.words import baseline, title
@@ -36,16 +37,14 @@ def growth(spec: StudySpec, trials: list[Trial]) -> Growth | None:
     if now is None:
         return None
     reference = pareto.reference_point(costs(spec, candidates))
-    found, best, grown = {t.trial_id for t in candidates}, costs(spec, []), [0.0]
-    for trial in sorted((t for t in trials if t.state.is_finished and not t.is_default), key=lambda t: t.seq):
-        grown.append(grown[-1])
-        if trial.trial_id in found:
-            best = np.concatenate([best, costs(spec, [trial])])
-            best = best[pareto.front(best)]
-            grown[-1] = pareto.hypervolume(best, reference)
+    found = {t.trial_id for t in candidates}
+    ended = sorted((t for t in trials if t.state.is_finished and not t.is_default), key=lambda t: t.seq)
+    counted = [t for t in ended if t.trial_id in found]
+    changes = {counted[row].trial_id: value for row, value in front_changes(costs(spec, counted))}
+    grown = list(accumulate((changes.get(t.trial_id, 0.0) for t in ended), max))
     alone = [(t, pareto.hypervolume(costs(spec, [t]), reference)) for t in trials
              if t.is_default and alike(t, candidates[0], spec.objectives)]  # fmt: skip
-    return Growth(grown[1:], now.reference_point, alone)
+    return Growth(grown, now.reference_point, alone)
 
 
 def growth_figure(spec: StudySpec, trials: list[Trial]) -> Figure:
