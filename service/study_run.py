@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from service import drawing
 from service.ledger import Ledger
 from service.ranking import front
 from service.schema import Study, StudySpec, Trial
@@ -29,6 +30,21 @@ class StudyRun:
     ledger: Ledger = field(default_factory=Ledger)
     finals: Finals = field(default_factory=dict)
     epochs: dict[str, int] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        return drawing.table(self)
+
+    def plot_front(self) -> Any:
+        """The front as a figure of matplotlib: a hollow mark is an estimate."""
+        return drawing.front(self)
+
+    def plot_hypervolume(self) -> Any:
+        """How the hypervolume grew from trial to trial, as a figure of matplotlib."""
+        return drawing.hypervolume(self)
+
+    def plot_parallel_coordinates(self) -> Any:
+        """Hyperparameters and objectives side by side, as a figure of matplotlib."""
+        return drawing.parallel_coordinates(self)
 
     @property
     def front(self) -> list[Trial]:

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 
 import httpx2
 
+from service import drawing
 from service.client import calls
 from service.client.calls import Outcome, Pause, Send, Steps
 from service.client.connection import options
@@ -130,6 +131,15 @@ class AsyncStudyHandle:
     def __repr__(self) -> str:
         return f"AsyncStudyHandle({self.study_id!r}, name={self.name!r})"
 
+    async def plot_front(self) -> Any:
+        return drawing.front(await self._snapshot())
+
+    async def plot_hypervolume(self) -> Any:
+        return drawing.hypervolume(await self._snapshot())
+
+    async def plot_parallel_coordinates(self) -> Any:
+        return drawing.parallel_coordinates(await self._snapshot())
+
     async def state(self) -> StudyState:
         return (await self.document()).state
 
@@ -200,3 +210,6 @@ class AsyncStudyHandle:
 
     async def cancel_trial(self, trial_id: str) -> Asked:
         return await self._client.run(calls.ask(self.study_id, "cancel", trial_id))
+
+    async def _snapshot(self) -> drawing.Snapshot:
+        return drawing.Snapshot.of(await self.document(), await self.trials())

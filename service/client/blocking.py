@@ -9,10 +9,12 @@ from typing import Any, Self, TypeVar
 
 import httpx2
 
+from service import drawing
 from service.client import calls
 from service.client.calls import Outcome, Pause, Send, Steps
 from service.client.connection import options
 from service.client.following import MAX_EVENT_BYTES, Following
+from service.errors import ServiceError
 from service.findings import (
     HistoryDocument,
     ImportanceDocument,
@@ -157,6 +159,25 @@ class StudyHandle:
     def __repr__(self) -> str:
         return f"StudyHandle({self.study_id!r}, name={self.name!r})"
 
+    def _repr_html_(self) -> str | None:
+        try:
+            return drawing.table(self._snapshot())
+        except ServiceError:
+            # A service that does not answer is no reason for a traceback in a notebook: there is still the name.
+            return None
+
+    def plot_front(self) -> Any:
+        """The front, now, as a figure of matplotlib: a hollow mark is an estimate."""
+        return drawing.front(self._snapshot())
+
+    def plot_hypervolume(self) -> Any:
+        """How the hypervolume grew from trial to trial, as a figure of matplotlib."""
+        return drawing.hypervolume(self._snapshot())
+
+    def plot_parallel_coordinates(self) -> Any:
+        """Hyperparameters and objectives side by side, a line a trial, as a figure of matplotlib."""
+        return drawing.parallel_coordinates(self._snapshot())
+
     @property
     def state(self) -> StudyState:
         """Where the study stands, now."""
@@ -266,3 +287,6 @@ class StudyHandle:
     def cancel_trial(self, trial_id: str) -> Asked:
         """Asks for a trial that waits or runs to be given up."""
         return self._client.run(calls.ask(self.study_id, "cancel", trial_id))
+
+    def _snapshot(self) -> drawing.Snapshot:
+        return drawing.Snapshot.of(self.document(), self.trials())

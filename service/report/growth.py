@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from service import pareto
 from service.analysis.history import front_changes
 from service.ranking import alike, comparable, costs, volume
-from service.report.palette import FRONT, mark_of
+from service.report.palette import FRONT, Picture, mark_of
 from service.report.words import baseline, title
 from service.schema import StudySpec, Trial
 
@@ -49,7 +49,7 @@ def growth(spec: StudySpec, trials: list[Trial]) -> Growth | None:
 
 def growth_figure(spec: StudySpec, trials: list[Trial]) -> Figure:
     """The hypervolume over finished trials, and as lines what each baseline spans alone."""
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = Picture(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
     found = growth(spec, trials)
     if found is not None:

@@ -26,6 +26,13 @@ _MARKS: dict[str, dict[str, Any]] = {
 _SVG: dict[Any, Any] = {"svg.hashsalt": "greenshift"}
 
 
+class Picture(Figure):
+    """A figure that a notebook shows as it is, with no help of pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        return rendered(self, "png")
+
+
 def mark_of(trial: Trial) -> dict[str, Any]:
     """The mark of what the search is compared with."""
     return _MARKS.get(trial.trial_id, _DEFAULT)

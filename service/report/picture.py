@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
 from service.ranking import comparable, front
-from service.report.palette import FRONT, OTHERS, is_estimated, mark_of, rendered
+from service.report.palette import FRONT, OTHERS, Picture, is_estimated, mark_of, rendered
 from service.report.words import baseline, provenance, things, title
 from service.schema import StudySpec, Trial
 
@@ -25,7 +25,7 @@ def png(spec: StudySpec, trials: list[Trial]) -> bytes:
 def front_figure(spec: StudySpec, trials: list[Trial]) -> Figure:
     """The first two objectives against each other; a hollow mark is an estimate."""
     y, x = list(spec.objectives)[:2]
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = Picture(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
     best = sorted(front(spec, trials), key=lambda t: t.value(x) or 0.0)
     on_front = {t.trial_id for t in best}
