@@ -10,6 +10,7 @@ from service.errors import InputError
 
 # Extra of the distribution -> the packages that it brings, each with the module by which it is found.
 EXTRAS = {
+    "mlflow": {"mlflow-skinny": "mlflow"},
     "optuna": {"optuna": "optuna"},
     "parquet": {"pyarrow": "pyarrow"},
     "pdf": {"fpdf2": "fpdf"},

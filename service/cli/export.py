@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.sources import FolderOrStudy, source_of
+from service.cli.sources import FolderOrStudy, Source, source_of
 from service.errors import InputError, NotFoundError
 from service.extras import EXTRAS, require
 
@@ -22,6 +23,7 @@ class ExportFormat(StrEnum):
     PARQUET = "parquet"
     OPTUNA = "optuna"
     SMAC = "smac"
+    MLFLOW = "mlflow"
 
 
 # Where each is written: a module that is loaded when it is used, and its function of a folder and a source.
@@ -31,18 +33,24 @@ _WRITERS = {
     ExportFormat.PARQUET: ("service.cli.export_tables", "write_parquets"),
     ExportFormat.OPTUNA: ("service.cli.export_exchange", "write_optuna"),
     ExportFormat.SMAC: ("service.cli.export_exchange", "write_smac"),
+    ExportFormat.MLFLOW: ("service.cli.export_exchange", "write_mlflow"),
 }
 
 
 def export(
     study: FolderOrStudy,
-    out: Annotated[Path, typer.Option(help="Folder of the files; those of an earlier export are replaced.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            help="Folder of the files; those of an earlier export are replaced. Of mlflow also a tracking server's URI."
+        ),
+    ],
     to: Annotated[
         ExportFormat,
         typer.Option(
             help="models: the networks of the front; csv: what `greenshift run` leaves and two more tables; "
             "parquet: all tables, for data frames; optuna: a storage for Optuna and its dashboard; smac: a run folder "
-            "of SMAC3."
+            "of SMAC3; mlflow: a run for each trial."
         ),
     ] = ExportFormat.MODELS,
     models: Annotated[
@@ -54,17 +62,24 @@ def export(
         require(to, f"to: {to}")
     source = source_of(study, models)
     module, function = _WRITERS[to]
-    is_new = not out.exists()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        notes: list[str] = getattr(import_module(module), function)(out, source)
-    except NotFoundError:
-        if is_new:
-            out.rmdir()
-        raise
-    except OSError as error:
-        raise InputError(f"out: {out} is no folder that can be written: {error.strerror}") from error
+    writer = getattr(import_module(module), function)
+    notes: list[str] = writer(out, source) if to is ExportFormat.MLFLOW and "://" in out else _into(out, writer, source)
     first, second = source.said
     typer.echo(f"{first}\n{second}: {out}")
     for note in notes:
         typer.echo(note, err=True)
+
+
+def _into(out: str, writer: Callable[[Path, Source], list[str]], source: Source) -> list[str]:
+    """What is written into a folder, which is left as it was where there is nothing to write."""
+    folder = Path(out)
+    is_new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return writer(folder, source)
+    except NotFoundError:
+        if is_new:
+            folder.rmdir()
+        raise
+    except OSError as error:
+        raise InputError(f"out: {out} is no folder that can be written: {error.strerror}") from error
