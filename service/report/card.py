@@ -56,7 +56,7 @@ def card_of(run: StudyRun, trial: Trial, facts: TaskFacts | None, files: list[Ne
         "test_error": {"mean": judged.mean, "deviation": judged.deviation, "n_seeds": len(judged.errors)}
         if judged.errors
         else None,
-        "energy": result.energy.model_dump(mode="json") if result.energy else None,
+        "energy": result.energy.model_dump(mode="json", exclude={"host", "boot_id"}) if result.energy else None,
         "environment": {
             "trained_by": result.worker,
             "device": result.energy.device if result.energy else None,

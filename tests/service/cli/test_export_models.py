@@ -72,6 +72,7 @@ def test_the_front_is_exported_with_cards(call: Call, folder: Path, tmp_path: Pa
     assert card["test_error"] == {"mean": 0.25, "deviation": None, "n_seeds": 1}
     assert (card["training"]["seed"], card["training"]["epochs"]) == (0, 1)
     assert card["energy"]["quality"] in ("measured", "integrated", "estimated", "none")
+    assert not {"host", "boot_id"} & card["energy"].keys()
     assert card["environment"]["exported_with"]["torch"]
     assert "not here: the weights of trial 00002" in (there / "00002" / "MODEL_CARD.md").read_text()
     assert "| 00002 |" in (there / "README.md").read_text()
