@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 # The tests of a file stay together: many share what is slow to set up. Waiting threads must not keep the cores busy.
 TWO_CORES := --numprocesses 2 --dist loadfile
 
-.PHONY: help install demo test test-slow lint format bench bench-shiftlayers bench-worker bench-service bench-optimizer clean
+.PHONY: help install demo test test-slow lint format bench bench-shiftlayers bench-worker bench-service bench-optimizer bench-scale clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -50,6 +50,9 @@ bench-service: install  ## what the store costs in SQLite and PostgreSQL, and co
 
 bench-optimizer: install  ## ours beside other optimizers on problems whose best front is known, with their kept results
 	$(BIN)/python -m tests.benchmarks.optimizer
+
+bench-scale: install  ## 5,000 short trials on 64 workers of a real scheduler, and memory over 50,000 recorded ones
+	$(BIN)/python -m tests.benchmarks.bench_scale --seconds 5
 
 clean:           ## remove what was built; runs/ stays
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

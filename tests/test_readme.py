@@ -105,6 +105,7 @@ def test_every_file_that_the_readme_shows_exists() -> None:
         "bench-worker",
         "bench-service",
         "bench-optimizer",
+        "bench-scale",
         "clean",
     ],
 )

@@ -201,3 +201,17 @@ def patched(package: str) -> str:
 def allowed_failures(dask_scheduler: Scheduler) -> int:
     """Runs on the scheduler."""
     return int(dask_scheduler.allowed_failures)
+
+
+def test_one_round_of_a_coordinator_asks_the_scheduler_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet_module, "_FRESH_SECONDS", 60.0)
+    with client_of_threads(2) as client:
+        fleet = Fleet(client)
+        asked = client.scheduler_info
+        calls = []
+        monkeypatch.setattr(client, "scheduler_info", lambda **options: calls.append(1) or asked(**options))
+        assert (fleet.n_slots(), fleet.addresses(), len(fleet.alive())) == (2, None, 2)
+        assert calls == []
+        monkeypatch.setattr(fleet, "_known_until", 0.0)
+        assert (fleet.n_slots(), len(fleet.alive())) == (2, 2)
+        assert calls == [1]
