@@ -107,6 +107,7 @@ def test_every_file_that_the_readme_shows_exists() -> None:
         "bench-optimizer",
         "bench-scale",
         "sbom",
+        "check-deploy",
         "clean",
     ],
 )
