@@ -98,3 +98,11 @@ def test_the_dashboard_is_one_of_grafana() -> None:
     sources = {target["datasource"]["uid"] for panel in dashboard["panels"] for target in panel["targets"]}
     provisioned = yaml.safe_load((COMPOSE.parent / "grafana/provisioning/datasources/prometheus.yaml").read_text())
     assert sources == {provisioned["datasources"][0]["uid"]}
+
+
+def test_every_alert_names_a_section_of_the_runbook() -> None:
+    sections = re.findall(r"^## (.+)$", (DEPLOY / "docs" / "runbook.md").read_text(), re.MULTILINE)
+    rules = yaml.safe_load((MONITORING / "rules.yaml").read_text())["groups"][0]["rules"]
+    named = [rule["annotations"]["summary"].partition("runbook: ")[2] for rule in rules]
+    assert len(named) == 5
+    assert set(named) <= set(sections)

@@ -45,6 +45,13 @@ def test_every_file_and_folder_that_is_named_is_there() -> None:
     assert sorted(path for path in named if not (ROOT / path).exists()) == []
 
 
+def test_the_runbook_names_commands_that_there_are() -> None:
+    runbook = (ROOT / "deploy/docs/runbook.md").read_text()
+    named = set(re.findall(r"`greenshift ([a-z-]+)", runbook))
+    assert len(named) > 8
+    assert named <= set(COMMANDS)
+
+
 def test_every_folder_of_deploy_is_in_the_guide() -> None:
     folders = {path.name for path in (ROOT / "deploy").iterdir() if path.is_dir()}
     assert {folder for folder in folders if f"`{folder}/`" not in GUIDE} == set()
