@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 # The tests of a file stay together: many share what is slow to set up. Waiting threads must not keep the cores busy.
 TWO_CORES := --numprocesses 2 --dist loadfile
 
-.PHONY: help install demo test test-slow lint format bench bench-shiftlayers bench-worker bench-service bench-optimizer screenshots clean
+.PHONY: help install demo test test-slow lint format bench bench-shiftlayers bench-worker bench-service bench-optimizer screenshots bench-scale soak sbom check-deploy clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -53,6 +53,21 @@ bench-optimizer: install  ## ours beside other optimizers on problems whose best
 
 screenshots: install  ## draw the pictures of the dashboard anew, in the Chromium of the system
 	$(BIN)/python -m tests.browser.screenshots
+
+bench-scale: install  ## 5,000 short trials on 64 workers of a real scheduler, and memory over 50,000 recorded ones
+	$(BIN)/python -m tests.benchmarks.bench_scale --seconds 5
+
+soak: install    ## an hour of machines that come, go and are cut off; as root, in namespaces of this machine's network
+	$(BIN)/python -m tests.benchmarks.soak
+
+check-deploy: install  ## all that can be said of deploy/ without a cluster, in under five minutes
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest $(TWO_CORES) -m '' tests/deploy
+
+sbom: install    ## what both images are made of, as CycloneDX, in build/
+	mkdir -p build
+	$(BIN)/python deploy/packages.py > build/coordinator.txt
+	$(BIN)/cyclonedx-py requirements --output-reproducible --output-file build/sbom-coordinator.json build/coordinator.txt
+	$(BIN)/cyclonedx-py environment --output-reproducible --output-file build/sbom-worker.json .venv
 
 clean:           ## remove what was built; runs/ stays
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -26,6 +27,8 @@ RESOURCES = ("GPU", "CPU_SLOT")
 # So many failures in a row, of different trials, speak against the worker and not against their configs.
 MAX_FAILURES = 3
 _FAULTS_OF_WORKERS = (FailureKind.CRASHED, FailureKind.OUT_OF_MEMORY, FailureKind.CONFIGURATION)
+# Whoever asks again so soon is told the same: one round of a coordinator asks a dozen times.
+_FRESH_SECONDS = 0.1
 # Before any trial that waits: without an answer a worker gets none.
 _PRIORITY = 1000
 # What must be the same everywhere -> how many parts of its version count; None is all of them.
@@ -61,6 +64,8 @@ class Fleet:
     def __init__(self, client: Client, is_drained: Callable[[str], bool] = lambda _: False) -> None:
         self._client, self._is_drained = client, is_drained
         self._scheduler_id: str | None = None
+        self._known: dict[str, Any] = {}
+        self._known_until = 0.0
         self.resource = self._pick_resource()
         self._inquiry: _Inquiry | None = None
         self._device: str | None = None
@@ -166,12 +171,14 @@ class Fleet:
     def _workers(self) -> dict[str, Any]:
         if self._client.status == "closed":
             raise ClusterLostError("the Dask scheduler is gone; the same command goes on once it is back")
+        if time.monotonic() < self._known_until:
+            return self._known
         info = self._client.scheduler_info(n_workers=-1)
         if info.get("id", self._scheduler_id) != self._scheduler_id:
             self._meet(info["address"])
             self._scheduler_id = info["id"]
-        workers: dict[str, Any] = info.get("workers", {})
-        return workers
+        self._known, self._known_until = info.get("workers", {}), time.monotonic() + _FRESH_SECONDS
+        return self._known
 
     def _meet(self, address: str) -> None:
         """Makes sure of a scheduler, which may be another one after a loss: by itself it runs lost tasks again.

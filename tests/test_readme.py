@@ -55,7 +55,7 @@ def test_every_option_of_running_studies_is_documented(option: str) -> None:
     assert re.search(rf"[` ]{option}\b", README)
 
 
-@pytest.mark.parametrize("option", options("worker", "certs"))
+@pytest.mark.parametrize("option", options("worker", "certs", "cluster"))
 def test_every_option_of_a_cluster_is_documented(option: str) -> None:
     assert re.search(rf"[` ]{option}\b", CLUSTER)
 
@@ -106,6 +106,10 @@ def test_every_file_that_the_readme_shows_exists() -> None:
         "bench-service",
         "bench-optimizer",
         "screenshots",
+        "bench-scale",
+        "soak",
+        "sbom",
+        "check-deploy",
         "clean",
     ],
 )

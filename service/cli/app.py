@@ -27,6 +27,7 @@ COMMANDS = {
     "trial": ("trial", "Runs one trial in the foreground."),
     "worker": ("worker", "Runs workers for a Dask scheduler."),
     "certs": ("certs", "Makes certificates for a Dask cluster."),
+    "cluster": ("cluster", "Runs workers as jobs of a batch system."),
     "serve": ("serve", "Runs studies that others submit."),
     "submit": ("submit", "Gives a study to the service."),
     "studies": ("studies", "Lists all studies of the service."),

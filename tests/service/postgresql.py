@@ -43,6 +43,11 @@ class Server:
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://postgres@/{database}?host={self.folder}"
 
+    @property
+    def programs(self) -> Path:
+        """The folder of `pg_dump` and others, of this server's version."""
+        return self._bin
+
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
         """Rows of a statement, outside any transaction."""
         with psycopg.connect(self.url(), autocommit=True) as connection:

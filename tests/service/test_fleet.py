@@ -111,16 +111,28 @@ def test_a_drained_worker_gets_no_trial_and_is_not_even_asked_until_it_is_taken_
         assert not fleet.standings()[one].is_set_aside
 
 
+def minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
+
+
+@pytest.mark.parametrize(
+    ("package", "theirs", "ours"),
+    [
+        ("python", "2.7.18.final.0", "{}.{}".format(*sys.version_info)),
+        # A worker that has not been upgraded with the service.
+        ("greenshift", "0.0.9", minor(metadata.version("greenshift"))),
+    ],
+)
 def test_a_worker_of_another_version_gets_no_trial(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, package: str, theirs: str, ours: str
 ) -> None:
     with client_of_threads(2) as client:
         (good, bad) = sorted(client.scheduler_info(n_workers=-1)["workers"])
-        claim(monkeypatch, bad, python="2.7.18.final.0")
+        claim(monkeypatch, bad, **{package: theirs})
         fleet = Fleet(client)
         assert fleet.inspect(device_of_worker).device == good
-        ours = "{}.{}".format(*sys.version_info)
-        said = f"worker {bad} gets no trial of this study: it has python 2.7, and here is {ours}; both must be the same"
+        difference = f"it has {package} {minor(theirs)}, and here is {ours}; both must be the same"
+        said = f"worker {bad} gets no trial of this study: {difference}"
         wait_until(lambda: said in caplog.text)
         assert (fleet.n_slots(), fleet.addresses()) == (1, [good])
 
@@ -201,3 +213,17 @@ def patched(package: str) -> str:
 def allowed_failures(dask_scheduler: Scheduler) -> int:
     """Runs on the scheduler."""
     return int(dask_scheduler.allowed_failures)
+
+
+def test_one_round_of_a_coordinator_asks_the_scheduler_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet_module, "_FRESH_SECONDS", 60.0)
+    with client_of_threads(2) as client:
+        fleet = Fleet(client)
+        asked = client.scheduler_info
+        calls = []
+        monkeypatch.setattr(client, "scheduler_info", lambda **options: calls.append(1) or asked(**options))
+        assert (fleet.n_slots(), fleet.addresses(), len(fleet.alive())) == (2, None, 2)
+        assert calls == []
+        monkeypatch.setattr(fleet, "_known_until", 0.0)
+        assert (fleet.n_slots(), len(fleet.alive())) == (2, 2)
+        assert calls == [1]

@@ -1,0 +1,102 @@
+"""Copies of the store, made while it is in use, from which a service goes on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from service.schema import TrialState
+from service.store import Store
+from tests.service.fakes import completed, study_spec, trial
+from tests.service.postgresql import Server
+
+BACKUP = Path(__file__).parents[2] / "deploy" / "backup.sh"
+
+
+def backup(url: str, folder: Path, *options: str, **environment: str) -> Path:
+    """Makes a copy; where it is."""
+    command = [str(BACKUP), str(folder), *options]
+    environment = os.environ | {"GREENSHIFT_DATABASE_URL": url} | environment
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip())
+
+
+def record(store: Store, study_id: str, number: int) -> None:
+    """Records a trial from its beginning to its end."""
+    name = f"{number:05}"
+    store.add_trial(trial(name, study_id=study_id))
+    store.start_attempt(store.trial(study_id, name))
+    store.finish_attempt(completed(name, study_id=study_id, error=0.1, deployment_energy=1.0), TrialState.COMPLETED)
+
+
+def test_a_copy_of_a_running_study_is_its_log_up_to_some_moment(tmp_path: Path) -> None:
+    path, done = tmp_path / "studies.sqlite", threading.Event()
+    with Store(path) as store:
+        study = store.create_study(study_spec())
+
+        def go_on() -> None:
+            number = 0
+            while not done.is_set():
+                record(store, study.study_id, number)
+                number += 1
+
+        running = threading.Thread(target=go_on)
+        running.start()
+        try:
+            copies = [backup(f"sqlite:///{path}", tmp_path / "backups") for _ in range(3)]
+        finally:
+            done.set()
+            running.join()
+        whole = store.events(study.study_id)
+    lengths = []
+    for copy in copies:
+        with Store(copy) as restored:
+            events = restored.events(study.study_id)
+            assert events == whole[: len(events)]
+            lengths.append(len(events))
+            trials = restored.trials(study.study_id)
+            restored.rebuild(study.study_id)
+            assert restored.trials(study.study_id) == trials
+            record(restored, study.study_id, 99_999)  # it goes on
+    assert lengths == sorted(lengths) and 0 < lengths[0] <= lengths[-1] <= len(whole)
+
+
+def test_postgresql_is_copied_and_comes_back(postgresql: Server, new_postgresql_url: str, tmp_path: Path) -> None:
+    path = f"{postgresql.programs}:{os.environ['PATH']}"
+    with Store(new_postgresql_url) as store:
+        study = store.create_study(study_spec())
+        record(store, study.study_id, 1)
+        copy = backup(new_postgresql_url, tmp_path, PATH=path)
+        events = store.events(study.study_id)
+    postgresql.execute("CREATE DATABASE restored")
+    url = postgresql.url("restored")
+    restore = [str(postgresql.programs / "pg_restore"), "--no-owner", "--exit-on-error", f"--dbname={url}", str(copy)]
+    subprocess.run(restore, check=True)
+    with Store(url) as restored:
+        assert restored.events(study.study_id) == events
+        record(restored, study.study_id, 2)
+    postgresql.execute("DROP DATABASE restored WITH (FORCE)")
+
+
+def test_only_the_newest_copies_are_kept_and_nothing_else_is_touched(tmp_path: Path) -> None:
+    path, folder = tmp_path / "studies.sqlite", tmp_path / "backups"
+    Store(path).close()
+    folder.mkdir()
+    (folder / "mine.sqlite").touch()
+    copies = [backup(f"sqlite:///{path}", folder, "2") for _ in range(4)]
+    assert {file.name for file in folder.iterdir()} == {"mine.sqlite", *(copy.name for copy in copies[-2:])}
+    assert oct(copies[-1].stat().st_mode & 0o777) == "0o600"
+
+
+@pytest.mark.parametrize(("url", "said"), [("mysql://x", "must be sqlite"), ("sqlite:////nowhere/x", "is not there")])
+def test_what_cannot_be_copied_is_said(tmp_path: Path, url: str, said: str) -> None:
+    environment = os.environ | {"GREENSHIFT_DATABASE_URL": url}
+    done = subprocess.run([str(BACKUP), str(tmp_path)], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert list(tmp_path.iterdir()) == []
