@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 # The tests of a file stay together: many share what is slow to set up. Waiting threads must not keep the cores busy.
 TWO_CORES := --numprocesses 2 --dist loadfile
 
-.PHONY: help install demo test test-slow lint format bench bench-shiftlayers bench-worker bench-service bench-optimizer screenshots dist clean
+.PHONY: help install demo test test-slow lint format bench bench-shiftlayers bench-worker bench-service bench-optimizer screenshots dist docs clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -53,6 +53,9 @@ bench-optimizer: install  ## ours beside other optimizers on problems whose best
 
 screenshots: install  ## draw the pictures of the dashboard anew, in the Chromium of the system
 	$(BIN)/python -m tests.browser.screenshots
+
+docs: install    ## build the documentation site into build/docs; a warning is an error
+	$(BIN)/sphinx-build -W --keep-going -q -c deploy/docs . build/docs
 
 dist: install    ## build the wheel and the sdist into dist/
 	$(BIN)/python -m build --no-isolation

@@ -106,6 +106,7 @@ def test_every_file_that_the_readme_shows_exists() -> None:
         "bench-service",
         "bench-optimizer",
         "screenshots",
+        "docs",
         "dist",
         "clean",
     ],
