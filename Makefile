@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 # The tests of a file stay together: many share what is slow to set up. Waiting threads must not keep the cores busy.
 TWO_CORES := --numprocesses 2 --dist loadfile
 
-.PHONY: help install demo test test-slow lint format bench bench-shiftlayers bench-worker bench-service bench-optimizer screenshots bench-scale soak sbom check-deploy clean
+.PHONY: help install demo test test-slow lint format bench bench-shiftlayers bench-worker bench-service bench-optimizer screenshots bench-scale soak sbom check-deploy dist docs clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -68,6 +68,12 @@ sbom: install    ## what both images are made of, as CycloneDX, in build/
 	$(BIN)/python deploy/packages.py > build/coordinator.txt
 	$(BIN)/cyclonedx-py requirements --output-reproducible --output-file build/sbom-coordinator.json build/coordinator.txt
 	$(BIN)/cyclonedx-py environment --output-reproducible --output-file build/sbom-worker.json .venv
+
+docs: install    ## build the documentation site into build/docs; a warning is an error
+	$(BIN)/sphinx-build -W --keep-going -q -c deploy/docs . build/docs
+
+dist: install    ## build the wheel and the sdist into dist/
+	$(BIN)/python -m build --no-isolation
 
 clean:           ## remove what was built; runs/ stays
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -110,6 +110,8 @@ def test_every_file_that_the_readme_shows_exists() -> None:
         "soak",
         "sbom",
         "check-deploy",
+        "docs",
+        "dist",
         "clean",
     ],
 )
