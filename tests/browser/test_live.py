@@ -24,6 +24,13 @@ from tests.service.served import files, free_port, serving, store
 __all__ = ["files", "store"]  # fixtures
 
 
+# As a browser does when its user turns to another tab.
+SEEN = """isSeen => {
+    Object.defineProperty(document, "hidden", {value: !isSeen, configurable: true});
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
 class Running:
     """A coordinator on a thread, whose trials end when a test says so."""
 
@@ -108,6 +115,23 @@ def test_who_is_somewhere_by_keyboard_stays_there_when_news_come(browser: Browse
             expect(page.locator("#cards")).to_have_attribute("data-trials", str(61 + 2 * n))
             expect(page.locator(".tiles").first).to_contain_text(f"{n_completed(store, study)} of 61")
             expect(place).to_be_focused()
+
+
+def test_a_page_that_is_not_seen_lets_go_of_its_stream_and_catches_up_later(browser: Browser, store: Store) -> None:
+    study = filled(store, 20)
+    with serving(store) as url, Site.opened(browser, url) as site:
+        page = site.study(study.study_id)
+        expect(page.locator("#link")).to_contain_text("live")
+        page.evaluate(SEEN, False)
+        # What was asked for before still comes.
+        page.wait_for_timeout(1000)
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url) if "/points" in request.url else None)
+        more(store, study, 1000, 2)
+        page.wait_for_timeout(1200)
+        assert asked == []
+        page.evaluate(SEEN, True)
+        expect(page.locator("#cards")).to_have_attribute("data-trials", "23")
 
 
 def n_completed(store: Store, study: Study) -> int:

@@ -1,7 +1,8 @@
 // Something that is done again when there is news: not too often, one at a time, and only while it is seen.
 
-// Of what takes long: so many times its own duration passes before it is done again.
+// Of a view that takes long: so many times its own duration passes before it is asked for again, up to a limit.
 const REST = 8;
+const LONGEST_REST = 20000;
 
 export class Scheduled {
   #isWanted = false;
@@ -12,8 +13,9 @@ export class Scheduled {
   constructor(work, pause, element = null) {
     this.work = work;
     this.pause = this.rest = pause;
-    this.isSeen = element === null;
-    if (element === null) return;
+    this.isView = element !== null;
+    this.isSeen = !this.isView;
+    if (!this.isView) return;
     const watcher = new IntersectionObserver(([entry]) => {
       this.isSeen = entry.isIntersecting;
       this.#go();
@@ -39,7 +41,7 @@ export class Scheduled {
       if (error.status !== 0) console.warn(error.message);
     }
     this.#last = performance.now();
-    this.rest = Math.max(this.pause, REST * (this.#last - begin));
+    if (this.isView) this.rest = Math.max(this.pause, Math.min(LONGEST_REST, REST * (this.#last - begin)));
     this.#isBusy = false;
     this.#go();
   }
