@@ -11,9 +11,10 @@ import pytest
 from tests.service.processes import GREENSHIFT, greenshift, started, wait_until
 
 TUTORIAL = (Path(__file__).parents[2] / "deploy/docs/tutorial.md").read_text()
-STUDY = re.findall(r"```yaml\n(.*?)```", TUTORIAL, re.DOTALL)[0].replace("n_trials: 12", "n_trials: 3")
+(STUDY,) = re.findall(r"```yaml\n(.*?)```", TUTORIAL, re.DOTALL)
+STUDY = STUDY.replace("n_trials: 12", "n_trials: 2").replace("epochs: [1, 3]", "epochs: [1, 2]")
 COMMANDS = [
-    line.replace("--n-trials 16", "--n-trials 4").split()[1:] for line in re.findall("^greenshift.*", TUTORIAL, re.M)
+    line.replace("--n-trials 16", "--n-trials 3").split()[1:] for line in re.findall("^greenshift.*", TUTORIAL, re.M)
 ]
 SERVING = COMMANDS.index(["serve", "--local-workers", "2"])
 
