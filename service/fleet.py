@@ -65,7 +65,7 @@ class Fleet:
         self._client, self._is_drained = client, is_drained
         self._scheduler_id: str | None = None
         self._known: dict[str, Any] = {}
-        self._known_until = 0.0
+        self._known_until, self._known_over = 0.0, None
         self.resource = self._pick_resource()
         self._inquiry: _Inquiry | None = None
         self._device: str | None = None
@@ -171,13 +171,16 @@ class Fleet:
     def _workers(self) -> dict[str, Any]:
         if self._client.status == "closed":
             raise ClusterLostError("the Dask scheduler is gone; the same command goes on once it is back")
-        if time.monotonic() < self._known_until:
+        # Another connection may be one to another scheduler.
+        connection: Any = self._client.scheduler_comm
+        if time.monotonic() < self._known_until and connection is self._known_over:
             return self._known
         info = self._client.scheduler_info(n_workers=-1)
         if info.get("id", self._scheduler_id) != self._scheduler_id:
             self._meet(info["address"])
             self._scheduler_id = info["id"]
-        self._known, self._known_until = info.get("workers", {}), time.monotonic() + _FRESH_SECONDS
+        self._known, self._known_over = info.get("workers", {}), connection
+        self._known_until = time.monotonic() + _FRESH_SECONDS
         return self._known
 
     def _meet(self, address: str) -> None:

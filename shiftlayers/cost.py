@@ -158,7 +158,11 @@ def estimate_cost(model: nn.Module, input_size: tuple[int, ...], technology: str
 
 
 def n_terms(config: ShiftConfig) -> int:
-    """Powers of two in a weight of such a layer: two of APoT's above 2 bits, else one."""
+    """Powers of two in a weight: two of APoT's above 2 bits, else one.
+
+    Args:
+        config: of the layer.
+    """
     return 2 if config.quantizer == "apot" and config.weight_bits > 2 else 1
 
 

@@ -101,8 +101,10 @@ def peak_memory() -> Iterator[list[int]]:
     peak, done = [0], threading.Event()
 
     def watch() -> None:
-        while not done.wait(0.2):
+        while True:
             peak[0] = max(peak[0], psutil.Process().memory_info().rss)
+            if done.wait(0.2):
+                return
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

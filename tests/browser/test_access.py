@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import Browser, expect
 
 from service.schema import Study
@@ -9,6 +10,8 @@ from service.store import Store, Tokens
 from tests.browser.pages import Site, card
 from tests.service.fakes import completed, failed, study_spec
 from tests.service.served import files, finish, recorded, serving, store
+
+pytestmark = pytest.mark.slow
 
 __all__ = ["files", "store"]  # fixtures
 HOSTILE = '<img src=x onerror="document.title=1">&amp;{a|b}'

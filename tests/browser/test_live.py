@@ -21,6 +21,8 @@ from tests.service.processes import GREENSHIFT, started, wait_until
 from tests.service.running import coordinator_of, new_study
 from tests.service.served import files, free_port, serving, store
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["files", "store"]  # fixtures
 
 
@@ -164,7 +166,6 @@ def test_a_page_outlives_its_service_and_misses_nothing(browser: Browser, store:
         window.__exit__(None, None, None)
 
 
-@pytest.mark.slow
 def test_of_ten_thousand_trials_only_what_is_new_is_sent(browser: Browser, store: Store) -> None:
     study = filled(store, 10_000)
     sent: list[Response] = []
@@ -185,7 +186,6 @@ def test_of_ten_thousand_trials_only_what_is_new_is_sent(browser: Browser, store
         assert page.locator("tbody tr").count() < 300
 
 
-@pytest.mark.slow
 def test_a_real_study_is_seen_from_its_first_trial_to_its_end(
     browser: Browser, tmp_path: Path, artefacts: Path
 ) -> None:

@@ -10,6 +10,8 @@ from playwright.sync_api import Browser, expect
 from service.store import Store
 from tests.browser.pages import Site, card
 
+pytestmark = pytest.mark.slow
+
 Generated = tuple[Store, str, str]
 # Each page in both schemes, and on a phone.
 LOOKS = [
