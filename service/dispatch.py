@@ -10,21 +10,18 @@ from functools import lru_cache, partial
 from typing import Protocol
 
 from distributed import Client, Future, get_worker
-from distributed.client import ClosedClientError, FutureCancelledError
+from distributed.client import FutureCancelledError
 from distributed.core import Status
 from distributed.scheduler import KilledWorker
 
 from service.errors import InputError, ServiceError
-from service.fleet import Fleet, Standing
+from service.fleet import UNREACHABLE, Fleet, Standing, expected_scheduler
 from worker.schema import AnyFacts, AnyTrialSpec, EpochMetrics, Failure, FailureKind, SiteSpec, TrialResult
 
 Done = Callable[[TrialResult], None]
 OnEpoch = Callable[[EpochMetrics], None]
 # The address of the worker, and the result.
 _Ran = tuple[str, TrialResult]
-# What a client raises that has lost its scheduler, is closed, or whose loop is; the last where it is closed while it
-# waits for an answer: a call that its loop cancels has neither result nor error.
-_UNREACHABLE = (OSError, ClosedClientError, RuntimeError, UnboundLocalError)
 
 
 @dataclass(frozen=True)
@@ -92,12 +89,18 @@ class Dispatcher(Protocol):
 
         `on_epoch` is given what each epoch came to while the trial goes on, from any thread; it must not block, and
         may miss some.
+
+        Raises:
+            ClusterLostError: the scheduler is gone; whether the attempt goes on is known once there is one again.
         """
 
     def adopt(self, spec: AnyTrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> bool:
         """Takes over an attempt that another process submitted; False where it is not found.
 
         Then `done` is called as after `submit`, at once where the attempt has ended meanwhile.
+
+        Raises:
+            ClusterLostError: the scheduler is gone.
         """
 
     def cancel(self, trial_id: str) -> None:
@@ -200,30 +203,32 @@ class DaskDispatcher:
         if addresses == []:
             done(lost(spec, "no worker of this study is left"))
             return
-        future = self._client.submit(
-            _run,
-            spec,
-            _topic(spec),
-            key=_key(spec),
-            # A repeated key must not be answered from Dask's memory, and only the coordinator retries.
-            pure=False,
-            retries=0,
-            workers=addresses,
-            allow_other_workers=False,
-            resources={self._fleet.resource: 1},
-            # Else trials submitted together would run last in, first out.
-            fifo_timeout="0ms",
-        )
-        if self._durable:
-            self._client.publish_dataset(future, name=_key(spec), override=True)
-        self._watch(spec, future, addresses, done, on_epoch)
+        with expected_scheduler():
+            future = self._client.submit(
+                _run,
+                spec,
+                _topic(spec),
+                key=_key(spec),
+                # A repeated key must not be answered from Dask's memory, and only the coordinator retries.
+                pure=False,
+                retries=0,
+                workers=addresses,
+                allow_other_workers=False,
+                resources={self._fleet.resource: 1},
+                # Else trials submitted together would run last in, first out.
+                fifo_timeout="0ms",
+            )
+            if self._durable:
+                self._client.publish_dataset(future, name=_key(spec), override=True)
+            self._watch(spec, future, addresses, done, on_epoch)
 
     def adopt(self, spec: AnyTrialSpec, done: Done, on_epoch: OnEpoch = lambda _: None) -> bool:
-        try:
-            future = self._client.get_dataset(_key(spec))
-        except KeyError:
-            return False
-        self._watch(spec, future, None, done, on_epoch)
+        with expected_scheduler():
+            try:
+                future = self._client.get_dataset(_key(spec))
+            except KeyError:
+                return False
+            self._watch(spec, future, None, done, on_epoch)
         return True
 
     def _watch(
@@ -249,7 +254,7 @@ class DaskDispatcher:
         threading.Thread(target=self._cancel, args=(found,), daemon=True).start()
 
     def _cancel(self, found: dict[str, _Running]) -> None:
-        with suppress(*_UNREACHABLE, FutureCancelledError):  # no scheduler any more: the trials are lost anyway
+        with suppress(*UNREACHABLE, FutureCancelledError):  # no scheduler any more: the trials are lost anyway
             names = [(_topic(running.spec), key) for key, running in found.items()]
             self._client.run(_stop, names, on_error="ignore")
             # What no worker has been given yet, none must be given.
@@ -268,7 +273,7 @@ class DaskDispatcher:
         running = self._running.pop(key)
         # Cancelled because this process lets go of the scheduler, the attempt goes on for the next one.
         if self._durable and (running.is_cancelled or not future.cancelled()):
-            with suppress(*_UNREACHABLE):  # without a scheduler there is nothing to take back
+            with suppress(*UNREACHABLE):  # without a scheduler there is nothing to take back
                 self._client.unpublish_dataset(key)
         address, result = _result_of(future, running.spec)
         kind = result.failure.kind if result.failure else None

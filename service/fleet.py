@@ -6,8 +6,8 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
@@ -35,7 +35,24 @@ _PRIORITY = 1000
 _VERSIONS = {"greenshift": 2, "python": 2, "distributed": None}
 # Dask tells of the others unasked.
 _NOT_DASKS = ["greenshift"]
+# What a client raises that has lost its scheduler, is closed, or whose loop is; the last where it is closed while it
+# waits for an answer: a call that its loop cancels has neither result nor error.
+UNREACHABLE = (OSError, ClosedClientError, RuntimeError, UnboundLocalError)
+_GONE = "the Dask scheduler is gone; the same command goes on once it is back"
 _T = TypeVar("_T")
+
+
+@contextmanager
+def expected_scheduler() -> Iterator[None]:
+    """What cannot be sent or found because the scheduler has gone meanwhile ends no study: it goes on later.
+
+    Raises:
+        ClusterLostError: the scheduler is gone.
+    """
+    try:
+        yield
+    except UNREACHABLE as error:
+        raise ClusterLostError(f"{_GONE}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -103,7 +120,8 @@ class Fleet:
         """
         offers = self._offers()
         if self._inquiry is not None:
-            self._inquiry.ask(offers)
+            with expected_scheduler():
+                self._inquiry.ask(offers)
         return sum(n for address, n in offers.items() if self._may_work(address)) + self._n_draining()
 
     def addresses(self) -> list[str] | None:
@@ -170,14 +188,15 @@ class Fleet:
 
     def _workers(self) -> dict[str, Any]:
         if self._client.status == "closed":
-            raise ClusterLostError("the Dask scheduler is gone; the same command goes on once it is back")
+            raise ClusterLostError(_GONE)
         # Another connection may be one to another scheduler.
         connection: Any = self._client.scheduler_comm
         if time.monotonic() < self._known_until and connection is self._known_over:
             return self._known
         info = self._client.scheduler_info(n_workers=-1)
         if info.get("id", self._scheduler_id) != self._scheduler_id:
-            self._meet(info["address"])
+            with expected_scheduler():
+                self._meet(info["address"])
             self._scheduler_id = info["id"]
         self._known, self._known_over = info.get("workers", {}), connection
         self._known_until = time.monotonic() + _FRESH_SECONDS

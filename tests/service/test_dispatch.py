@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from queue import SimpleQueue
 from typing import Any
 
@@ -15,7 +15,7 @@ from distributed import Client
 
 from service.cluster import local_cluster
 from service.dispatch import DaskDispatcher, Dispatcher, InlineDispatcher, OwnTask, Task, lost
-from service.errors import InputError, ServiceError
+from service.errors import ClusterLostError, InputError, ServiceError
 from tests.service.clusters import client_of_threads
 from tests.service.processes import descendants, have_ended, wait_until
 from tests.worker.distributions import write
@@ -299,6 +299,20 @@ def test_an_attempt_outlives_the_dispatcher_that_began_it_and_is_adopted_by_the_
         assert (result.trial_id, result.failure, len(result.training_loss)) == ("00011", None, 20)
         assert not dispatcher.adopt(spec, results.put)
     assert epochs.get(timeout=1) > begun
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_scheduler_that_has_gone_unnoticed_is_said_to_be_lost(durable: bool) -> None:
+    with ExitStack() as stack:
+        address = stack.enter_context(client_of_threads(1, protocol="tcp")).scheduler.address
+        with Client(address, set_as_default=False, timeout=1) as client:
+            dispatcher = DaskDispatcher(client, durable=durable)
+            stack.close()
+            client.close()
+            with pytest.raises(ClusterLostError, match="the Dask scheduler is gone"):
+                dispatcher.submit(trial_spec("00013"), lambda _: None)
+            with pytest.raises(ClusterLostError, match="the Dask scheduler is gone"):
+                dispatcher.adopt(trial_spec("00013"), lambda _: None)
 
 
 def test_an_attempt_that_waits_for_workers_that_are_gone_is_lost_and_not_forgotten() -> None:
