@@ -89,6 +89,7 @@ class Scaler:
         self._decision: Decision | None = None
         # Jobs that have no worker yet; and workers of jobs that were ended, by name, with their job.
         self._strangers: set[str] = set()
+        self._begun: set[str] = set()
         self._ended: dict[str, str] = {}
         self._n_failures = 0
         self._was_dirty = False
@@ -170,12 +171,14 @@ class Scaler:
 
     def _heed_failures(self, crews: list[_Crew]) -> None:
         """Counts jobs that are gone before they had a worker."""
-        without = {crew.job.job_id for crew in crews if not crew.workers}
         there = {crew.job.job_id for crew in crews}
-        if there - without:
+        with_worker = {crew.job.job_id for crew in crews if crew.workers}
+        if with_worker:
             self._n_failures = 0
+        # A job whose worker has been there and left is about to end as it should.
+        self._begun = (self._begun | with_worker) & there
         self._n_failures += len(self._strangers - there)
-        self._strangers = without
+        self._strangers = there - self._begun
         if self._n_failures >= MAX_FAILURES:
             raise _HopelessError(
                 f"{self._n_failures} jobs in a row ended before their worker was there; their logs say why"

@@ -155,11 +155,12 @@ def _versions() -> dict[str, str | None]:
 
 def _revision() -> str | None:
     """Of the checkout that this program runs from; None where it was installed in another way."""
-    here = Path(__file__).resolve().parent
+    root = Path(__file__).resolve().parents[2]
+    command = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
     try:
-        found = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
-        )
+        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip() or None
+    checkout, revision = found.stdout.splitlines()
+    # An environment may lie within a checkout of something else.
+    return revision if Path(checkout).resolve() == root else None

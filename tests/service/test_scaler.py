@@ -175,6 +175,19 @@ def test_dirty_electricity_lets_workers_finish_and_go(site: Site) -> None:
     assert site.said[-2] == "carbon intensity 100.0 g/kWh: as usual"
 
 
+def test_jobs_whose_workers_left_at_the_end_of_their_time_are_no_failures(site: Site) -> None:
+    site.jobs.listed, site.jobs.n = {str(i): False for i in range(1, MAX_FAILURES + 1)}, MAX_FAILURES
+    site.work(*site.jobs.listed)
+    site.trials(1, 9)
+    scaler = site.scaler(Rules(MAX_FAILURES))
+    scaler.look()
+    site.work()
+    scaler.look()
+    site.jobs.listed.clear()
+    scaler.look()
+    assert len(site.jobs.listed) > 0
+
+
 def test_job_after_job_that_ends_at_once_ends_the_scaling(site: Site) -> None:
     scaler = site.scaler(Rules(1))
     for _ in range(MAX_FAILURES):

@@ -40,14 +40,17 @@ def test_a_second_of_a_square_wave_is_within_five_percent(nvml, phase):
     source.prepare()
     wait_for_phase(phase)
 
+    before = time.time()
     source.begin()
     started = time.time()
     time.sleep(1.0)
     ended = time.time()
     reading = source.end()
+    after = time.time()
 
     assert (reading.method, reading.quality) == ("nvml_energy_timeline", "measured")
-    assert reading.joules == pytest.approx(true_joules(started, ended), rel=0.05)
+    # A busy machine may pause within begin and end: the window begins and ends somewhere in there.
+    assert 0.95 * true_joules(started, ended) <= reading.joules <= 1.05 * true_joules(before, after)
     assert reading.gpu.power_integral_joules == pytest.approx(reading.joules, rel=0.1)
     assert reading.gpu.tick_seconds == pytest.approx(0.1, rel=0.15)
     assert reading.gpu.n_ticks in (9, 10, 11)

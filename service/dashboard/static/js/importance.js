@@ -1,6 +1,6 @@
 // Which hyperparameters matter for each objective, and how far the model behind the figures can be trusted.
 
-import { axis, ChartCard, whiskers } from "./chart.js";
+import { axis, ChartCard, tip, whiskers } from "./chart.js";
 import { fill, make } from "./dom.js";
 import { significant, title } from "./format.js";
 
@@ -43,7 +43,7 @@ export class Importance {
       grid: { left: 8, right: 24, top: 8, bottom: 46, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
       xAxis: axis("share of the objective's variation", colours, { min: 0, scale: false }),
       yAxis: axis("", colours, { type: "category", data: shown.map((row) => row.name.replaceAll("_", " ")), scale: false, axisLabel: { interval: 0 } }),
-      tooltip: { confine: true, trigger: "item", formatter: ({ dataIndex }) => `${shown[dataIndex].name}: ${significant(shown[dataIndex].importance, 2)} ± ${significant(shown[dataIndex].std, 1)}` },
+      tooltip: { confine: true, trigger: "item", formatter: ({ dataIndex }) => tip(shown[dataIndex].name, `${significant(shown[dataIndex].importance, 2)} ± ${significant(shown[dataIndex].std, 1)}`) },
       series: [
         { type: "bar", name: "importance", color: colours.high, barMaxWidth: 18, data: shown.map((row) => row.importance) },
         whiskers(shown.map((row, i) => [i, Math.max(0, row.importance - row.std), row.importance + row.std]), colours.text, { horizontal: true }),
