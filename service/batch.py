@@ -88,6 +88,7 @@ class BatchSystem:
         lists: a command for each answer of jobs; `{name}` and `{user}` stand for those.
         read: jobs by number and whether they wait, from those answers and the jobs' name.
         cancel: a command, to which a number is added.
+        none: what a listing that fails says where there simply is no job, as a pattern; empty where none fails so.
         starter: a command that starts the worker; `{seconds}` stands for how long it may run.
     """
 
@@ -99,6 +100,7 @@ class BatchSystem:
     lists: tuple[tuple[str, ...], ...]
     read: Callable[[list[str], str], dict[str, bool]]
     cancel: tuple[str, ...]
+    none: str = ""
     starter: str = ""
 
     def script(self, request: JobRequest) -> str:
@@ -154,7 +156,8 @@ class Batch:
     def jobs(self) -> dict[str, bool]:
         """Jobs that have not ended, by number, and whether they wait for a machine."""
         places = {"name": self.request.name, "user": getuser()}
-        answers = [_run([part.format(**places) for part in command]) for command in self._system.lists]
+        commands = [[part.format(**places) for part in command] for command in self._system.lists]
+        answers = [_run(command, none=self._system.none) for command in commands]
         return self._system.read(answers, self.request.name)
 
     def cancel(self, job_ids: Sequence[str]) -> None:
@@ -167,7 +170,7 @@ class Batch:
                     raise
 
 
-def _run(command: Sequence[str], given: str = "") -> str:
+def _run(command: Sequence[str], given: str = "", none: str = "") -> str:
     try:
         done = subprocess.run(
             command, input=given, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
@@ -176,6 +179,8 @@ def _run(command: Sequence[str], given: str = "") -> str:
         raise InputError(f"{command[0]} is not here; this must run where jobs can be submitted") from error
     except subprocess.TimeoutExpired as error:
         raise ServiceError(f"{command[0]} has not answered within {_TIMEOUT_SECONDS} s") from error
+    if done.returncode and none and re.search(none, done.stderr):
+        return ""
     if done.returncode:
         said = " ".join(done.stderr.split()) or f"it ended with code {done.returncode}"
         raise ServiceError(f"{shlex.join(command)}: {said}")
@@ -298,6 +303,7 @@ SYSTEMS = {
         number=r"Job <(\d+)>",
         lists=(("bjobs", "-u", "{user}", "-J", "{name}", "-noheader", "-o", "jobid stat"),),
         read=_read_lsf,
+        none=r"No (unfinished )?job found|is not found",
         cancel=("bkill",),
     ),
     SystemName.SGE: BatchSystem(

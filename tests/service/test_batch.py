@@ -44,6 +44,18 @@ def test_a_job_is_submitted_on_standard_input(
     assert (tmp_path / "given").read_text() == SYSTEMS[SystemName(system)].script(REQUEST)
 
 
+@pytest.mark.parametrize("said", ["No unfinished job found", "Job <gs> is not found"])
+def test_no_job_at_all_is_no_error_of_lsf(answer: object, said: str) -> None:
+    answer("bjobs", f"echo '{said}' >&2; exit 255")  # type: ignore[operator]
+    assert Batch(SystemName.LSF, REQUEST).jobs() == {}
+
+
+def test_a_listing_that_fails_is_an_error(answer: object) -> None:
+    answer("bjobs", "echo 'LSF is down' >&2; exit 255")  # type: ignore[operator]
+    with pytest.raises(ServiceError, match="LSF is down"):
+        Batch(SystemName.LSF, REQUEST).jobs()
+
+
 @pytest.mark.parametrize(
     ("system", "command", "shell"),
     [
