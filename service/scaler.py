@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from service.batch import worker_names
-from service.errors import NotFoundError, ServiceError
+from service.errors import InputError, NotFoundError, RefusedError, ServiceError
 from service.scaling import Decision, Job, Rules, Seen, decide, first_to_go, is_dirty
 from service.schema import StudyState
 from service.wire import Drain, StudySummary, Worker, WorkersDocument
@@ -103,20 +103,29 @@ class Scaler:
         """Looks again and again until `stop`; then ends all jobs.
 
         Raises:
+            InputError: the batch system's commands are not here.
+            RefusedError: the service does not let us in.
             ServiceError: job after job ends before its worker is there.
         """
         try:
             while not self._stopping.is_set():
                 try:
                     self.look()
-                except _HopelessError:
-                    raise
+                except (_HopelessError, InputError, RefusedError):
+                    raise  # looking again would change nothing
                 except ServiceError as error:
                     self._say(f"nothing is changed: {error}")
                 self._stopping.wait(every_seconds)
         finally:
+            self._end_all()
+
+    def _end_all(self) -> None:
+        try:
             left = list(self._jobs.jobs())
             self._jobs.cancel(left)
+        except ServiceError as error:
+            self._say(f"jobs called {self._name} may be left: {error}")
+        else:
             self._say(f"ended {len(left)} jobs")
 
     def look(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.client import Client
-from service.errors import ServiceError
+from service.errors import InputError, ServiceError
 from service.scaler import MAX_FAILURES, Scaler
 from service.scaling import Rules, WhenDirty
 from service.schema import Study, StudyState
@@ -186,6 +186,18 @@ def test_jobs_whose_workers_left_at_the_end_of_their_time_are_no_failures(site: 
     site.jobs.listed.clear()
     scaler.look()
     assert len(site.jobs.listed) > 0
+
+
+def test_what_cannot_get_better_ends_the_scaling_and_says_that_jobs_may_be_left(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> dict[str, bool]:
+        raise InputError("squeue is not here")
+
+    monkeypatch.setattr(site.jobs, "jobs", missing)
+    with pytest.raises(InputError, match="squeue is not here"):
+        site.scaler(Rules(1)).run(0.01)
+    assert site.said[-1] == "jobs called gs may be left: squeue is not here"
 
 
 def test_job_after_job_that_ends_at_once_ends_the_scaling(site: Site) -> None:
