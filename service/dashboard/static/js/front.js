@@ -121,7 +121,7 @@ export class Front {
 
   #words() {
     const { all, best, defaults, hasBars } = this.marks;
-    const hollow = "A hollow mark has a figure that is ≈ estimated, a filled one only measured figures.";
+    const hollow = "On the front and of the default, a hollow mark has a figure that is ≈ estimated and a filled one none; small points show no such difference, their axes say how each figure is known.";
     const bars = hasBars ? " Bars: deviation over seeds, or uncertainty of the meter (k = 2)." : "";
     return `${best.length} of ${all.length} finished trials are on the front${defaults.length ? "; the default is the diamond and never counted in it" : ""}. ${hollow}${bars} Click a point to pick it.`;
   }
