@@ -17,7 +17,7 @@ from service.access import Access
 from service.batch import SYSTEMS, WARNING_SECONDS, Batch, JobRequest, SystemName
 from service.carbon_series import intensity_of, read_series
 from service.cli.options import Insecure, Tls
-from service.cli.signals import INTERRUPTED
+from service.cli.signals import INTERRUPTED, noted_signals
 from service.client import Client
 from service.errors import InputError
 from service.scaler import Scaler
@@ -86,7 +86,7 @@ def cluster(
         scaler = Scaler(
             Batch(system, request), client, name, rules, intensity=intensity, say=partial(typer.echo, err=True)
         )
-        signals = _stop_on_signal(scaler)
+        signals = noted_signals(scaler.stop)
         scaler.run(every)
     if signal.SIGINT in signals:
         raise typer.Exit(INTERRUPTED)
@@ -108,16 +108,3 @@ def _limit(limit: float | None, series: Path | None) -> float | None:
     if series is not None:
         read_series(series)
     return limit
-
-
-def _stop_on_signal(scaler: Scaler) -> list[int]:
-    """Ctrl-C and SIGTERM end the jobs; returns where the signals will be written down."""
-    signals: list[int] = []
-
-    def handle(number: int, _frame: object) -> None:
-        signals.append(number)
-        scaler.stop()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handle)
-    return signals

@@ -1,4 +1,4 @@
-"""How a run on this machine is interrupted."""
+"""How a command that goes on for long is interrupted."""
 
 from __future__ import annotations
 
@@ -17,3 +17,16 @@ def stop_on_signal(stop: Callable[[], None]) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handle)
+
+
+def noted_signals(stop: Callable[[], None]) -> list[int]:
+    """Every Ctrl-C and SIGTERM calls `stop`; returns where their numbers will be written down."""
+    signals: list[int] = []
+
+    def handle(number: int, _frame: object) -> None:
+        signals.append(number)
+        stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
+    return signals

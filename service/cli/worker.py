@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from subprocess import Popen
@@ -15,6 +14,7 @@ import typer
 from service.access import Access
 from service.cli.options import Insecure, Tls
 from service.cli.selftest import print_self_test
+from service.cli.signals import INTERRUPTED, noted_signals
 from service.errors import InputError
 from service.upkeep import Upkeep
 from service.workers import (
@@ -27,7 +27,6 @@ from service.workers import (
     start_worker,
 )
 
-_INTERRUPTED = 130
 _DEATH_SECONDS = 60
 
 
@@ -63,11 +62,11 @@ def worker(
     plans = plan_workers(_n_workers(cores_per_worker), name or socket.gethostname())
     start = partial(_start, access=access, host=host, directory=local_directory)
     upkeep = Upkeep({plan.name: partial(start, plan) for plan in plans}, partial(typer.echo, err=True))
-    signals = _stop_on_signal(upkeep.stop)
+    signals = noted_signals(upkeep.stop)
     upkeep.run()
     if signal.SIGINT in signals:
         typer.echo("Interrupted.", err=True)
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
 
 
 def _start(plan: WorkerPlan, *, access: Access, host: str | None, directory: Path | None) -> Popen[bytes]:
@@ -101,16 +100,3 @@ def _check_host(host: str) -> None:
             probe.bind(target)
     except OSError as error:
         raise InputError(f"host must be an address of this machine, got {host!r}: {error.strerror}") from error
-
-
-def _stop_on_signal(stop: Callable[[], None]) -> list[int]:
-    """Ctrl-C and SIGTERM stop the workers; returns where the signals will be written down."""
-    signals: list[int] = []
-
-    def handle(number: int, _frame: object) -> None:
-        signals.append(number)
-        stop()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handle)
-    return signals
