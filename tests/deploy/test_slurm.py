@@ -39,6 +39,18 @@ def scaled(folder: Path, address: str, url: str, environment: dict[str, str]) ->
         yield process
 
 
+def job_of_one_busy(client: Client) -> str:
+    """The job of a worker at a trial; asked until the roster, a moment old, shows one."""
+    found: list[str] = []
+
+    def is_one_busy() -> bool:
+        found.extend(worker.name for worker in client.workers().workers if worker.n_running)
+        return bool(found)
+
+    wait_until(is_one_busy)
+    return found[0].split("-")[1]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_jobs_come_with_a_study_survive_preemption_and_go_after_it(tmp_path: Path) -> None:
@@ -56,8 +68,7 @@ def test_jobs_come_with_a_study_survive_preemption_and_go_after_it(tmp_path: Pat
                 study = client.submit(QUICK, n_trials=8)
                 wait_until(lambda: n_of(tmp_path, "RUNNING", environment) == 2, 90)
                 wait_until(lambda: any(study.epochs(t.trial_id) for t in study.trials()))
-                busy = next(w.name for w in client.workers().workers if w.n_running)
-                job = busy.split("-")[1]
+                job = job_of_one_busy(client)
                 subprocess.run(["preempt", job], env=os.environ | environment, check=True)
                 wait_until(lambda: slurm.jobs(tmp_path)[job]["n_starts"] == 2)
 
