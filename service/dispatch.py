@@ -244,6 +244,7 @@ class DaskDispatcher:
         alive = self._fleet.alive()
         for running in list(self._running.values()):
             if running.addresses is not None and alive.isdisjoint(running.addresses):
+                running.is_stranded = True
                 running.future.cancel()
 
     def cancel(self, trial_id: str) -> None:
@@ -275,7 +276,7 @@ class DaskDispatcher:
         if self._durable and (running.is_cancelled or not future.cancelled()):
             with suppress(*UNREACHABLE):  # without a scheduler there is nothing to take back
                 self._client.unpublish_dataset(key)
-        address, result = _result_of(future, running.spec)
+        address, result = _result_of(future, running)
         kind = result.failure.kind if result.failure else None
         self._fleet.heed(address, kind)
         if running.is_cancelled and kind is FailureKind.WORKER_LOST:
@@ -292,6 +293,7 @@ class _Running:
     addresses: list[str] | None
     on_epoch: OnEpoch
     is_cancelled: bool = False
+    is_stranded: bool = False
 
 
 def _key(named: AnyTrialSpec | EpochMetrics) -> str:
@@ -357,10 +359,12 @@ def _inspect(task: AnyTask, isolated: bool = True) -> AnyFacts:
     )
 
 
-def _result_of(future: Future[_Ran], spec: AnyTrialSpec) -> _Ran:
+def _result_of(future: Future[_Ran], running: _Running) -> _Ran:
     """What the worker returned; whatever kept it from coming is a lost worker."""
+    spec = running.spec
     if future.cancelled():
-        return "", lost(spec, "the scheduler was lost")
+        gone = "every worker that it waited for" if running.is_stranded else "the scheduler"
+        return "", lost(spec, f"{gone} was lost")
     error = future.exception(timeout=60)
     if isinstance(error, KilledWorker):
         name = str(error.last_worker.name)

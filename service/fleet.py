@@ -82,7 +82,8 @@ class Fleet:
         self._client, self._is_drained = client, is_drained
         self._scheduler_id: str | None = None
         self._known: dict[str, Any] = {}
-        self._known_until, self._known_over = 0.0, None
+        self._known_until, self._known_for = 0.0, (None, 0)
+        self._n_lost = 0
         self.resource = self._pick_resource()
         self._inquiry: _Inquiry | None = None
         self._device: str | None = None
@@ -139,7 +140,9 @@ class Fleet:
 
     def heed(self, address: str, failure: FailureKind | None) -> None:
         """Learns how a trial on a worker ended; sets the worker aside after too many failures in a row."""
-        if failure is None:
+        if failure is FailureKind.WORKER_LOST:
+            self._n_lost += 1
+        elif failure is None:
             self._n_failures[address] = 0
         elif failure in _FAULTS_OF_WORKERS:
             self._n_failures[address] += 1
@@ -189,16 +192,16 @@ class Fleet:
     def _workers(self) -> dict[str, Any]:
         if self._client.status == "closed":
             raise ClusterLostError(_GONE)
-        # Another connection may be one to another scheduler.
-        connection: Any = self._client.scheduler_comm
-        if time.monotonic() < self._known_until and connection is self._known_over:
+        # Another connection may be one to another scheduler; who was lost with a trial must not be given the next.
+        known_for: Any = self._client.scheduler_comm, self._n_lost
+        if time.monotonic() < self._known_until and known_for == self._known_for:
             return self._known
         info = self._client.scheduler_info(n_workers=-1)
         if info.get("id", self._scheduler_id) != self._scheduler_id:
             with expected_scheduler():
                 self._meet(info["address"])
             self._scheduler_id = info["id"]
-        self._known, self._known_over = info.get("workers", {}), connection
+        self._known, self._known_for = info.get("workers", {}), known_for
         self._known_until = time.monotonic() + _FRESH_SECONDS
         return self._known
 

@@ -227,3 +227,14 @@ def test_one_round_of_a_coordinator_asks_the_scheduler_once(monkeypatch: pytest.
         monkeypatch.setattr(fleet, "_known_until", 0.0)
         assert (fleet.n_slots(), len(fleet.alive())) == (2, 2)
         assert calls == [1]
+
+
+def test_after_a_worker_was_lost_with_a_trial_the_scheduler_is_asked_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet_module, "_FRESH_SECONDS", 60.0)
+    with client_of_threads(2) as client:
+        fleet = Fleet(client)
+        gone, left = sorted(fleet.alive())
+        client.retire_workers([gone])
+        assert fleet.alive() == {gone, left}
+        fleet.heed("", FailureKind.WORKER_LOST)
+        assert fleet.alive() == {left}
