@@ -24,6 +24,9 @@ from service.optimizer.surrogate import Surrogate
 Array = NDArray[np.float64]
 # Of all that is spent, at most so much goes to low fidelities, and a little more at the start.
 LOW_SHARE, LOW_START = 0.25, 3.0
+# Of many workers the first are free again before much was told: until so many low trials a worker were asked for, they
+# go on with the design, for what the model proposes from a handful of results is no better and costs a full evaluation.
+_DESIGN_PER_WORKER = 1.5
 # A correlation below which a rung says nothing about the front at full fidelity.
 MIN_CORRELATION = 0.5
 _N_DESIGN = 512
@@ -109,7 +112,7 @@ class AsynchronousHalving(AbstractIntensifier):
             return full if self._archive.n_asked > 1 else low[0]
         wanted = min(2 * self._n_first, max(3.0, LOW_START / self._gate.shares[low[0]]))
         if self._n_workers > 1:
-            wanted = max(self._n_workers, wanted)
+            wanted = max(_DESIGN_PER_WORKER * self._n_workers, wanted)
         # Of a short study most is left for full fidelity.
         wanted = min(wanted, self._scenario.n_trials // 4)
         is_enough = n_asked(low[0]) >= wanted or n_asked(full) >= self._n_first
