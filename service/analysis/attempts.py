@@ -38,12 +38,15 @@ class Attempts:
 
     def __init__(self) -> None:
         self._rows: dict[tuple[str, int], dict[str, Any]] = {}
-        self._running: dict[str, dict[str, Any]] = {}
+        self._running: dict[str, tuple[str, int]] = {}
         self._late: list[dict[str, Any]] = []
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The attempts in the order in which they began, and behind them results that nobody waited for any more."""
+        """The attempts in the order in which they began, and behind them results that nobody waited for any more.
+
+        What is read later makes new rows and changes none of these.
+        """
         return [*self._rows.values(), *self._late]
 
     def add(self, log: Iterable[Event]) -> None:
@@ -52,17 +55,17 @@ class Attempts:
             if event.kind == "late_result":
                 self._late.append(_ended(_row(event), event, "late"))
             elif event.kind == "attempt_started":
-                self._running[str(event.trial_id)] = self._row(event)
-                self._row(event).update(started_at=event.at, outcome=_RUNNING)
+                self._running[str(event.trial_id)] = key = _key(event)
+                self._rows[key] = self._row(event) | {"started_at": event.at, "outcome": _RUNNING}
             elif event.kind in ("attempt_finished", "attempt_abandoned"):
                 self._running.pop(str(event.trial_id), None)
-                _ended(self._row(event), event, _outcome(event))
-            elif event.kind == "trial_stopped" and (row := self._running.pop(str(event.trial_id), None)):
+                self._rows[_key(event)] = _ended(self._row(event), event, _outcome(event))
+            elif event.kind == "trial_stopped" and (stopped := self._running.pop(str(event.trial_id), None)):
                 # Also a trial that waits can be given up, which ends no attempt.
-                _ended(row, event, "stopped")
+                self._rows[stopped] = _ended(self._rows[stopped], event, "stopped")
 
     def _row(self, event: Event) -> dict[str, Any]:
-        return self._rows.setdefault((str(event.trial_id), _number(event)), _row(event))
+        return self._rows.get(_key(event)) or _row(event)
 
 
 def attempt_rows(log: Iterable[Event]) -> list[dict[str, Any]]:
@@ -74,6 +77,10 @@ def attempt_rows(log: Iterable[Event]) -> list[dict[str, Any]]:
 
 def _row(event: Event) -> dict[str, Any]:
     return {"trial_id": event.trial_id, "attempt": _number(event)}
+
+
+def _key(event: Event) -> tuple[str, int]:
+    return str(event.trial_id), _number(event)
 
 
 def _number(event: Event) -> int:
@@ -89,10 +96,8 @@ def _outcome(event: Event) -> str:
 
 def _ended(row: dict[str, Any], event: Event, outcome: str) -> dict[str, Any]:
     """`row` with its end, and the result as far as one came."""
-    row |= {"ended_at": event.at, "outcome": outcome}
-    if "result" in event.payload:
-        row |= _found(result_of(event))
-    return row
+    found = _found(result_of(event)) if "result" in event.payload else {}
+    return row | {"ended_at": event.at, "outcome": outcome} | found
 
 
 def _found(result: TrialResult) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -61,6 +62,12 @@ class Progress:
                 self.joules = None if joules is None or self.joules is None else self.joules + joules
             if event.kind in ("attempt_finished", "trial_stopped"):
                 self._finished(event)
+
+    def copy(self) -> Progress:
+        """The same, which stays as it is when more is read."""
+        other = copy(self)
+        other.completed, other._ended = dict(self.completed), set(self._ended)
+        return other
 
     def _finished(self, event: Event) -> None:
         trial_id, state = str(event.trial_id), event.payload.get("state", TrialState.STOPPED)

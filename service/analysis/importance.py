@@ -21,9 +21,9 @@ from service.ranking import of_one_method
 from service.schema import StudySpec, Trial, TrialState
 
 MIN_TRIALS = 20
-# More tell no more, and take seconds.
+# More tell no more, and take seconds: so many are drawn, which the document says.
 MAX_TRIALS = 500
-_N_FOLDS, _N_SHUFFLES, _N_TREES = 5, 5, 100
+_N_FOLDS, _N_SHUFFLES, _N_TREES = 5, 5, 50
 
 Floats = NDArray[np.float64]
 
@@ -46,6 +46,7 @@ def _of(objective: str, trials: list[Trial], seed: int) -> ObjectiveImportance:
         return ObjectiveImportance(n_trials=len(found), method=method, score=None, parameters=[], reason=reason)
     rng = np.random.default_rng(seed)
     if len(found) > MAX_TRIALS:
+        method += f", {MAX_TRIALS} of {len(found)} trials drawn by chance"
         found = [found[row] for row in np.sort(rng.choice(len(found), MAX_TRIALS, replace=False))]
     if found[0].fidelity is not None:
         method += f", trials at fidelity {found[0].fidelity:g}"

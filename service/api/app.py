@@ -14,7 +14,6 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import analyses, events, operation, points, steering, studies, trials
-from service.api.columns import Points
 from service.api.context import Context, problems
 from service.api.digests import Digests
 from service.api.leaving import LetReadersLeave
@@ -61,7 +60,7 @@ def create_app(
     rates = None if requests_per_second is None else Rates(requests_per_second, max(1, round(10 * requests_per_second)))
     app.add_middleware(_RefuseLargeBodies)
     app.add_middleware(LetReadersLeave)
-    app.state.context = Context(store, Tokens(store), Digests(store), Points(store), require_token, rates, is_stopping)
+    app.state.context = Context(store, Tokens(store), Digests(store), require_token, rates, is_stopping)
     _add_routes(app)
     app.include_router(dashboard_router(report))
     app.add_exception_handler(RequestValidationError, _not_allowed)

@@ -9,7 +9,6 @@ from typing import Annotated, Any, cast
 
 from fastapi import Depends, HTTPException, Path, Request
 
-from service.api.columns import Points
 from service.api.digests import Digests
 from service.api.rates import Rates
 from service.names import STUDY_ID
@@ -43,7 +42,6 @@ class Context:
     store: Store
     tokens: Tokens
     digests: Digests
-    points: Points
     require_token: bool
     rates: Rates | None
     is_stopping: Callable[[], bool]

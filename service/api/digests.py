@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from datetime import datetime
 
+from service.api.columns import Point
 from service.api.digest import Digest
 from service.findings import HistoryDocument, ImportanceDocument, PaybackDocument, RungsDocument
 from service.ledger import Ledger
@@ -14,7 +15,7 @@ from service.schema import Study, Trial
 from service.store import Reader
 
 # Studies that are kept; the one asked about longest ago goes first.
-_MAX_STUDIES = 32
+_MAX_STUDIES = 16
 
 
 class Digests:
@@ -28,6 +29,10 @@ class Digests:
         self._store = store
         self._studies: OrderedDict[str, Digest] = OrderedDict()
         self._lock = threading.Lock()
+
+    def points(self, study: Study, seq: int, limit: int) -> list[Point]:
+        """Up to `limit` trials of a study with an event behind number `seq`, in the order of their last events."""
+        return self._of(study).points(seq, limit)
 
     def volume(self, study: Study) -> Volume | None:
         """The hypervolume of a study's front; None without one."""

@@ -7,14 +7,15 @@ from service.schema import Trial
 
 def without_layers(trial: Trial) -> Trial:
     """The trial as lists of trials show it."""
-    if trial.result is None or not trial.result.layers:
-        return trial
-    return trial.model_copy(update={"result": trial.result.model_copy(update={"layers": ()})})
+    return _without(trial, "layers")
 
 
 def with_figures_alone(trial: Trial) -> Trial:
-    """The trial as far as analyses look at it."""
-    if trial.result is None:
+    """The trial as far as analyses and columns look at it."""
+    return _without(trial, "layers", "training_loss")
+
+
+def _without(trial: Trial, *parts: str) -> Trial:
+    if trial.result is None or not any(getattr(trial.result, part) for part in parts):
         return trial
-    result = trial.result.model_copy(update={"layers": (), "training_loss": (), "by_seed": ()})
-    return trial.model_copy(update={"result": result})
+    return trial.model_copy(update={"result": trial.result.model_copy(update=dict.fromkeys(parts, ()))})

@@ -28,7 +28,7 @@ def list_points(
     study: FoundStudy, context: InContext, request: Request, query: Annotated[_PointsQuery, Query()]
 ) -> Response:
     """Lists what plots need of trials with an event after number `after`, in columns, and at their end the front."""
-    points = context.points.after(study.study_id, query.after, query.limit + 1)
+    points = context.digests.points(study, query.after, query.limit + 1)
     page = points[: query.limit]
     is_whole = len(points) <= query.limit
     document = PointsDocument(

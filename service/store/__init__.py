@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from service.store.alone import alone
+from service.store.following import trials_after
 from service.store.log import Event, Request, RequestKind
 from service.store.reader import Page, Reader, Snapshot
 from service.store.store import Store
@@ -23,4 +24,5 @@ __all__ = [
     "WorkerStatus",
     "Workers",
     "alone",
+    "trials_after",
 ]

@@ -116,6 +116,7 @@ def test_values_that_are_all_one_depend_on_nothing() -> None:
     assert found.reason == "no hyperparameter took several values"
 
 
-def test_of_very_many_trials_some_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_very_many_trials_some_are_enough_which_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.analysis.importance.MAX_TRIALS", 25)
-    assert of_error([trial_of(i, c, c["rate"]) for i, c in enumerate(drawn(40))]).n_trials == 25
+    found = of_error([trial_of(i, c, c["rate"]) for i, c in enumerate(drawn(40))])
+    assert found.n_trials == 25 and "25 of 40 trials drawn by chance" in found.method

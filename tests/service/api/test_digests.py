@@ -42,7 +42,7 @@ def assert_is_as_from_the_beginning(digests: Digests, store: Store, study: Study
 def test_what_is_kept_up_to_date_is_what_the_whole_log_says(
     store: Store, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.api.digest._BATCH", 3)
+    monkeypatch.setattr("service.api.reading._BATCH", 3)
     digests = Digests(store)
     assert_is_as_from_the_beginning(digests, store, study)
     finish(store, study, completed("00007", error=0.05, deployment_energy=3.0))
