@@ -16,7 +16,8 @@ class HistoryPoint(Frozen):
     """How far a study was at one moment.
 
     Attributes:
-        n_trials: that had ended by then, the default included.
+        n_trials: of the search that had ended by then, failed and stopped ones included, the default and other
+            baselines not; those of the report are the same.
         seconds: since the study first ran, pauses included.
         joules: that all attempts had spent by then; None from the first one on whose energy is unknown.
         hypervolume: of the front then, from the reference point of the whole history.

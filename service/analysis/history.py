@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 
-import numpy as np
-
-from service import pareto
 from service.analysis.attempts import Event
+from service.analysis.growth import Growth
 from service.findings import HistoryDocument, HistoryPoint
 from service.ledger import is_known, spendings
-from service.ranking import Volume, comparable, costs, volume
-from service.schema import StudySpec, StudyState, Trial, TrialState
+from service.schema import StudyState, Trial, TrialState
 
 ENDED = (StudyState.COMPLETED, StudyState.FAILED, StudyState.STOPPED)
 
@@ -24,7 +21,6 @@ class Moment:
     """How far a study was when something came of a trial; `joules` is None once something spent is unknown."""
 
     at: datetime
-    n_trials: int
     joules: float | None
 
 
@@ -34,7 +30,7 @@ class Progress:
     Attributes:
         began: when it first ran; None before that.
         turned: when it came into its state.
-        completed: the moment at which each COMPLETED trial did, in that order.
+        completed: the moment at which each COMPLETED trial did.
         joules: that all attempts have spent; None from the first one on whose energy is unknown.
     """
 
@@ -43,12 +39,6 @@ class Progress:
         self.turned: datetime | None = None
         self.completed: dict[str, Moment] = {}
         self.joules: float | None = 0.0
-        self._ended: set[str] = set()
-
-    @property
-    def n_trials(self) -> int:
-        """Trials that have ended."""
-        return len(self._ended)
 
     def add(self, log: Iterable[Event]) -> None:
         """Takes in further lines of the log."""
@@ -60,78 +50,40 @@ class Progress:
             for _, _, report in spendings(event):
                 joules = report.joules if report is not None and is_known(report) else None
                 self.joules = None if joules is None or self.joules is None else self.joules + joules
-            if event.kind in ("attempt_finished", "trial_stopped"):
-                self._finished(event)
+            if event.kind == "attempt_finished" and event.payload["state"] == TrialState.COMPLETED:
+                self.completed[str(event.trial_id)] = Moment(event.at, self.joules)
 
     def copy(self) -> Progress:
         """The same, which stays as it is when more is read."""
         other = copy(self)
-        other.completed, other._ended = dict(self.completed), set(self._ended)
+        other.completed = dict(self.completed)
         return other
 
-    def _finished(self, event: Event) -> None:
-        trial_id, state = str(event.trial_id), event.payload.get("state", TrialState.STOPPED)
-        if state != TrialState.WAITING:
-            self._ended.add(trial_id)
-        if state == TrialState.COMPLETED:
-            self.completed[trial_id] = Moment(event.at, self.n_trials, self.joules)
 
-
-@dataclass(frozen=True)
-class Growth:
-    """The changes of a front so far.
-
-    Attributes:
-        whole: the hypervolume of the front as it is, and the reference point of all points; None without a front.
-        points: one for each change.
-    """
-
-    whole: Volume | None
-    points: list[HistoryPoint]
-
-
-def growth(spec: StudySpec, trials: Iterable[Trial], progress: Progress) -> Growth:
-    """How a front grew.
+def history(
+    grown: Growth, ended: Sequence[Trial], progress: Progress, state: StudyState, now: datetime
+) -> HistoryDocument:
+    """A point for each change of the front, and a last one for `now`, or for the end of a study that has ended.
 
     Args:
-        spec: of the study.
-        trials: as they are now; those that are no part of a front may be missing.
+        grown: the growth of the front.
+        ended: what growth is counted by.
         progress: of the whole log.
+        state: of the study.
+        now: the time.
     """
-    order = {trial_id: number for number, trial_id in enumerate(progress.completed)}
-    found = [trial for trial in comparable(spec, trials) if trial.trial_id in order]
-    found.sort(key=lambda trial: order[trial.trial_id])
-    if not found:
-        return Growth(None, [])
-    moments = [progress.completed[trial.trial_id] for trial in found]
-    points = [_point(progress, moments[row], hypervolume) for row, hypervolume in front_changes(costs(spec, found))]
-    return Growth(volume(spec, found), points)
-
-
-def history(grown: Growth, progress: Progress, state: StudyState, now: datetime) -> HistoryDocument:
-    """A point for each change of the front, and a last one for `now`, or for the end of a study that has ended."""
     if grown.whole is None:
         return HistoryDocument(reference_point=None, points=[])
+    places = {trial.trial_id: number for number, trial in enumerate(ended, 1)}
+    points = [
+        _point(progress, progress.completed[trial.trial_id], places[trial.trial_id], hypervolume)
+        for trial, hypervolume in grown.changes
+    ]
     end = progress.turned if state in ENDED and progress.turned is not None else now
-    last = _point(progress, Moment(end, progress.n_trials, progress.joules), grown.whole.hypervolume)
-    return HistoryDocument(reference_point=grown.whole.reference_point, points=[*grown.points, last])
+    last = _point(progress, Moment(end, progress.joules), len(ended), grown.whole.hypervolume)
+    return HistoryDocument(reference_point=grown.whole.reference_point, points=[*points, last])
 
 
-def _point(progress: Progress, moment: Moment, hypervolume: float) -> HistoryPoint:
+def _point(progress: Progress, moment: Moment, n_trials: int, hypervolume: float) -> HistoryPoint:
     seconds = 0.0 if progress.began is None else (moment.at - progress.began).total_seconds()
-    return HistoryPoint(
-        n_trials=moment.n_trials, seconds=max(0.0, seconds), joules=moment.joules, hypervolume=hypervolume
-    )
-
-
-def front_changes(rows: pareto.Costs) -> list[tuple[int, float]]:
-    """The rows that changed the front of all rows before them, each with its hypervolume."""
-    reference = pareto.reference_point(rows)
-    kept = rows[:0]
-    changes = []
-    for number, row in enumerate(rows):
-        if np.any(np.all(kept <= row, axis=1)):
-            continue
-        kept = np.vstack([kept[~np.all(row <= kept, axis=1)], row])
-        changes.append((number, pareto.hypervolume(kept, reference)))
-    return changes
+    return HistoryPoint(n_trials=n_trials, seconds=max(0.0, seconds), joules=moment.joules, hypervolume=hypervolume)

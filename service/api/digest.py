@@ -8,7 +8,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
 
-from service.analysis.history import ENDED, growth, history
+from service.analysis.growth import finished, growth
+from service.analysis.history import ENDED, history
 from service.analysis.importance import importance
 from service.analysis.payback import payback
 from service.analysis.rungs import rungs
@@ -58,8 +59,8 @@ class Digest:
     def history(self, study: Study, now: datetime) -> HistoryDocument:
         """How the front grew; its last point is for `now`."""
         seen, spec = self._reading.all(), study.spec
-        grown = self._once("growth", (spec, seen.n_full), lambda: growth(spec, seen.full, seen.progress))
-        return history(grown, seen.progress, study.state, now)
+        grown = self._once("growth", (spec, seen.n_full), lambda: growth(spec, seen.full))
+        return history(grown, finished(seen.trials), seen.progress, study.state, now)
 
     def timeline(self) -> bytes:
         """The attempts and workers as JSON, which takes its time to write."""

@@ -8,15 +8,15 @@ from itertools import accumulate
 from matplotlib.figure import Figure
 
 from service import pareto
-from service.analysis.history import front_changes
-from service.ranking import alike, comparable, costs, volume
+from service.analysis.growth import finished, growth
+from service.ranking import alike, comparable, costs
 from service.report.palette import FRONT, Picture, mark_of
 from service.report.words import baseline, title
 from service.schema import StudySpec, Trial
 
 
 @dataclass(frozen=True)
-class Growth:
+class Curve:
     """The hypervolume after each finished trial, all from the reference point of today.
 
     Attributes:
@@ -31,27 +31,24 @@ class Growth:
     baselines: list[tuple[Trial, float]]
 
 
-def growth(spec: StudySpec, trials: list[Trial]) -> Growth | None:
+def curve(spec: StudySpec, trials: list[Trial]) -> Curve | None:
     """None where no trial can be compared yet."""
-    now, candidates = volume(spec, trials), comparable(spec, trials)
-    if now is None:
+    grown, candidates = growth(spec, trials), comparable(spec, trials)
+    if grown.whole is None:
         return None
+    changes = {trial.trial_id: value for trial, value in grown.changes}
+    hypervolumes = list(accumulate((changes.get(t.trial_id, 0.0) for t in finished(trials)), max))
     reference = pareto.reference_point(costs(spec, candidates))
-    found = {t.trial_id for t in candidates}
-    ended = sorted((t for t in trials if t.state.is_finished and not t.is_default), key=lambda t: t.seq)
-    counted = [t for t in ended if t.trial_id in found]
-    changes = {counted[row].trial_id: value for row, value in front_changes(costs(spec, counted))}
-    grown = list(accumulate((changes.get(t.trial_id, 0.0) for t in ended), max))
     alone = [(t, pareto.hypervolume(costs(spec, [t]), reference)) for t in trials
              if t.is_default and alike(t, candidates[0], spec.objectives)]  # fmt: skip
-    return Growth(grown, now.reference_point, alone)
+    return Curve(hypervolumes, grown.whole.reference_point, alone)
 
 
 def growth_figure(spec: StudySpec, trials: list[Trial]) -> Figure:
     """The hypervolume over finished trials, and as lines what each baseline spans alone."""
     figure = Picture(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    found = growth(spec, trials)
+    found = curve(spec, trials)
     if found is not None:
         steps = range(1, len(found.hypervolumes) + 1)
         axes.step(steps, found.hypervolumes, where="post", color=FRONT, linewidth=2, label="front of the search")

@@ -6,26 +6,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.analysis.history import Progress, growth, history
+from service.analysis.growth import finished, growth
+from service.analysis.history import Progress, history
+from service.api.digests import Digests
 from service.findings import HistoryDocument
 from service.ranking import volume
-from service.schema import StudyState, Trial
+from service.report.growth import curve
+from service.schema import Study, StudyState, Trial, TrialState
+from service.store import Store
 from service.wire import Event
-from tests.service.analysis.lines import at, finished, line, started
+from tests.service.analysis.lines import at, line, started
+from tests.service.analysis.lines import finished as finishing
 from tests.service.fakes import completed, energy_report, failed, full_trial, study_spec, trial
+from tests.service.served import files, finish, store, study
+
+__all__ = ["files", "store", "study"]  # fixtures
 
 SPEC = study_spec()
 
 
 def history_of(trials: list[Trial], log: list[Event], state: str = "RUNNING", now: float = 100.0) -> HistoryDocument:
+    """Of trials whose last events are those of the log."""
+    last = {event.trial_id: seq for seq, event in enumerate(log, 1)}
+    known = [trial.model_copy(update={"seq": last[trial.trial_id]}) for trial in trials]
     progress = Progress()
     progress.add(log)
-    return history(growth(SPEC, trials, progress), progress, StudyState(state), at(now))
+    return history(growth(SPEC, known), finished(known), progress, StudyState(state), at(now))
 
 
 def ends(trial: Trial, seconds: float, **changes: object) -> Event:
     assert trial.result is not None
-    return finished(seconds, trial.result.model_copy(update=changes))
+    return finishing(seconds, trial.result.model_copy(update=changes))
 
 
 def test_each_change_of_the_front_is_a_point_and_the_last_one_is_now() -> None:
@@ -42,21 +53,21 @@ def test_each_change_of_the_front_is_a_point_and_the_last_one_is_now() -> None:
         ends(default, 15),
         ends(first, 20),
         ends(worse, 30),
-        finished(35, failed("9").model_copy(update={"energy": energy_report(1.0)}), "FAILED"),
+        finishing(35, failed("9").model_copy(update={"energy": energy_report(1.0)}), "FAILED"),
         ends(second, 40),
         ends(third, 50),
     ]
 
-    found = history_of([default, third, second, worse, first], log)
+    found = history_of([default, third, second, worse, first, trial("9", failed("9"))], log)
 
     # The worst values are 3 and 3 and the ranges 2: the point is (3.2, 3.2).
     assert found.reference_point == pytest.approx({"error": 3.2, "deployment_energy": 3.2})
     rows = [(p.n_trials, p.seconds, p.joules, p.hypervolume) for p in found.points]
     assert rows == [
-        (2, 10.0, 10.0, pytest.approx(1.2 * 1.2)),
-        (5, 30.0, 21.0, pytest.approx(1.2 * 1.2 + 1.0 * 0.2)),
-        (6, 40.0, 26.0, pytest.approx(2.2 * 2.2)),
-        (6, 90.0, 26.0, pytest.approx(2.2 * 2.2)),
+        (1, 10.0, 10.0, pytest.approx(1.2 * 1.2)),
+        (4, 30.0, 21.0, pytest.approx(1.2 * 1.2 + 1.0 * 0.2)),
+        (5, 40.0, 26.0, pytest.approx(2.2 * 2.2)),
+        (5, 90.0, 26.0, pytest.approx(2.2 * 2.2)),
     ]
 
 
@@ -81,11 +92,25 @@ def test_an_attempt_that_is_given_back_ends_no_trial_and_one_that_is_stopped_doe
     first = full_trial("1", 1.0, 1.0)
     log = [
         line(0, "study_running"),
-        finished(1, failed("1"), "WAITING"),
+        finishing(1, failed("1"), "WAITING"),
         line(2, "trial_stopped", "2", reason="cancel"),
         ends(first, 3),
     ]
-    assert [p.n_trials for p in history_of([first], log).points] == [2, 2]
+    stopped = trial("2").model_copy(update={"state": TrialState.STOPPED})
+    assert [p.n_trials for p in history_of([first, stopped], log).points] == [2, 2]
+
+
+def test_trials_are_counted_as_the_report_counts_them(store: Store, study: Study) -> None:
+    finish(store, study, failed("00007"))
+    finish(store, study, completed("00008", error=0.05, deployment_energy=1.0))
+    finish(store, study, completed("recommended", error=0.01, deployment_energy=0.5), is_default=True)
+    trials = store.trials(study.study_id)
+    drawn = curve(study.spec, trials)
+    assert drawn is not None
+    points = Digests(store).history(study, at(0)).points
+    assert [(p.n_trials, p.hypervolume) for p in points] == [
+        (n, drawn.hypervolumes[n - 1]) for n in (1, 2, 6, len(drawn.hypervolumes))
+    ]
 
 
 def test_a_study_without_a_front_has_no_history() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from service.analysis.attempts import attempt_rows
-from service.analysis.history import Progress, growth, history
+from service.analysis.growth import finished, growth
+from service.analysis.history import Progress, history
 from service.analysis.importance import importance
 from service.analysis.payback import payback
 from service.analysis.rungs import rungs
@@ -33,7 +34,7 @@ def assert_is_as_from_the_beginning(digests: Digests, store: Store, study: Study
     assert digests.timeline(study) == timeline(attempt_rows(log), fidelities).model_dump_json().encode()
     progress = Progress()
     progress.add(log)
-    expected = history(growth(study.spec, trials, progress), progress, study.state, NOW)
+    expected = history(growth(study.spec, trials), finished(trials), progress, study.state, NOW)
     assert digests.history(study, NOW) == expected
     assert digests.importance(study) == importance(study.spec, trials)
     assert digests.payback(study) == payback(front(study.spec, trials), trials, digests.ledger(study))
@@ -92,7 +93,8 @@ def test_analyses_are_worked_out_again_only_where_something_is_new(store: Store,
     digests = Digests(store)
 
     def asked() -> tuple[object, ...]:
-        grown = digests.history(study, NOW).points[0]
+        digests.history(study, NOW)
+        _, grown = digests._of(study)._kept["growth"]
         return digests.timeline(study), digests.rungs(study), digests.importance(study), grown
 
     before, again = asked(), asked()

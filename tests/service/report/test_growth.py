@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from service.ranking import volume
-from service.report.growth import growth, growth_figure
+from service.report.growth import curve, growth_figure
 from service.report.palette import rendered
 from tests.service.fakes import failed, full_trial, study_spec, trial
 
@@ -19,7 +19,7 @@ TRIALS = [
 
 
 def test_hypervolume_grows_in_the_order_in_which_trials_ended() -> None:
-    found = growth(study_spec(), TRIALS)
+    found = curve(study_spec(), TRIALS)
     assert found is not None
     # From (0.21, 4.2): first 0.01 x 2.2, then a failure, then 0.1 x 0.2 more, then what is dominated.
     assert found.hypervolumes == pytest.approx([0.022, 0.022, 0.042, 0.042])
@@ -28,7 +28,7 @@ def test_hypervolume_grows_in_the_order_in_which_trials_ended() -> None:
 
 
 def test_the_last_hypervolume_is_that_of_the_study() -> None:
-    found, now = growth(study_spec(), TRIALS), volume(study_spec(), TRIALS)
+    found, now = curve(study_spec(), TRIALS), volume(study_spec(), TRIALS)
     assert found is not None and now is not None
     assert found.hypervolumes[-1] == pytest.approx(now.hypervolume)
 
@@ -37,7 +37,7 @@ def test_a_default_that_was_measured_in_another_way_spans_nothing_that_compares(
     assert DEFAULT.result is not None
     other = DEFAULT.result.objectives["error"].model_copy(update={"method": "another"})
     result = DEFAULT.result.model_copy(update={"objectives": DEFAULT.result.objectives | {"error": other}})
-    found = growth(study_spec(), [DEFAULT.model_copy(update={"result": result}), *TRIALS[1:]])
+    found = curve(study_spec(), [DEFAULT.model_copy(update={"result": result}), *TRIALS[1:]])
     assert found is not None and found.baselines == []
 
 
@@ -52,5 +52,5 @@ def test_the_picture_says_what_it_is_measured_from() -> None:
 
 
 def test_no_trial_makes_an_empty_picture() -> None:
-    assert growth(study_spec(), [DEFAULT]) is None
+    assert curve(study_spec(), [DEFAULT]) is None
     assert "hypervolume" in rendered(growth_figure(study_spec(), [DEFAULT]), "svg").decode()
