@@ -91,6 +91,7 @@ class Rung(Frozen):
     """The trials of the search at one fidelity, by their state.
 
     Attributes:
+        n_stopped: that somebody gave up, whether they waited or ran; none of them failed.
         n_promoted: configs that went on from here to a higher fidelity.
     """
 
@@ -99,6 +100,7 @@ class Rung(Frozen):
     n_running: int = Field(ge=0)
     n_completed: int = Field(ge=0)
     n_failed: int = Field(ge=0)
+    n_stopped: int = Field(ge=0)
     n_promoted: int = Field(ge=0)
 
 
@@ -106,7 +108,7 @@ class FidelityCorrelation(Frozen):
     """How well a low fidelity ranks configs as a high one does.
 
     Attributes:
-        n: configs of which the objective is known at both, in one way at each.
+        n: configs of which the objective is known at both, in one way at all of them.
         spearman: rank correlation, -1..1; None of fewer than five, and where all values of a fidelity are one.
     """
 

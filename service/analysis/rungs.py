@@ -10,7 +10,7 @@ from itertools import combinations
 from scipy import stats
 
 from service.findings import FidelityCorrelation, Rung, RungsDocument
-from service.ranking import of_one_method
+from service.ranking import alike, of_one_method
 from service.schema import StudySpec, Trial, TrialState
 
 MIN_PAIRS = 5
@@ -32,9 +32,9 @@ def rungs(spec: StudySpec, trials: Iterable[Trial]) -> RungsDocument:
     promoted = {trial.promoted_from for trial in searched}
     fidelities = sorted(by_fidelity)
     keys = {trial.trial_id: _KEY.encode(trial.config) for trial in searched if trial.state is TrialState.COMPLETED}
-    values = {(name, f): _values(name, by_fidelity[f], keys) for name in spec.objectives for f in fidelities}
+    completed = {f: [trial for trial in by_fidelity[f] if trial.trial_id in keys] for f in fidelities}
     correlations = [
-        _correlation(name, low, high, values[name, low], values[name, high])
+        _correlation(name, low, high, _pairs(name, completed[low], completed[high], keys))
         for name in spec.objectives
         for low, high in combinations(fidelities, 2)
     ]
@@ -59,19 +59,27 @@ def _rung(fidelity: float, trials: list[Trial], promoted: set[str | None]) -> Ru
         n_running=states[TrialState.RUNNING],
         n_completed=states[TrialState.COMPLETED],
         n_failed=states[TrialState.FAILED],
+        n_stopped=states[TrialState.STOPPED],
         n_promoted=sum(trial.trial_id in promoted for trial in trials),
     )
 
 
-def _values(objective: str, trials: list[Trial], keys: dict[str, str]) -> dict[str, float]:
-    """The values of an objective by config, all obtained in one way; of a config tried twice the later one."""
-    known = [trial for trial in trials if trial.trial_id in keys and trial.value(objective) is not None]
-    return {keys[t.trial_id]: float(t.value(objective) or 0.0) for t in of_one_method(objective, known)}
+def _pairs(
+    objective: str, low: Sequence[Trial], high: Sequence[Trial], keys: dict[str, str]
+) -> list[tuple[float, float]]:
+    """The values of an objective of each config that both have, all obtained in one way; of one tried twice the later.
+
+    Were the way another at the other fidelity, the ranks would tell of the meters and not of the fidelities.
+    """
+    at_high: dict[str, list[Trial]] = {}
+    for trial in high:
+        at_high.setdefault(keys[trial.trial_id], []).append(trial)
+    paired = [(t, other) for t in low for other in at_high.get(keys[t.trial_id], ()) if alike(t, other, [objective])]
+    kept = {trial.trial_id for trial in of_one_method(objective, [trial for trial, _ in paired])}
+    by_config = {keys[trial.trial_id]: (trial, other) for trial, other in paired if trial.trial_id in kept}
+    return [(trial.value(objective) or 0.0, other.value(objective) or 0.0) for trial, other in by_config.values()]
 
 
-def _correlation(
-    objective: str, low: float, high: float, at_low: dict[str, float], at_high: dict[str, float]
-) -> FidelityCorrelation:
-    both = [config for config in at_low if config in at_high]
-    rank = spearman([at_low[config] for config in both], [at_high[config] for config in both])
-    return FidelityCorrelation(objective=objective, low=low, high=high, n=len(both), spearman=rank)
+def _correlation(objective: str, low: float, high: float, pairs: list[tuple[float, float]]) -> FidelityCorrelation:
+    rank = spearman([at_low for at_low, _ in pairs], [at_high for _, at_high in pairs])
+    return FidelityCorrelation(objective=objective, low=low, high=high, n=len(pairs), spearman=rank)

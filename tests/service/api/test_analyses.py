@@ -25,7 +25,7 @@ def get(http: TestClient, study: Study, route: str) -> Any:
 def test_the_history_ends_with_the_status_as_it_is(http: TestClient, store: Store, study: Study) -> None:
     found, status = get(http, study, "history"), get(http, study, "status")
     assert found["reference_point"] == status["reference_point"]
-    assert [p["n_trials"] for p in found["points"]] == [2, 3, 5]
+    assert [p["n_trials"] for p in found["points"]] == [1, 2, 4]
     # A failure of which no energy is known came behind both.
     assert [p["joules"] for p in found["points"]] == [10.0, 15.0, None]
     assert found["points"][-1]["hypervolume"] == status["hypervolume"]
@@ -51,7 +51,17 @@ def test_the_timeline_tells_every_attempt_and_what_is_new(http: TestClient, stor
 
 def test_the_rungs_are_those_of_the_search(http: TestClient, study: Study) -> None:
     assert get(http, study, "rungs") == {
-        "rungs": [{"fidelity": 10.0, "n_waiting": 1, "n_running": 1, "n_completed": 3, "n_failed": 1, "n_promoted": 0}],
+        "rungs": [
+            {
+                "fidelity": 10.0,
+                "n_waiting": 1,
+                "n_running": 1,
+                "n_completed": 3,
+                "n_failed": 1,
+                "n_stopped": 0,
+                "n_promoted": 0,
+            }
+        ],
         "correlations": [],
     }
 

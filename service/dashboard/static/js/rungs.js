@@ -3,7 +3,7 @@
 import { axis, ChartCard, legend } from "./chart.js";
 import { significant } from "./format.js";
 
-const STATES = [["n_completed", "completed", "accent"], ["n_running", "running", "high"], ["n_waiting", "waiting", "zero"], ["n_failed", "failed", "mark"]];
+const STATES = [["n_completed", "completed", "accent"], ["n_running", "running", "high"], ["n_waiting", "waiting", "zero"], ["n_failed", "failed", "mark"], ["n_stopped", "stopped", "other"]];
 
 export class Rungs {
   constructor(parent) {
