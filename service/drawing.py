@@ -6,7 +6,6 @@ Matplotlib takes a second to load, and who only asks a service or runs a study n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, Protocol
 
 from service.schema import Study, Trial
@@ -39,20 +38,27 @@ class Snapshot:
 
 def table(shown: Shown) -> str:
     """A small table in HTML: state, counts, the front with methods and qualities."""
-    text: str = import_module("service.report.notebook").table(shown.study, shown.trials)
-    return text
+    from service.report import notebook
+
+    return notebook.table(shown.study, shown.trials)
 
 
 def front(shown: Shown) -> Any:
     """The front as a figure of matplotlib."""
-    return import_module("service.report.picture").front_figure(shown.study.spec, shown.trials)
+    from service.report.picture import front_figure
+
+    return front_figure(shown.study.spec, shown.trials)
 
 
 def hypervolume(shown: Shown) -> Any:
     """How the hypervolume grew, as a figure of matplotlib."""
-    return import_module("service.report.growth").growth_figure(shown.study.spec, shown.trials)
+    from service.report.growth import growth_figure
+
+    return growth_figure(shown.study.spec, shown.trials)
 
 
 def parallel_coordinates(shown: Shown) -> Any:
     """Hyperparameters and objectives side by side, a line a trial, as a figure of matplotlib."""
-    return import_module("service.report.parallel").parallel_figure(shown.study.spec, shown.trials)
+    from service.report.parallel import parallel_figure
+
+    return parallel_figure(shown.study.spec, shown.trials)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from service.cli.export_exchange import write_mlflow, write_optuna, write_smac
+from service.cli.export_models import write_models
+from service.cli.export_tables import write_csv, write_parquets
 from service.cli.sources import FolderOrStudy, Source, source_of
 from service.errors import InputError, NotFoundError
 from service.extras import EXTRAS, require
@@ -26,14 +28,14 @@ class ExportFormat(StrEnum):
     MLFLOW = "mlflow"
 
 
-# Where each is written: a module that is loaded when it is used, and its function of a folder and a source.
-_WRITERS = {
-    ExportFormat.MODELS: ("service.cli.export_models", "write_models"),
-    ExportFormat.CSV: ("service.cli.export_tables", "write_csv"),
-    ExportFormat.PARQUET: ("service.cli.export_tables", "write_parquets"),
-    ExportFormat.OPTUNA: ("service.cli.export_exchange", "write_optuna"),
-    ExportFormat.SMAC: ("service.cli.export_exchange", "write_smac"),
-    ExportFormat.MLFLOW: ("service.cli.export_exchange", "write_mlflow"),
+# What writes each, given a folder (of mlflow also a URI) and a source.
+_WRITERS: dict[ExportFormat, Callable[[Any, Source], list[str]]] = {
+    ExportFormat.MODELS: write_models,
+    ExportFormat.CSV: write_csv,
+    ExportFormat.PARQUET: write_parquets,
+    ExportFormat.OPTUNA: write_optuna,
+    ExportFormat.SMAC: write_smac,
+    ExportFormat.MLFLOW: write_mlflow,
 }
 
 
@@ -61,9 +63,8 @@ def export(
     if to in EXTRAS:
         require(to, f"to: {to}")
     source = source_of(study, models)
-    module, function = _WRITERS[to]
-    writer = getattr(import_module(module), function)
-    notes: list[str] = writer(out, source) if to is ExportFormat.MLFLOW and "://" in out else _into(out, writer, source)
+    writer = _WRITERS[to]
+    notes = writer(out, source) if to is ExportFormat.MLFLOW and "://" in out else _into(out, writer, source)
     first, second = source.said
     typer.echo(f"{first}\n{second}: {out}")
     for note in notes:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from service.errors import InputError, RefusedError
 from service.schema import StudySpec
 from service.study_run import as_yaml, document_of
+from service.tasks import completed
 from worker.entry import describe_task, inspect_task
 from worker.errors import ConfigurationError
 from worker.schema import AnyFacts, TaskDescription
@@ -30,8 +30,9 @@ def import_(
     if out.exists() and not force:
         raise RefusedError(f"out: {out} is there already; name another file, or say --force")
     spec, n_layers = _known(StudySpec.load(study))
-    begin: Any = import_module("service.exchange.begin")
-    found = begin.beginning(source, spec, n_layers, name=name, most=most)
+    from service.exchange.begin import beginning
+
+    found = beginning(source, spec, n_layers, name=name, most=most)
     document = document_of(spec, brief=True)
     document["initial_configs"] = [*spec.initial_configs, *found.configs]
     StudySpec.load(document)
@@ -56,6 +57,5 @@ def _known(spec: StudySpec) -> tuple[StudySpec, int]:
     except ConfigurationError as error:
         raise InputError(f"study: {error}") from error
     if isinstance(facts, TaskDescription):
-        completed: StudySpec = import_module("service.tasks").completed(spec, facts)
-        return completed, 0
+        return completed(spec, facts), 0
     return spec, facts.n_layers

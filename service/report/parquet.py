@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,9 @@ from service.report.tidy import Table
 
 def write_parquet(path: Path, table: Table) -> None:
     """Writes a table; what is unknown is null, also where a whole column is, and times are in UTC."""
-    arrow: Any = import_module("pyarrow")
+    import pyarrow as arrow
+    from pyarrow import parquet
+
     types = {
         str: arrow.string(),
         int: arrow.int64(),
@@ -24,7 +25,7 @@ def write_parquet(path: Path, table: Table) -> None:
         name: arrow.array([_as(kind, row.get(name)) for row in table.rows], types[kind])
         for name, kind in table.columns.items()
     }
-    import_module("pyarrow.parquet").write_table(arrow.table(arrays), path)
+    parquet.write_table(arrow.table(arrays), path)
 
 
 def _as(kind: type, value: Any) -> Any:
