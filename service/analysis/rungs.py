@@ -33,10 +33,9 @@ def rungs(spec: StudySpec, trials: Iterable[Trial]) -> RungsDocument:
     fidelities = sorted(by_fidelity)
     keys = {trial.trial_id: _KEY.encode(trial.config) for trial in searched if trial.state is TrialState.COMPLETED}
     completed = {f: [trial for trial in by_fidelity[f] if trial.trial_id in keys] for f in fidelities}
+    pairs = {(low, high): _pairs(completed[low], completed[high], keys) for low, high in combinations(fidelities, 2)}
     correlations = [
-        _correlation(name, low, high, _pairs(name, completed[low], completed[high], keys))
-        for name in spec.objectives
-        for low, high in combinations(fidelities, 2)
+        _correlation(name, low, high, found) for name in spec.objectives for (low, high), found in pairs.items()
     ]
     return RungsDocument(
         rungs=[_rung(fidelity, by_fidelity[fidelity], promoted) for fidelity in fidelities],
@@ -64,22 +63,23 @@ def _rung(fidelity: float, trials: list[Trial], promoted: set[str | None]) -> Ru
     )
 
 
-def _pairs(
-    objective: str, low: Sequence[Trial], high: Sequence[Trial], keys: dict[str, str]
-) -> list[tuple[float, float]]:
-    """The values of an objective of each config that both have, all obtained in one way; of one tried twice the later.
+def _pairs(low: Sequence[Trial], high: Sequence[Trial], keys: dict[str, str]) -> list[tuple[str, Trial, Trial]]:
+    """Each config that was tried at both fidelities, with its trials there."""
+    at_high: dict[str, list[Trial]] = {}
+    for other in high:
+        at_high.setdefault(keys[other.trial_id], []).append(other)
+    found = ((keys[trial.trial_id], trial) for trial in low)
+    return [(key, trial, other) for key, trial in found for other in at_high.get(key, ())]
+
+
+def _correlation(objective: str, low: float, high: float, pairs: list[tuple[str, Trial, Trial]]) -> FidelityCorrelation:
+    """Of values that were all obtained in one way, of a config tried twice the later ones.
 
     Were the way another at the other fidelity, the ranks would tell of the meters and not of the fidelities.
     """
-    at_high: dict[str, list[Trial]] = {}
-    for trial in high:
-        at_high.setdefault(keys[trial.trial_id], []).append(trial)
-    paired = [(t, other) for t in low for other in at_high.get(keys[t.trial_id], ()) if alike(t, other, [objective])]
-    kept = {trial.trial_id for trial in of_one_method(objective, [trial for trial, _ in paired])}
-    by_config = {keys[trial.trial_id]: (trial, other) for trial, other in paired if trial.trial_id in kept}
-    return [(trial.value(objective) or 0.0, other.value(objective) or 0.0) for trial, other in by_config.values()]
-
-
-def _correlation(objective: str, low: float, high: float, pairs: list[tuple[float, float]]) -> FidelityCorrelation:
-    rank = spearman([at_low for at_low, _ in pairs], [at_high for _, at_high in pairs])
-    return FidelityCorrelation(objective=objective, low=low, high=high, n=len(pairs), spearman=rank)
+    paired = [pair for pair in pairs if alike(pair[1], pair[2], [objective])]
+    kept = {trial.trial_id for trial in of_one_method(objective, [trial for _, trial, _ in paired])}
+    by_config = {key: (trial, other) for key, trial, other in paired if trial.trial_id in kept}
+    at_low, at_high = ([trials[i].value(objective) or 0.0 for trials in by_config.values()] for i in (0, 1))
+    rank = spearman(at_low, at_high)
+    return FidelityCorrelation(objective=objective, low=low, high=high, n=len(by_config), spearman=rank)
