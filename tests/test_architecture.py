@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -213,7 +214,8 @@ def imports(*packages: str) -> list[Import]:
     return [found for path in files(*packages) for found in imports_of(path)]
 
 
-def imports_of(path: Path) -> Iterator[Import]:
+@cache
+def imports_of(path: Path) -> list[Import]:
     tree = ast.parse(path.read_text())
     deferred = {
         id(inner)
@@ -221,9 +223,9 @@ def imports_of(path: Path) -> Iterator[Import]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         for inner in ast.walk(node)
     }
-    for node in ast.walk(tree):
-        for module in imported_modules(node):
-            yield Import(str(path.relative_to(ROOT)), module, id(node) in deferred)
+    file = str(path.relative_to(ROOT))
+    found = ((module, node) for node in ast.walk(tree) for module in imported_modules(node))
+    return [Import(file, module, id(node) in deferred) for module, node in found]
 
 
 def imported_modules(node: ast.AST) -> list[str]:
