@@ -19,12 +19,14 @@ class HistoryPoint(Frozen):
         n_trials: that had ended by then, the default included.
         seconds: since the study first ran, pauses included.
         joules: that all attempts had spent by then; None from the first one on whose energy is unknown.
+        joules_by_quality: what makes up `joules`; empty where that is None.
         hypervolume: of the front then, from the reference point of the whole history.
     """
 
     n_trials: int = Field(ge=0)
     seconds: float
     joules: float | None
+    joules_by_quality: dict[Quality, float] = Field(default_factory=dict)
     hypervolume: float
 
 

@@ -14,17 +14,18 @@ from service.findings import HistoryDocument, HistoryPoint
 from service.ledger import is_known, spendings
 from service.ranking import Volume, comparable, costs, volume
 from service.schema import StudySpec, StudyState, Trial, TrialState
+from worker.schema import EnergyReport, Quality
 
 ENDED = (StudyState.COMPLETED, StudyState.FAILED, StudyState.STOPPED)
 
 
 @dataclass(frozen=True)
 class Moment:
-    """How far a study was when something came of a trial; `joules` is None once something spent is unknown."""
+    """How far a study was when something came of a trial; `joules` by quality are None once something is unknown."""
 
     at: datetime
     n_trials: int
-    joules: float | None
+    joules: dict[Quality, float] | None
 
 
 class Progress:
@@ -34,14 +35,14 @@ class Progress:
         began: when it first ran; None before that.
         turned: when it came into its state.
         completed: the moment at which each COMPLETED trial did, in that order.
-        joules: that all attempts have spent; None from the first one on whose energy is unknown.
+        joules: that all attempts have spent, by quality; None from the first one on whose energy is unknown.
     """
 
     def __init__(self) -> None:
         self.began: datetime | None = None
         self.turned: datetime | None = None
         self.completed: dict[str, Moment] = {}
-        self.joules: float | None = 0.0
+        self.joules: dict[Quality, float] | None = {}
         self._ended: set[str] = set()
 
     @property
@@ -57,10 +58,17 @@ class Progress:
                 if event.kind == "study_running" and self.began is None:
                     self.began = event.at
             for _, _, report in spendings(event):
-                joules = report.joules if report is not None and is_known(report) else None
-                self.joules = None if joules is None or self.joules is None else self.joules + joules
+                self._spent(report)
             if event.kind in ("attempt_finished", "trial_stopped"):
                 self._finished(event)
+
+    def _spent(self, report: EnergyReport | None) -> None:
+        """Adds to a new table: moments keep the one of their time."""
+        if self.joules is None or report is None or report.joules is None or not is_known(report):
+            self.joules = None
+        else:
+            quality = report.quality
+            self.joules = self.joules | {quality: self.joules.get(quality, 0.0) + report.joules}
 
     def _finished(self, event: Event) -> None:
         trial_id, state = str(event.trial_id), event.payload.get("state", TrialState.STOPPED)
@@ -112,8 +120,13 @@ def history(grown: Growth, progress: Progress, state: StudyState, now: datetime)
 
 def _point(progress: Progress, moment: Moment, hypervolume: float) -> HistoryPoint:
     seconds = 0.0 if progress.began is None else (moment.at - progress.began).total_seconds()
+    joules = moment.joules
     return HistoryPoint(
-        n_trials=moment.n_trials, seconds=max(0.0, seconds), joules=moment.joules, hypervolume=hypervolume
+        n_trials=moment.n_trials,
+        seconds=max(0.0, seconds),
+        joules=None if joules is None else sum(joules.values()),
+        joules_by_quality=joules or {},
+        hypervolume=hypervolume,
     )
 
 

@@ -76,12 +76,13 @@ class Digest:
             grown = self._once("growth", (spec, self._n_full), lambda: growth(spec, full, self._progress))
             return history(grown, self._progress, study.state, now)
 
-    def timeline(self) -> bytes:
-        """The attempts and workers as JSON, which takes its time to write."""
+    def timeline(self, last: int | None = None) -> bytes:
+        """The attempts, all or the `last` ones, and workers as JSON, which takes its time to write."""
         with self._lock:
             self._read_trials()
             self._read_events()
-            return self._once("timeline", (self._seq_of_trials, self._seq_of_events), self._timeline)
+            stamp = (self._seq_of_trials, self._seq_of_events, last)
+            return self._once("timeline", stamp, lambda: self._timeline(last))
 
     def rungs(self, spec: StudySpec) -> RungsDocument:
         """The fidelities with their trials."""
@@ -106,9 +107,11 @@ class Digest:
             self._read_events()
             return payback(best, self._full.values(), self._ledger)
 
-    def _timeline(self) -> bytes:
+    def _timeline(self, last: int | None) -> bytes:
         fidelities = {trial_id: trial.fidelity for trial_id, trial in self._trials.items()}
-        return timeline(self._attempts.rows, fidelities).model_dump_json().encode()
+        whole = timeline(self._attempts.rows, fidelities)
+        shown = whole if last is None else whole.model_copy(update={"attempts": whole.attempts[-last:]})
+        return shown.model_dump_json().encode()
 
     def _once(self, name: str, stamp: object, work: Callable[[], T]) -> T:
         """What `work` returned last, where that was from the same."""
