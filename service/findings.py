@@ -20,12 +20,14 @@ class HistoryPoint(Frozen):
             baselines not; those of the report are the same.
         seconds: since the study first ran, pauses included.
         joules: that all attempts had spent by then; None from the first one on whose energy is unknown.
+        joules_by_quality: what makes up `joules`; empty where that is None.
         hypervolume: of the front then, from the reference point of the whole history.
     """
 
     n_trials: int = Field(ge=0)
     seconds: float
     joules: float | None
+    joules_by_quality: dict[Quality, float] = Field(default_factory=dict)
     hypervolume: float
 
 

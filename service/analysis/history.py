@@ -12,16 +12,17 @@ from service.analysis.growth import Growth
 from service.findings import HistoryDocument, HistoryPoint
 from service.ledger import is_known, spendings
 from service.schema import StudyState, Trial, TrialState
+from worker.schema import EnergyReport, Quality
 
 ENDED = (StudyState.COMPLETED, StudyState.FAILED, StudyState.STOPPED)
 
 
 @dataclass(frozen=True)
 class Moment:
-    """How far a study was when something came of a trial; `joules` is None once something spent is unknown."""
+    """How far a study was when something came of a trial; `joules` by quality are None once something is unknown."""
 
     at: datetime
-    joules: float | None
+    joules: dict[Quality, float] | None
 
 
 class Progress:
@@ -31,14 +32,14 @@ class Progress:
         began: when it first ran; None before that.
         turned: when it came into its state.
         completed: the moment at which each COMPLETED trial did.
-        joules: that all attempts have spent; None from the first one on whose energy is unknown.
+        joules: that all attempts have spent, by quality; None from the first one on whose energy is unknown.
     """
 
     def __init__(self) -> None:
         self.began: datetime | None = None
         self.turned: datetime | None = None
         self.completed: dict[str, Moment] = {}
-        self.joules: float | None = 0.0
+        self.joules: dict[Quality, float] | None = {}
 
     def add(self, log: Iterable[Event]) -> None:
         """Takes in further lines of the log."""
@@ -48,8 +49,7 @@ class Progress:
                 if event.kind == "study_running" and self.began is None:
                     self.began = event.at
             for _, _, report in spendings(event):
-                joules = report.joules if report is not None and is_known(report) else None
-                self.joules = None if joules is None or self.joules is None else self.joules + joules
+                self._spent(report)
             if event.kind == "attempt_finished" and event.payload["state"] == TrialState.COMPLETED:
                 self.completed[str(event.trial_id)] = Moment(event.at, self.joules)
 
@@ -58,6 +58,14 @@ class Progress:
         other = copy(self)
         other.completed = dict(self.completed)
         return other
+
+    def _spent(self, report: EnergyReport | None) -> None:
+        """Adds to a new table: moments keep the one of their time."""
+        if self.joules is None or report is None or report.joules is None or not is_known(report):
+            self.joules = None
+        else:
+            quality = report.quality
+            self.joules = self.joules | {quality: self.joules.get(quality, 0.0) + report.joules}
 
 
 def history(
@@ -86,4 +94,11 @@ def history(
 
 def _point(progress: Progress, moment: Moment, n_trials: int, hypervolume: float) -> HistoryPoint:
     seconds = 0.0 if progress.began is None else (moment.at - progress.began).total_seconds()
-    return HistoryPoint(n_trials=n_trials, seconds=max(0.0, seconds), joules=moment.joules, hypervolume=hypervolume)
+    joules = moment.joules
+    return HistoryPoint(
+        n_trials=n_trials,
+        seconds=max(0.0, seconds),
+        joules=None if joules is None else sum(joules.values()),
+        joules_by_quality=joules or {},
+        hypervolume=hypervolume,
+    )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
+from pydantic import Field
 
 from service.api.context import FoundStudy, FoundTrial, InContext, problems
 from service.findings import (
@@ -15,8 +17,13 @@ from service.findings import (
     RungsDocument,
     TimelineDocument,
 )
+from worker.schema import Frozen
 
 router = APIRouter(tags=["analyses"], prefix="/studies/{study_id}")
+
+
+class _TimelineQuery(Frozen):
+    last: int | None = Field(None, ge=1, le=100_000, description="Only so many attempts, the newest; default all.")
 
 
 @router.get("/history", responses=problems(404, 422))
@@ -26,9 +33,9 @@ def show_history(study: FoundStudy, context: InContext) -> HistoryDocument:
 
 
 @router.get("/timeline", response_model=TimelineDocument, responses=problems(404, 422))
-def show_timeline(study: FoundStudy, context: InContext) -> Response:
+def show_timeline(study: FoundStudy, context: InContext, query: Annotated[_TimelineQuery, Query()]) -> Response:
     """Shows each attempt with its worker and times, and how long workers that had begun stood idle in between."""
-    return Response(context.digests.timeline(study), media_type="application/json")
+    return Response(context.digests.timeline(study, query.last), media_type="application/json")
 
 
 @router.get("/rungs", responses=problems(404, 422))

@@ -11,12 +11,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import analyses, events, operation, points, steering, studies, trials
 from service.api.context import Context, problems
 from service.api.digests import Digests
 from service.api.leaving import LetReadersLeave
+from service.api.paged import PagesOf
 from service.api.rates import Rates
 from service.api.security import admit
 from service.dashboard import dashboard_router
@@ -28,6 +30,7 @@ from service.wire import API
 MAX_BODY_BYTES = 1_000_000
 _TOO_LARGE = f"body: must have at most {MAX_BODY_BYTES} bytes"
 _MAX_LINE = 300
+_MIN_COMPRESSED = 2000
 
 
 def create_app(
@@ -60,9 +63,11 @@ def create_app(
     rates = None if requests_per_second is None else Rates(requests_per_second, max(1, round(10 * requests_per_second)))
     app.add_middleware(_RefuseLargeBodies)
     app.add_middleware(LetReadersLeave)
+    # Streams of events are left as they are, and what is large is compressed on a thread.
+    app.add_middleware(GZipMiddleware, minimum_size=_MIN_COMPRESSED, compresslevel=1)
     app.state.context = Context(store, Tokens(store), Digests(store), require_token, rates, is_stopping)
     _add_routes(app)
-    app.include_router(dashboard_router(report))
+    app.include_router(dashboard_router(report, is_there=PagesOf(store, tells_all=not require_token)))
     app.add_exception_handler(RequestValidationError, _not_allowed)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(ServiceError, _unusable)

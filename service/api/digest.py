@@ -62,10 +62,10 @@ class Digest:
         grown = self._once("growth", (spec, seen.n_full), lambda: growth(spec, seen.full))
         return history(grown, finished(seen.trials), seen.progress, study.state, now)
 
-    def timeline(self) -> bytes:
-        """The attempts and workers as JSON, which takes its time to write."""
+    def timeline(self, last: int | None = None) -> bytes:
+        """The attempts, all or the `last` ones, and workers as JSON, which takes its time to write."""
         seen = self._reading.all()
-        return self._once("timeline", seen.seq, lambda: _timeline(seen))
+        return self._once("timeline", (seen.seq, last), lambda: _timeline(seen, last))
 
     def rungs(self, spec: StudySpec) -> RungsDocument:
         """The fidelities with their trials."""
@@ -96,6 +96,8 @@ class Digest:
             return found
 
 
-def _timeline(seen: Seen) -> bytes:
+def _timeline(seen: Seen, last: int | None) -> bytes:
     fidelities = {trial.trial_id: trial.fidelity for trial in seen.trials}
-    return timeline(seen.attempts, fidelities).model_dump_json().encode()
+    whole = timeline(seen.attempts, fidelities)
+    shown = whole if last is None else whole.model_copy(update={"attempts": whole.attempts[-last:]})
+    return shown.model_dump_json().encode()

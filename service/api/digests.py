@@ -50,9 +50,9 @@ class Digests:
         """How the front of a study grew; its last point is for `now`."""
         return self._of(study).history(study, now)
 
-    def timeline(self, study: Study) -> bytes:
-        """The attempts and workers of a study, as JSON."""
-        return self._of(study).timeline()
+    def timeline(self, study: Study, last: int | None = None) -> bytes:
+        """The attempts of a study, all or the `last` ones, and its workers, as JSON."""
+        return self._of(study).timeline(last)
 
     def rungs(self, study: Study) -> RungsDocument:
         """The fidelities of a study with their trials."""

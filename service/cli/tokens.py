@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from service.errors import NotFoundError
@@ -20,7 +21,7 @@ token = typer.Typer(
     help="Makes, lists and revokes tokens, by which programs may use the service.", no_args_is_help=True
 )
 
-Name = Annotated[str, typer.Argument(help="What the token is called.")]
+Name = Annotated[str, typer.Argument(help="What the token is called: 1 to 100 printable characters.")]
 DatabaseUrl = Annotated[
     str | None,
     typer.Option(help="Store of the service; default GREENSHIFT_DATABASE_URL, else that of `greenshift serve`."),
@@ -55,7 +56,7 @@ def list_(database_url: DatabaseUrl = None) -> None:
     table = Table("name", "created", "last used", "revoked")
     with _tokens(_existing(database_url)) as tokens:
         for known in tokens.tokens():
-            table.add_row(known.name, _day(known.created_at), _day(known.last_used_at), _day(known.revoked_at))
+            table.add_row(_shown(known.name), _day(known.created_at), _day(known.last_used_at), _day(known.revoked_at))
     Console().print(table)
 
 
@@ -78,6 +79,11 @@ def _existing(database_url: str | None) -> str:
     if file is not None and not file.exists():
         raise NotFoundError(f"database: there is no store {file}; name that of the service by --database-url")
     return url
+
+
+def _shown(name: str) -> str:
+    """As text: no colours of the table, and nothing that a terminal obeys."""
+    return escape(name if name.isprintable() else ascii(name))
 
 
 def _day(moment: datetime | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -31,10 +32,12 @@ _PAGES = {
 }
 
 
-def dashboard_router(report: str = "") -> APIRouter:
+def dashboard_router(report: str = "", *, is_there: Callable[..., bool]) -> APIRouter:
     """The pages, and under `/assets` what they are made of.
 
     Args:
+        is_there: whether there is what a page is of, by the parts of its path: `study_id` and `trial_id`, both or the
+            first or none. Where it is not, the same page says so, with the status 404.
         report: where the report of the one study that is shown will lie when it has ended, for people; empty where
             pages are those of a service.
     """
@@ -42,7 +45,13 @@ def dashboard_router(report: str = "") -> APIRouter:
 
     def page_route(name: str) -> Any:
         page = _page(assets, name, report)
-        return lambda request: _answer(request, page, _ASK_AGAIN)
+
+        def answer(request: Request) -> Response:
+            if is_there(**request.path_params):
+                return _answer(request, page, _ASK_AGAIN)
+            return Response(page.content, 404, _HEADERS | {"Cache-Control": "no-store"}, page.media_type)
+
+        return answer
 
     def file(request: Request) -> Response:
         asset = assets.find(request.path_params["name"])

@@ -47,10 +47,13 @@ class Tokens:
         """The secret of a new token; it cannot be shown again.
 
         Raises:
-            InputError: no name, one of more than 100 characters, or that of a token that is valid.
+            InputError: no name, one of more than 100 characters or of such that cannot be printed, or that of a token
+                that is valid.
         """
         if not 0 < len(name) <= 100:
             raise InputError(f"token name must have 1..100 characters, got {len(name)}")
+        if not name.isprintable() or name != name.strip():
+            raise InputError(f"token name must be printable, without spaces around it, got {name!a}")
         token_id = secrets.token_hex(6)
         secret = f"gs_{token_id}_{secrets.token_urlsafe(32)}"
         values = {"token_id": token_id, "name": name, "secret_hash": _hash(secret), "created_at": datetime.now(UTC)}

@@ -50,16 +50,16 @@ def test_the_front_is_that_of_the_service_and_says_how_each_figure_is_known(stud
     assert [row[0] for row in rows] == [*front, "default"]
     assert all(re.fullmatch(r"0\.\d{4} ± 0\.\d{4} \(measured, evaluation\)", row[1]) for row in rows)
     assert all(row[2].endswith("(≈ estimated, analytic)") for row in rows)
-    expect(card(study, "Pareto front")).to_contain_text("the default is the diamond and never counted in it")
+    expect(card(study, "Pareto front")).to_contain_text("the default is the diamond and counted in neither")
 
 
 def test_trials_below_full_fidelity_can_be_left_out(study: Page) -> None:
     part = card(study, "Pareto front")
-    expect(part).to_contain_text(" of 296 finished trials are on the front")
+    expect(part).to_contain_text(" of 295 finished trials are on the front")
     part.get_by_label("full fidelity only").check()
-    expect(part).not_to_contain_text(" of 296 finished trials")
+    expect(part).not_to_contain_text(" of 295 finished trials")
     part.get_by_label("full fidelity only").uncheck()
-    expect(part).to_contain_text(" of 296 finished trials are on the front")
+    expect(part).to_contain_text(" of 295 finished trials are on the front")
 
 
 def test_what_is_picked_in_the_front_is_highlighted_among_the_configurations(study: Page) -> None:
@@ -194,7 +194,9 @@ def measured(trial_id: str, error: float, joules: float) -> TrialResult:
 
 @pytest.mark.parametrize("path", ["/studies/nope", "/studies/nope/trials/1"])
 def test_what_is_not_there_is_said(site: Site, path: str) -> None:
-    site.page.goto(site.url + path)
+    answer = site.page.goto(site.url + path)
+    assert answer is not None and answer.status == 404
+    expect(site.page.get_by_role("heading", level=1)).to_have_text(re.compile("No (study|trial) here"))
     expect(site.page.get_by_role("alert")).to_contain_text("there is no study 'nope'")
     site.page.get_by_role("link", name="All studies").click()
     expect(site.page.get_by_role("heading", name="Studies")).to_be_visible()

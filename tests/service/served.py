@@ -89,11 +89,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(store: Store, port: int = 0, *, require_token: bool = False) -> Iterator[str]:
+def serving(
+    store: Store, port: int = 0, *, require_token: bool = False, requests_per_second: float | None = None
+) -> Iterator[str]:
     """The URL of a server on this machine, for the time of a `with` block."""
     listener = socket.create_server(("127.0.0.1", port))
     app = create_app(
-        store, require_token=require_token, requests_per_second=None, is_stopping=lambda: server.should_exit
+        store,
+        require_token=require_token,
+        requests_per_second=requests_per_second,
+        is_stopping=lambda: server.should_exit,
     )
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", timeout_graceful_shutdown=5))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -85,7 +85,19 @@ def test_joules_are_unknown_from_the_first_attempt_on_of_which_nothing_is_known(
         line(6, "attempt_abandoned", "2", attempt=1, reason="a restart"),
         ends(second, 7),
     ]
-    assert [p.joules for p in history_of([first, second], log).points] == [5.0, None, None]
+    points = history_of([first, second], log).points
+    assert [p.joules for p in points] == [5.0, None, None]
+    assert [p.joules_by_quality for p in points] == [{"estimated": 5.0}, {}, {}]
+
+
+def test_joules_of_several_qualities_are_told_apart() -> None:
+    first, second = full_trial("1", 2.0, 2.0), full_trial("2", 1.0, 1.0)
+    assert first.result is not None and first.result.energy is not None
+    read = first.result.energy.model_copy(update={"method": "nvml_energy_delta", "quality": "measured"})
+    log = [line(0, "study_running"), ends(first, 5, energy=read), ends(second, 7)]
+    points = history_of([first, second], log).points
+    assert [p.joules_by_quality for p in points[:2]] == [{"measured": 5.0}, {"measured": 5.0, "estimated": 5.0}]
+    assert [p.joules for p in points[:2]] == [5.0, 10.0]
 
 
 def test_an_attempt_that_is_given_back_ends_no_trial_and_one_that_is_stopped_does() -> None:

@@ -49,6 +49,13 @@ def test_the_timeline_tells_every_attempt_and_what_is_new(http: TestClient, stor
     assert get(http, study, "timeline")["attempts"][-1]["trial_id"] == "00007"
 
 
+def test_of_the_timeline_the_newest_attempts_can_be_asked_for(http: TestClient, study: Study) -> None:
+    whole, found = get(http, study, "timeline"), get(http, study, "timeline?last=2")
+    assert found == whole | {"attempts": whole["attempts"][-2:]}
+    assert get(http, study, "timeline?last=100000") == whole
+    assert http.get(f"/api/v1/studies/{study.study_id}/timeline?last=0").status_code == 422
+
+
 def test_the_rungs_are_those_of_the_search(http: TestClient, study: Study) -> None:
     assert get(http, study, "rungs") == {
         "rungs": [

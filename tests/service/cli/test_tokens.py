@@ -3,9 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
-from service.store import Store, Tokens
+from service.store import Store, Tokens, tables
 from tests.service.cli.commands import Call, assert_refused
+
+NAME = tables.tokens.c.name
 
 
 @pytest.fixture
@@ -47,6 +50,21 @@ def test_the_store_is_named_and_only_a_token_makes_one(
         assert done.stderr.startswith(f"error: database: there is no store {path}; ")
     for arguments in (["create", "laptop"], ["list"]):
         assert f"Store: {path}\n" in call("token", *arguments).stderr
+
+
+def test_a_name_of_control_characters_is_refused_in_one_line(call: Call, url: str) -> None:
+    done = call("token", "create", "a\n\x1b[2Jb", "--database-url", url)
+    assert_refused(done, "token name must be printable", r"'a\n\x1b[2Jb'")
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_a_name_of_an_older_release_is_listed_as_text(call: Call, url: str) -> None:
+    call("token", "create", "[red]laptop[/red]", "--database-url", url)
+    call("token", "create", "phone", "--database-url", url)
+    with Store(url) as store:
+        store.database.write(lambda c: c.execute(update(tables.tokens).where(NAME == "phone").values(name="a\x1bb")))
+    listed = call("token", "list", "--database-url", url).stdout
+    assert "[red]laptop[/red]" in listed and r"a\x1bb" in listed and "\x1b" not in listed
 
 
 def test_a_name_that_is_taken_or_unknown_is_refused(call: Call, url: str) -> None:

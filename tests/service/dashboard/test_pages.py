@@ -121,3 +121,10 @@ def test_a_script_is_short_says_its_idea_and_makes_no_markup_of_text(path: Path)
     text = path.read_text()
     assert text.startswith("// ") and len(text.splitlines()) <= 250
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text)
+
+
+def test_no_tooltip_is_a_text_which_would_become_markup() -> None:
+    scripts = "".join(path.read_text() for path in (FOLDER / "static" / "js").glob("*.js"))
+    made = re.findall(r"tooltip: \{[^\n]*?formatter: \(.*?\) => (\w+|this\.#\w+)\(", scripts)
+    assert len(made) == len(re.findall(r"tooltip: \{[^\n]*?formatter:", scripts)) >= 9
+    assert set(made) == {"tip", "described", "this.#tip"}

@@ -86,6 +86,19 @@ def test_a_name_has_a_length(tokens: Tokens, name: str) -> None:
         tokens.create_token(name)
 
 
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31mred", "a\tb", "\x00", " ", "laptop ", "\u202etxt", "a\u2028b"])
+def test_a_name_can_be_printed(tokens: Tokens, name: str) -> None:
+    with pytest.raises(InputError, match="token name must be printable") as caught:
+        tokens.create_token(name)
+    assert str(caught.value).isprintable()
+    assert tokens.tokens() == []
+
+
+def test_a_name_may_have_spaces_and_letters_of_any_language(tokens: Tokens) -> None:
+    tokens.create_token("Jürgens Rechner 机")
+    assert tokens.tokens()[0].name == "Jürgens Rechner 机"
+
+
 def test_the_last_use_is_noted_but_not_at_every_request(store: Store, tokens: Tokens) -> None:
     secret = tokens.create_token("laptop")
     assert tokens.tokens()[0].last_used_at is None

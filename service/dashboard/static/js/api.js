@@ -3,11 +3,16 @@
 const KEY = "greenshift-token";
 const ROOT = "/api/v1";
 
-/** An answer that is no success; `status` 0 is no answer at all. */
+/** An answer that is no success; `status` 0 is no answer at all, `wait` how many seconds the service asks to wait. */
 export class ApiError extends Error {
-  constructor(status, detail) {
+  constructor(status, detail, wait = null) {
     super(detail);
-    this.status = status;
+    Object.assign(this, { status, wait });
+  }
+
+  /** Whether the same question will be answered later. */
+  get isPassing() {
+    return [0, 429, 502, 503, 504].includes(this.status);
   }
 }
 
@@ -30,7 +35,7 @@ export async function ask(path, options = {}) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0, "The service does not answer.");
   }
-  if (!answer.ok) throw new ApiError(answer.status, await detail(answer));
+  if (!answer.ok) throw new ApiError(answer.status, await detail(answer), Number(answer.headers.get("Retry-After")) || null);
   return answer;
 }
 

@@ -21,7 +21,7 @@ export class Correlation {
 
   #options(colours) {
     const known = (this.found ?? []).filter((row) => row.spearman !== null);
-    if (known.length === 0) return "Fewer than five configurations have been evaluated at two fidelities.";
+    if (known.length === 0) return "Fewer than five configurations have been evaluated at two fidelities yet: how alike these rank them will be a bar.";
     const pairs = [...new Set(known.map(pair))];
     const objectives = [...new Set(known.map((row) => row.objective))];
     const hues = [colours.accent, colours.high, colours.pick];

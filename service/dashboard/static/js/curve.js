@@ -1,6 +1,6 @@
 // The learning curve of a trial, an attempt a line, while it trains as well.
 
-import { axis, ChartCard, legend } from "./chart.js";
+import { axis, ChartCard, legend, tip } from "./chart.js";
 import { seconds, significant } from "./format.js";
 
 export class Curve {
@@ -33,7 +33,7 @@ export class Curve {
       legend: attempts.length > 1 ? legend(colours) : { show: false },
       xAxis: axis("epoch", colours, { minInterval: 1, min: 1, scale: false }),
       yAxis: axis("training loss", colours, { nameGap: 42, axisLabel: { formatter: (value) => significant(value, 3) } }),
-      tooltip: { confine: true, trigger: "axis", formatter: (items) => items.map(({ seriesName, data }) => `${seriesName}, epoch ${data[0]}: ${significant(data[1], 4)}`).join("; ") },
+      tooltip: { confine: true, trigger: "axis", formatter: (items) => tip(`epoch ${items[0].data[0]}`, ...items.map(({ seriesName, data }) => `${seriesName}: ${significant(data[1], 4)}`)) },
       series: attempts.map((attempt, i) => ({
         type: "line", name: `attempt ${attempt}`, color: hues[i % hues.length], symbol: "circle", symbolSize: 5, lineStyle: { type: i ? "dashed" : "solid", width: 2 },
         data: this.epochs.filter((epoch) => epoch.attempt === attempt).map((epoch) => [epoch.epoch, epoch.training_loss]),

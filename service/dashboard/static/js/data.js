@@ -1,6 +1,7 @@
 // All trials of a study, a list a column; only what is new is fetched.
 
 import { get, ofStudy } from "./api.js";
+import { title, unitOf } from "./format.js";
 
 // The first page is small, so that something is seen soon.
 const FIRST = 1000;
@@ -46,6 +47,11 @@ export class Trials {
     return value === null ? null : { value, deviation: column.deviation[i], uncertainty: column.uncertainty[i], ...column.origin[i] };
   }
 
+  /** Whether a figure is no measurement but an estimate. */
+  isEstimated(name, i) {
+    return this.figures.get(name)?.origin[i]?.quality === "estimated";
+  }
+
   value(name, i) {
     return this.figures.get(name)?.value[i] ?? null;
   }
@@ -58,6 +64,20 @@ export class Trials {
   /** In which ways a figure was obtained, such as `≈ estimated, analytic`. */
   origins(name) {
     return [...new Set((this.figures.get(name)?.origin ?? []).filter(Boolean))];
+  }
+
+  /** Whether trials are counted with the default, said behind their name. */
+  get withDefault() {
+    return this.columns.is_default.some(Boolean) ? ", with the default" : "";
+  }
+
+  unit(name) {
+    return this.origins(name)[0]?.unit ?? unitOf(name);
+  }
+
+  /** The unit of a hypervolume, which is not normalised: that of each objective, or its name where it has none. */
+  volumeUnit(objectives) {
+    return objectives.map((name) => this.unit(name) || title(name)).join(" × ");
   }
 
   /** The fidelities that trials have, from low to high. */

@@ -1,8 +1,9 @@
 // What the search has spent and by which cause, and after how many inferences it has paid for itself.
 
-import { axis, ChartCard, legend } from "./chart.js";
+import { axis, ChartCard, legend, tip } from "./chart.js";
 import { fill, make, table, tiles } from "./dom.js";
-import { amount, compact, figure, kind, kindMark } from "./format.js";
+import { amount, compact, figure, kind } from "./format.js";
+import { figures } from "./joules.js";
 
 const CAUSES = {
   completed: "finished trials", continued: "continued trials", failed: "failed trials", stopped: "cancelled trials", retried: "retried attempts",
@@ -35,7 +36,7 @@ export class Energy {
 
   #options(colours) {
     const entries = (this.ledger?.entries ?? []).filter((entry) => entry.joules !== null);
-    if (entries.length === 0) return "Nothing is known of what was spent.";
+    if (entries.length === 0) return this.ledger?.entries.length ? "Nothing is known of what was spent." : "No attempt has ended yet: what attempts spend will be a bar for each cause.";
     const causes = [...new Set(entries.map((entry) => entry.cause))];
     const kinds = [...new Set(entries.map((entry) => entry.quality))];
     const decal = { symbol: "rect", symbolSize: 0.5, rotation: -0.8, dashArrayX: [1, 0], dashArrayY: [2, 4], color: colours.card };
@@ -45,7 +46,7 @@ export class Energy {
       legend: legend(colours),
       xAxis: axis("energy", colours, { scale: false, axisLabel: { formatter: (value) => amount(value, "J") } }),
       yAxis: axis("", colours, { type: "category", scale: false, data: causes.map((cause) => CAUSES[cause] ?? cause), inverse: true }),
-      tooltip: { confine: true, trigger: "item", formatter: ({ name, seriesName, value }) => `${name}: ${amount(value, "J")} (${seriesName})` },
+      tooltip: { confine: true, trigger: "item", formatter: ({ name, seriesName, value }) => tip(name, `${amount(value, "J")} (${seriesName})`) },
       series: kinds.map((quality) => ({
         type: "bar", stack: "energy", name: kind(quality), color: quality === "estimated" ? colours.other : colours.accent, barMaxWidth: 26, itemStyle: quality === "estimated" ? { decal } : {},
         data: causes.map((cause) => this.#sum(entries.filter((entry) => entry.quality === quality), cause) || null),
@@ -58,11 +59,9 @@ export class Energy {
   }
 
   #facts() {
-    const { entries, joules } = this.ledger;
-    const qualities = [...new Set(entries.filter((entry) => entry.joules !== null).map((entry) => entry.quality))];
+    const { entries } = this.ledger;
     const n = entries.reduce((sum, entry) => sum + entry.n_unknown, 0);
-    const spent = joules === null ? "unknown" : make("span", {}, amount(joules, "J"), qualities.map((quality) => kindMark(quality)));
-    const facts = [["the search has spent", spent]];
+    const facts = [["the search has spent", figures(entries)]];
     if (n > 0) facts.push(["attempts of unknown energy", String(n)]);
     const best = this.#soonest();
     if (this.document?.default_joules != null) facts.push(["the default network, per inference", figure(this.document.default_joules, "J", this.document.quality, this.document.method)]);

@@ -15,6 +15,7 @@ export async function follow(study, after, { onEvents, onLink }) {
   let wait = FIRST_WAIT;
   for (;;) {
     await seen();
+    let asked = 0;
     const leaving = new AbortController();
     const leave = () => document.hidden && leaving.abort();
     document.addEventListener("visibilitychange", leave);
@@ -28,12 +29,13 @@ export async function follow(study, after, { onEvents, onLink }) {
       }
     } catch (error) {
       if (error instanceof ApiError && [401, 403, 404].includes(error.status)) throw error;
+      asked = 1000 * (error.wait ?? 0);
     } finally {
       document.removeEventListener("visibilitychange", leave);
     }
     if (leaving.signal.aborted) continue;
     onLink(false);
-    await new Promise((done) => setTimeout(done, wait));
+    await new Promise((done) => setTimeout(done, Math.max(wait, asked)));
     wait = Math.min(2 * wait, LONGEST_WAIT);
   }
 }

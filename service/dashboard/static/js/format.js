@@ -63,7 +63,11 @@ export function seconds(value) {
   return value < 172800 ? `${significant(value / 3600)} h` : `${significant(value / 86400)} d`;
 }
 
-export const moment = (iso) => new Date(iso).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+/** A moment in the time of who looks, which is said. */
+export const moment = (iso) => new Date(iso).toLocaleString(undefined, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", timeZoneName: "short" });
+
+/** The zone of these times, such as `GMT+2`. */
+export const zone = () => new Intl.DateTimeFormat(undefined, { timeZoneName: "short" }).formatToParts(new Date()).find(({ type }) => type === "timeZoneName").value;
 
 /** A hyperparameter's value for people. */
 export function plain(value) {

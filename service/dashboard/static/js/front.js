@@ -2,7 +2,7 @@
 
 import { axis, ChartCard, legend, tip } from "./chart.js";
 import { make } from "./dom.js";
-import { amount, kind, significant, title, unitOf } from "./format.js";
+import { amount, kind, significant, title } from "./format.js";
 import { Marks } from "./marks.js";
 import { palette } from "./palette.js";
 
@@ -51,7 +51,7 @@ export class Front {
   /** Draws anew what differs from what is drawn; everything where axes or series are others. */
   #redraw() {
     const marks = new Marks(this.trials, this.selection, this.choices, this.isFullOnly);
-    const shape = JSON.stringify([this.choices, this.isFullOnly, marks.all.length > 0, this.trials.fidelities(), ...this.choices.map((name) => this.trials.origins(name))]);
+    const shape = JSON.stringify([this.choices, this.isFullOnly, marks.all.length > 0, marks.groups.map(({ id }) => id), ...this.choices.map((name) => this.trials.origins(name))]);
     if (shape !== this.shape || marks.all.length === 0) {
       this.shape = shape;
       return this.card.show();
@@ -66,7 +66,7 @@ export class Front {
 
   #options(colours) {
     const marks = new Marks(this.trials, this.selection, this.choices, this.isFullOnly);
-    if (marks.all.length === 0) return "No trial has finished with both of these figures yet.";
+    if (marks.all.length === 0) return "No trial has finished with both of these figures yet: each will be a point here.";
     const [x, y] = this.choices;
     const series = marks.series(colours, this.#step());
     this.marks = marks;
@@ -74,7 +74,7 @@ export class Front {
     return {
       description: this.#description(),
       grid: { left: 64, right: 22, top: 44, bottom: 52 },
-      legend: legend(colours, { data: series.map(({ name }) => name).filter((name) => !["spread", "attained"].includes(name)) }),
+      legend: legend(colours, { data: [...new Set(series.map(({ name }) => name))].filter((name) => !["spread", "attained"].includes(name)) }),
       xAxis: this.#axis(x, marks.all.map((i) => this.trials.value(x, i)), colours),
       yAxis: { ...this.#axis(y, marks.all.map((i) => this.trials.value(y, i)), colours), nameGap: 46 },
       series,
@@ -96,7 +96,7 @@ export class Front {
 
   #axis(name, values, colours) {
     const origins = this.trials.origins(name);
-    const unit = origins[0]?.unit ?? unitOf(name);
+    const unit = this.trials.unit(name);
     const kinds = [...new Set(origins.map((origin) => kind(origin.quality, origin.method)))].join(" or ");
     const [low, high] = values.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Infinity, -Infinity]);
     const isLog = low > 0 && high / low > WIDE;
@@ -121,9 +121,10 @@ export class Front {
 
   #words() {
     const { all, best, defaults, hasBars } = this.marks;
-    const hollow = "On the front and of the default, a hollow mark has a figure that is ≈ estimated and a filled one none; small points show no such difference, their axes say how each figure is known.";
+    const hollow = "A hollow mark has a figure that is ≈ estimated, a filled one none.";
     const bars = hasBars ? " Bars: deviation over seeds, or uncertainty of the meter (k = 2)." : "";
-    return `${best.length} of ${all.length} finished trials are on the front${defaults.length ? "; the default is the diamond and never counted in it" : ""}. ${hollow}${bars} Click a point to pick it.`;
+    const others = defaults.length ? "; the default is the diamond and counted in neither" : "";
+    return `${best.length} of ${all.length - defaults.length} finished trials are on the front${others}. ${hollow}${bars} Click a point to pick it.`;
   }
 
   #table() {

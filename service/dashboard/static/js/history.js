@@ -1,8 +1,9 @@
 // How the hypervolume of the front has grown: over trials, time or energy.
 
-import { axis, ChartCard } from "./chart.js";
+import { axis, ChartCard, tip } from "./chart.js";
 import { make } from "./dom.js";
 import { amount, seconds, significant, title } from "./format.js";
+import { inWords, qualities } from "./joules.js";
 
 const OVER = {
   n_trials: ["trials", "finished trials", (value) => significant(value, 4)],
@@ -11,7 +12,8 @@ const OVER = {
 };
 
 export class History {
-  constructor(parent) {
+  constructor(parent, study, trials) {
+    Object.assign(this, { objectives: Object.keys(study.spec.objectives), trials });
     this.card = new ChartCard(parent, "Hypervolume");
     this.over = "n_trials";
     const choices = Object.entries(OVER).map(([name, [word]]) => {
@@ -22,8 +24,8 @@ export class History {
     this.card.draw = (colours) => this.#options(colours);
     this.card.tabulate = () => ({
       caption: "Each change of the front",
-      columns: [{ title: "finished trials", number: true }, { title: "time", number: true }, { title: "energy spent", number: true }, { title: "hypervolume", number: true }],
-      rows: this.document.points.map((point) => [point.n_trials, seconds(point.seconds), amount(point.joules, "J"), significant(point.hypervolume, 4)]),
+      columns: [{ title: `finished trials${this.trials.withDefault}`, number: true }, { title: "time", number: true }, { title: "energy spent", number: true }, { title: `hypervolume, ${this.#unit()}`, number: true }],
+      rows: this.document.points.map((point) => [point.n_trials, seconds(point.seconds), inWords(point.joules_by_quality), significant(point.hypervolume, 4)]),
     });
   }
 
@@ -32,20 +34,29 @@ export class History {
     this.card.show();
   }
 
+  #unit() {
+    return this.trials.volumeUnit(this.objectives);
+  }
+
   #options(colours) {
-    const [, name, words] = OVER[this.over];
+    const [, said, words] = OVER[this.over];
     const points = (this.document?.points ?? []).filter((point) => point[this.over] !== null);
-    if (points.length === 0) return this.over === "joules" && this.document?.points.length ? "Some of the energy that was spent is unknown." : "There is no front yet.";
+    if (points.length === 0) return this.over === "joules" && this.document?.points.length ? "Some of the energy that was spent is unknown." : "There is no front yet: its first trial at full fidelity will begin this line.";
     const last = points.at(-1);
+    const name = said + { n_trials: this.trials.withDefault, seconds: "", joules: ` (${qualities(last.joules_by_quality)})` }[this.over];
     const reference = Object.entries(this.document.reference_point ?? {}).map(([objective, value]) => `${title(objective)} ${significant(value)}`).join(", ");
-    this.card.say(`${significant(last.hypervolume, 4)} now, from the reference point ${reference || "of the study"}. More is better.`);
+    this.card.say(`${significant(last.hypervolume, 4)} now, from the reference point ${reference || "of the study"}: a product of the objectives as they are (${this.#unit()}), not normalised. More is better.${this.over === "joules" ? ` Spent: ${inWords(last.joules_by_quality)}.` : ""}`);
     return {
       description: `The hypervolume of the front over ${name}: ${significant(last.hypervolume, 4)} now.`,
       grid: { left: 66, right: 24, top: 18, bottom: 48 },
       xAxis: axis(name, colours, { axisLabel: { formatter: words }, min: 0 }),
-      yAxis: axis("hypervolume", colours, { nameGap: 48, axisLabel: { formatter: (value) => significant(value, 3) } }),
-      tooltip: { confine: true, trigger: "axis", formatter: ([{ data }]) => `${words(data[0])}: ${significant(data[1], 4)}` },
+      yAxis: axis(`hypervolume, ${this.#unit()}`, colours, { nameGap: 48, axisLabel: { formatter: (value) => significant(value, 3) } }),
+      tooltip: { confine: true, trigger: "axis", formatter: ([{ dataIndex }]) => this.#tip(points[dataIndex], words) },
       series: [{ type: "line", name: "hypervolume", step: "end", showSymbol: points.length < 60, symbol: "circle", symbolSize: 5, data: points.map((point) => [point[this.over], point.hypervolume]), color: colours.accent, lineStyle: { width: 2 } }],
     };
+  }
+
+  #tip(point, words) {
+    return tip(`hypervolume ${significant(point.hypervolume, 4)}`, this.over === "joules" ? inWords(point.joules_by_quality) : words(point[this.over]));
   }
 }

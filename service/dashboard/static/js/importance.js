@@ -34,7 +34,7 @@ export class Importance {
 
   #options(colours) {
     const found = this.objective === null ? null : this.of();
-    if (!found?.parameters?.length) return found?.reason ?? this.document?.reason ?? "Too few trials have finished yet.";
+    if (!found?.parameters?.length) return `Nothing to tell yet: ${found?.reason ?? "too few trials have finished"}.`;
     const shown = [...found.parameters].sort((a, b) => b.importance - a.importance).slice(0, MOST).reverse();
     const trust = found.score === null ? "" : ` The model explains R² = ${significant(found.score, 2)} of what it has not seen${found.score < LOW_SCORE ? ": the figures mean little" : ""}.`;
     this.card.say(`≈ Estimated by a model (${found.method}) over ${found.n_trials} trials.${trust}`);

@@ -22,17 +22,18 @@ export class Marks {
     this.best.sort((a, b) => trials.value(x, a) - trials.value(x, b));
     this.all = [...this.others, ...this.best, ...this.defaults];
     this.picked = selection.ids().map((id) => place.get(id)).filter((i) => i !== undefined && trials.value(x, i) !== null && trials.value(y, i) !== null);
-    this.groups = this.#byFidelity();
+    this.fidelities = this.#byFidelity();
+    this.groups = this.fidelities.flatMap((group, shade) => this.#byQuality({ ...group, shade }));
     // The places of the points of each series, by its id.
     this.sets = Object.fromEntries([...this.groups.map((group) => [group.id, group.places]), ["front", this.best], ["default", this.defaults], ["picked", this.picked]]);
   }
 
   /** All series, or those of which `isWanted`. */
   series(colours, step, isWanted = () => true) {
-    const shades = ramp(Math.max(1, this.groups.length));
+    const shades = ramp(Math.max(1, this.fidelities.length));
     const name = this.trials.columns.trial_id;
     // A large series without a point would fail in ECharts.
-    const groups = this.groups.map(({ places, ...rest }, i) => isWanted(rest.id) && ({ type: "scatter", ...rest, color: shades[i], data: this.#typed(places), dimensions: ["x", "y"], symbolSize: 5, large: places.length > 0, largeThreshold: 0, z: 2 }));
+    const groups = this.groups.map(({ places, shade, isHollow, ...rest }) => isWanted(rest.id) && ({ type: "scatter", ...rest, color: shades[shade], itemStyle: style(isHollow, shades[shade], colours, 1.2), data: this.#typed(places), dimensions: ["x", "y"], symbolSize: 5, large: places.length > 0, largeThreshold: 0, z: 2 }));
     const others = [
       { id: "attained", type: "line", name: "attained", data: step ? this.best.map((i) => this.#point(i)) : [], step, showSymbol: false, silent: true, color: colours.accent, lineStyle: { width: 1.5 }, z: 3 },
       { id: "up", ...whiskers(this.#bars(this.y, this.x), colours.accent) },
@@ -83,11 +84,21 @@ export class Marks {
     return rest.places.length > 0 ? [...groups, rest] : groups;
   }
 
-  /** A mark is filled where both figures were measured, and hollow where one is an estimate. */
-  #filling(places, colour, { card }) {
-    const isHollow = (i) => [this.x, this.y].some((name) => this.trials.figure(name, i).quality === "estimated");
-    const style = (hollow) => (hollow ? { color: card, borderColor: colour, borderWidth: 2.5 } : { color: colour });
-    return { data: places.map((i) => ({ value: this.#point(i), itemStyle: style(isHollow(i)) })), itemStyle: style(places.some(isHollow)) };
+  /** A mark is filled where no figure of its two is an estimate, else hollow; many points of one series are alike. */
+  #byQuality(group) {
+    const parts = [false, true].map((isHollow) => ({ ...group, isHollow, places: group.places.filter((i) => this.#isHollow(i) === isHollow) }));
+    parts[1].id += ", estimated";
+    const found = parts.filter(({ places }) => places.length > 0);
+    return found.length > 0 ? found : parts.slice(0, 1);
+  }
+
+  #isHollow(i) {
+    return this.trials.isEstimated(this.x, i) || this.trials.isEstimated(this.y, i);
+  }
+
+  #filling(places, colour, colours) {
+    const [of, isAnyHollow] = [(isHollow) => style(isHollow, colour, colours, 2.5), places.some((i) => this.#isHollow(i))];
+    return { data: places.map((i) => ({ value: this.#point(i), itemStyle: of(this.#isHollow(i)) })), itemStyle: of(isAnyHollow) };
   }
 
   #bars(name, across) {
@@ -97,3 +108,5 @@ export class Marks {
     });
   }
 }
+
+const style = (isHollow, colour, { card }, borderWidth) => (isHollow ? { color: card, borderColor: colour, borderWidth } : { color: colour });

@@ -6,7 +6,11 @@ import { amount, plain, significant, title } from "./format.js";
 
 // Lines behind the front; more of them are a grey wall.
 const MOST_LINES = 250;
-const NARROW = 620;
+// An axis beside others needs so many pixels; where there are fewer, axes lie above each other.
+const [AXIS, MARGINS, WIDE] = [72, 98, 900];
+// Names break into lines of so many letters.
+const LETTERS = 13;
+const FONT = "11px system-ui, sans-serif";
 
 export class Parallel {
   constructor(parent, study, trials, selection) {
@@ -57,16 +61,17 @@ export class Parallel {
     const picked = this.selection.ids().map((id) => place.get(id)).filter((i) => i !== undefined);
     const defaults = [...columns.is_default.keys()].filter((i) => columns.is_default[i] && columns.state[i] === "COMPLETED");
     const all = [...new Set([...others, ...best, ...defaults, ...picked])];
-    if (all.length < 2) return "No two trials have finished at full fidelity yet.";
+    if (all.length < 2) return "No two trials have finished at full fidelity yet: each will be a line over its hyperparameters and figures.";
     this.axes = this.#axes(all);
     this.shown = [others, best, defaults, picked];
-    const isNarrow = this.card.plot.clientWidth > 0 && this.card.plot.clientWidth < NARROW;
+    const width = this.card.plot.clientWidth;
+    const isNarrow = width > 0 && width < Math.min(WIDE, MARGINS + AXIS * this.axes.length);
     const styles = [[colours.zero, 1, 0.6, "others"], [colours.accent, 2, 0.9, "front"], [colours.mark, 2, 1, "the default"], [colours.pick, 3, 1, "picked"]];
     this.card.say(`Front and default, and of all others at full fidelity the newest ${others.length}. Draw along an axis to pick a range; the front highlights what is picked.`);
     return {
       description: `Hyperparameters and figures of ${all.length} trials over ${this.axes.length} parallel axes.`,
       legend: { top: 0, textStyle: { color: colours.text }, inactiveColor: colours.zero, data: styles.map(([, , , name]) => name) },
-      parallel: { left: isNarrow ? 78 : 44, right: isNarrow ? 22 : 54, top: isNarrow ? 62 : 76, bottom: isNarrow ? 26 : 18, layout: isNarrow ? "vertical" : "horizontal", axisExpandable: false,
+      parallel: { left: isNarrow ? Math.min(18 + longest(this.axes), width / 2) : 44, right: isNarrow ? 22 : 54, top: isNarrow ? 62 : 76, bottom: isNarrow ? 26 : 18, layout: isNarrow ? "vertical" : "horizontal", axisExpandable: false,
         parallelAxisDefault: { nameLocation: "start" } },
       parallelAxis: this.axes.map((found, dim) => this.#axis(found, dim, colours, isNarrow)),
       series: styles.map(([color, width, opacity, name], s) => ({
@@ -78,7 +83,7 @@ export class Parallel {
 
   /** Figures, and hyperparameters that differ between these trials. */
   #axes(all) {
-    const figures = this.objectives.map((name) => ({ name: title(name), at: (i) => this.trials.value(name, i) ?? "-", unit: this.trials.origins(name)[0]?.unit.split(" ")[0] }));
+    const figures = this.objectives.map((name) => ({ name: title(name), at: (i) => this.trials.value(name, i) ?? "-", unit: this.trials.unit(name).split(" ")[0] }));
     const knobs = [...this.trials.config].map(([name, column]) => ({ name: name.replaceAll("_", " "), at: (i) => column[i] ?? "-" }));
     return [...figures, ...knobs].filter((found) => {
       found.values = [...new Set(all.map(found.at))].filter((value) => value !== "-");
@@ -88,7 +93,7 @@ export class Parallel {
 
   #axis({ name, values, unit }, dim, colours, isNarrow) {
     const shared = {
-      dim, name: name.replace(" ", "\n"), nameTextStyle: { color: colours.text, fontSize: 11, lineHeight: 13, align: isNarrow ? "right" : "center" }, nameLocation: isNarrow ? "start" : "end", nameGap: isNarrow ? 8 : 10,
+      dim, name: broken(name), nameTextStyle: { color: colours.text, fontSize: 11, lineHeight: 13, align: isNarrow ? "right" : "center" }, nameLocation: isNarrow ? "start" : "end", nameGap: isNarrow ? 8 : 10,
       axisLabel: { color: colours.text, fontSize: 10, hideOverlap: true, textBorderColor: colours.card, textBorderWidth: 3 }, axisLine: { lineStyle: { color: colours.soft } }, axisTick: { lineStyle: { color: colours.soft } },
       areaSelectStyle: { color: colours.pick, opacity: 0.25, borderColor: colours.pick, width: 22 },
     };
@@ -104,4 +109,21 @@ export class Parallel {
     const rows = this.shown.slice(1).flat().map((i) => [this.trials.columns.trial_id[i], ...this.axes.map((found) => plain(found.at(i)))]);
     return { caption: "Front, default and what is picked", columns: [{ title: "trial" }, ...this.axes.map(({ name }) => ({ title: name }))], rows };
   }
+}
+
+/** A name in short lines; a long word stays whole. */
+function broken(name) {
+  const lines = [];
+  for (const word of name.split(" ")) {
+    if (lines.length > 0 && `${lines.at(-1)} ${word}`.length <= LETTERS) lines.push(`${lines.pop()} ${word}`);
+    else lines.push(word);
+  }
+  return lines.join("\n");
+}
+
+/** How many pixels the longest line of the names takes. */
+function longest(axes) {
+  const context = document.createElement("canvas").getContext("2d");
+  context.font = FONT;
+  return Math.ceil(Math.max(...axes.flatMap(({ name }) => broken(name).split("\n").map((line) => context.measureText(line).width))));
 }

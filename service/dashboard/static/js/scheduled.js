@@ -39,6 +39,8 @@ export class Scheduled {
       await this.work();
     } catch (error) {
       if (error.status !== 0) console.warn(error.message);
+      // Who is told to come again later does; a service that is gone is noticed by who follows its events.
+      if (error.wait) setTimeout(() => this.ask(), 1000 * error.wait);
     }
     this.#last = performance.now();
     if (this.isView) this.rest = Math.max(this.pause, Math.min(LONGEST_REST, REST * (this.#last - begin)));

@@ -5,9 +5,11 @@ import { badge, fill, make, table } from "./dom.js";
 import { moment } from "./format.js";
 import { withToken } from "./login.js";
 import { showLink } from "./link.js";
+import { patiently, tell } from "./trouble.js";
 
 const EVERY = 3000;
 const PAGE = 50;
+const ENDED = ["COMPLETED", "FAILED", "STOPPED"];
 const place = document.getElementById("studies");
 const ids = [null];
 
@@ -30,7 +32,7 @@ async function show() {
 function row(study) {
   const n = study.n_trials;
   const link = make("a", { href: `/studies/${encodeURIComponent(study.study_id)}` }, study.name);
-  return [link, badge(study.state), n.completed, n.running, n.waiting, n.failed, moment(study.created_at)];
+  return [link, badge(study.state), n.completed, n.running > 0 && ENDED.includes(study.state) ? `${n.running} cut off` : n.running, n.waiting, n.failed, moment(study.created_at)];
 }
 
 function turn(word, disabled, change) {
@@ -38,14 +40,19 @@ function turn(word, disabled, change) {
 }
 
 async function keepShowing() {
+  let wait = 0;
   try {
-    if (!document.hidden) await show();
+    if (!document.hidden) await withToken(show);
   } catch (error) {
     showLink(false);
-    if (!place.hasChildNodes()) fill(place, make("p", { className: "note bad" }, error.message));
+    wait = 1000 * (error.wait ?? 0);
   }
-  setTimeout(keepShowing, EVERY);
+  setTimeout(keepShowing, Math.max(EVERY, wait));
 }
 
-await withToken(show).catch((error) => fill(place, make("p", { className: "note bad", role: "alert" }, error.message)));
-setTimeout(keepShowing, EVERY);
+try {
+  await patiently(show, place);
+  setTimeout(keepShowing, EVERY);
+} catch (error) {
+  tell(error, place, "study");
+}

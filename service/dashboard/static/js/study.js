@@ -7,10 +7,11 @@ import { Trials } from "./data.js";
 import { badge, fill, make, path, tiles } from "./dom.js";
 import { Energy } from "./energy.js";
 import { follow } from "./events.js";
-import { amount, moment, significant } from "./format.js";
+import { moment, significant } from "./format.js";
 import { Front } from "./front.js";
 import { History } from "./history.js";
 import { Importance } from "./importance.js";
+import { figures } from "./joules.js";
 import { showLink } from "./link.js";
 import { withToken } from "./login.js";
 import { Notice } from "./notice.js";
@@ -18,8 +19,9 @@ import { Parallel } from "./parallel.js";
 import { Rungs } from "./rungs.js";
 import { Scheduled } from "./scheduled.js";
 import { Selection } from "./selection.js";
-import { Timeline } from "./timeline.js";
+import { MOST, Timeline } from "./timeline.js";
 import { TrialsTable } from "./trials.js";
+import { patiently, tell } from "./trouble.js";
 
 const ENDED = ["COMPLETED", "FAILED", "STOPPED"];
 // News come in bursts; views that the server works out from all trials are asked for less often.
@@ -49,17 +51,19 @@ class Page {
     const say = (text, isGood) => this.notice.say(text, isGood);
     const buttons = (id, state) => make("span", { className: "row" }, trialButtons(study, id, state, say, this.hasEnded));
     this.parts = [
-      this.#later(new History(cards), (view) => of("/history").then((found) => view.show(found))),
-      this.#later(new Rungs(cards), (view) => of("/rungs").then((found) => view.show(found))),
+      this.#later(new History(cards, document_, this.trials), (view) => of("/history").then((found) => view.show(found))),
+      this.#later(new Rungs(cards, document_), (view) => of("/rungs").then((found) => view.show(found, this.hasEnded))),
       this.#later(new Parallel(cards, document_, this.trials, selection), async (view) => view.show()),
       this.#later(new Energy(cards, document_), async (view) => view.show(...(await Promise.all([of("/ledger"), this.#payback()])))),
       this.#later(new Importance(cards), (view) => of("/importance").then((found) => view.show(found))),
       this.#later(new Correlation(cards), (view) => of("/rungs").then((found) => view.show(found))),
-      this.#later(new Timeline(cards), (view) => of("/timeline").then((found) => view.show(found))),
-      this.#later(new TrialsTable(cards, document_, this.trials, buttons), async (view) => view.show()),
+      this.#later(new Timeline(cards, this.trials), (view) => of(`/timeline?last=${MOST}`).then((found) => view.show(found, this.hasEnded))),
+      this.#later(new TrialsTable(cards, document_, this.trials, buttons), async (view) => view.show(this.hasEnded)),
+      new Scheduled(() => this.#spent(), LATER),
     ];
     this.heading = make("div", { className: "card-head" });
     this.facts = make("div");
+    this.energy = make("span", {}, "…");
     summary.append(this.heading, this.facts);
     this.notice = new Notice(summary);
     this.news = new Scheduled(() => this.#update(), SOON);
@@ -67,12 +71,15 @@ class Page {
 
   /** A view that is asked for when it is seen, and again when something is new. */
   #later(view, show) {
-    const ask = () => show(view).catch((error) => view.card.fail(error.message));
+    const ask = () => show(view).catch((error) => {
+      view.card.fail(error.message);
+      throw error;
+    });
     return new Scheduled(ask, LATER, view.card.element);
   }
 
   async #payback() {
-    return this.document.spec.task ? null : of("/payback").catch(() => null);
+    return this.document.spec.task ? null : of("/payback");
   }
 
   /** What is known already; all else comes when it comes. */
@@ -105,17 +112,23 @@ class Page {
     this.#head(status);
   }
 
-  #head({ state, n_trials: n, reason, hypervolume, energy_joules }) {
+  /** The sum that the status has does not tell measured joules from estimates. */
+  async #spent() {
+    const { entries } = await of("/ledger");
+    this.energy.replaceChildren(figures(entries));
+  }
+
+  #head({ state, n_trials: n, reason, hypervolume }) {
     this.hasEnded = ENDED.includes(state);
     const { spec, created_at } = this.document;
     const limit = spec.budget.n_trials ? ` of ${spec.budget.n_trials}` : "";
     const subject = spec.task ? `task ${spec.task}` : `${spec.network} on ${spec.dataset}`;
     this.#heading(state, spec.name);
-    const counts = [["completed", `${n.completed}${limit}`], ["running", n.running], ["waiting", n.waiting], ["failed", n.failed], ["stopped", n.stopped]];
+    const counts = [[`completed${this.trials.withDefault}`, `${n.completed}${limit}`], [this.hasEnded && n.running > 0 ? "cut off" : "running", n.running], ["waiting", n.waiting], ["failed", n.failed], ["stopped", n.stopped]];
     const said = (value, words, none) => (value === undefined ? "…" : value === null ? none : words(value));
-    const figures = [["hypervolume", said(hypervolume, (value) => significant(value, 4), "no front yet")], ["energy spent, as far as known", said(energy_joules, (value) => amount(value, "J"), "unknown")]];
+    const volume = [`hypervolume, ${this.trials.volumeUnit(Object.keys(spec.objectives))}`, said(hypervolume, (value) => significant(value, 4), "no front yet")];
     const ended = this.hasEnded && report() ? make("p", { className: "note good" }, `The run has ended. Its report: ${report()}`) : null;
-    fill(this.facts, make("p", { className: "soft" }, `${subject}, study ${study}, begun ${moment(created_at)}`), reason ? make("p", { className: "note" }, `${state}: ${reason}`) : null, ended, tiles([...counts, ...figures].map(([name, value]) => [name, String(value)])));
+    fill(this.facts, make("p", { className: "soft" }, `${subject}, study ${study}, begun ${moment(created_at)}`), reason ? make("p", { className: "note" }, `${state}: ${reason}`) : null, ended, tiles([...[...counts, volume].map(([name, value]) => [name, String(value)]), ["energy spent, as far as known", this.energy]]));
   }
 
   /** Name, state and buttons, kept as they are while the state is: somebody may be about to press one. */
@@ -137,9 +150,9 @@ class Page {
 }
 
 try {
-  const page = await withToken(begin);
-  await follow(study, page.trials.seq, { onEvents: (messages) => page.onEvents(messages), onLink: (isThere) => page.onLink(isThere) });
+  const page = await patiently(begin, summary);
+  await withToken(() => follow(study, page.trials.seq, { onEvents: (messages) => page.onEvents(messages), onLink: (isThere) => page.onLink(isThere) }));
 } catch (error) {
-  fill(summary, make("h1", {}, "No study here"), make("p", { className: "note bad", role: "alert" }, error.message), make("p", {}, make("a", { href: "/" }, "All studies")));
+  tell(error, summary, "study");
   cards.replaceChildren();
 }

@@ -1,16 +1,17 @@
 // Who worked on what and when: a bar an attempt, gaps where a worker was idle.
 
 import { axis, ChartCard, legend, tip } from "./chart.js";
-import { seconds, significant } from "./format.js";
+import { moment, seconds, significant, zone } from "./format.js";
 
-// Bars that are drawn; the newest are the ones that matter.
-const MOST = 600;
-// A worker is known by its results.
-const NOW = "running now";
+// Bars that are drawn, and all that is asked for; the newest are the ones that matter.
+export const MOST = 600;
+// A worker is known by its results: of what has none, the row says what became of it.
+const [NOW, CUT_OFF] = ["running now", "cut off"];
 const STYLES = { COMPLETED: ["accent", "completed"], RUNNING: ["high", "running"], FAILED: ["mark", "failed"] };
 
 export class Timeline {
-  constructor(parent) {
+  constructor(parent, trials) {
+    this.trials = trials;
     this.card = new ChartCard(parent, "Workers over time", { wide: true });
     this.card.draw = (colours) => this.#options(colours);
     this.card.tabulate = () => ({
@@ -20,30 +21,41 @@ export class Timeline {
     });
   }
 
-  show(document) {
-    this.document = document;
+  /** In a study that has ended nothing runs any more: what had no end by then was cut off. */
+  show(document, hasEnded) {
+    Object.assign(this, { document, hasEnded });
     this.card.show();
   }
 
+  #isCutOff({ state, ended }) {
+    return ended === null ? this.hasEnded : !["COMPLETED", "FAILED"].includes(state);
+  }
+
+  #row(attempt) {
+    return attempt.worker ?? (this.#isCutOff(attempt) ? CUT_OFF : NOW);
+  }
+
   #options(colours) {
-    const attempts = (this.document?.attempts ?? []).slice(-MOST);
-    if (attempts.length === 0) return "No attempt has begun yet.";
-    const now = Date.now();
-    const workers = [...new Set(attempts.map((attempt) => attempt.worker ?? NOW))].sort();
+    const attempts = this.document?.attempts ?? [];
+    if (attempts.length === 0) return "No attempt has begun yet: each will be a bar beside its worker.";
+    const moments = attempts.flatMap(({ started, ended }) => [started, ended]).filter(Boolean).map(Date.parse);
+    const now = this.hasEnded ? moments.reduce((a, b) => Math.max(a, b)) : Date.now();
+    const workers = [...new Set(attempts.map((attempt) => this.#row(attempt)))].sort();
+    const all = this.trials.columns.attempt.reduce((sum, n) => sum + n, 0);
     const idle = this.document.idle_share;
-    this.card.say(`${idle === null ? "" : `Workers were idle ${significant(100 * idle, 2)} % of the time. `}${this.document.attempts.length > attempts.length ? `The newest ${attempts.length} of ${this.document.attempts.length} attempts. ` : ""}A cross marks a failure, a number an attempt after the first.`);
-    const groups = Object.groupBy(attempts, (attempt) => STYLES[attempt.state]?.[1] ?? "broken off");
+    this.card.say(`${idle === null ? "" : `Workers were idle ${significant(100 * idle, 2)} % of the time. `}${all > attempts.length ? `The newest ${attempts.length} of ${all} attempts. ` : ""}A cross marks a failure, a number an attempt after the first.`);
+    const groups = Object.groupBy(attempts, (attempt) => (this.#isCutOff(attempt) ? CUT_OFF : STYLES[attempt.state][1]));
     return {
       description: `${attempts.length} attempts of ${workers.length} workers.`,
-      grid: { left: 8, right: 20, top: 36, bottom: 30, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
+      grid: { left: 8, right: 20, top: 36, bottom: 46, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
       legend: legend(colours),
-      xAxis: axis("", colours, { type: "time", scale: true, axisLabel: { hideOverlap: true } }),
+      xAxis: axis(`time (${zone()})`, colours, { type: "time", scale: true, axisLabel: { hideOverlap: true } }),
       yAxis: axis("", colours, { type: "category", data: workers, scale: false, axisLabel: { interval: 0, width: 110, overflow: "truncate" } }),
-      tooltip: { confine: true, trigger: "item", formatter: ({ data }) => described(data[3]) },
+      tooltip: { confine: true, trigger: "item", formatter: ({ data }) => described(data[3], this.#isCutOff(data[3])) },
       dataZoom: [{ type: "inside", xAxisIndex: 0, filterMode: "weakFilter", zoomOnMouseWheel: "ctrl", moveOnMouseWheel: false }],
       series: Object.entries(groups).map(([name, found]) => ({
         type: "custom", name, clip: true, color: colour(name, colours), encode: { x: [1, 2], y: 0 }, dimensions: ["worker", "from", "to"],
-        data: found.map((attempt) => [workers.indexOf(attempt.worker ?? NOW), Date.parse(attempt.started), attempt.ended ? Date.parse(attempt.ended) : now, attempt]),
+        data: found.map((attempt) => [workers.indexOf(this.#row(attempt)), Date.parse(attempt.started), attempt.ended ? Date.parse(attempt.ended) : now, attempt]),
         renderItem: (parameters, api) => bar(parameters, api, found[parameters.dataIndex], colour(name, colours), colours),
       })),
     };
@@ -69,8 +81,9 @@ function bar(parameters, api, attempt, fillColour, colours) {
   return { type: "group", children };
 }
 
-function described(attempt) {
-  const end = attempt.ended ? seconds((Date.parse(attempt.ended) - Date.parse(attempt.started)) / 1000) : "still running";
+function described(attempt, isCutOff) {
+  const state = isCutOff ? `${CUT_OFF}${attempt.ended ? `, ${attempt.state}` : " when its study ended"}` : attempt.state;
+  const took = attempt.ended ? seconds((Date.parse(attempt.ended) - Date.parse(attempt.started)) / 1000) : isCutOff ? "" : "still running";
   const fidelity = attempt.fidelity === null ? "" : `fidelity ${significant(attempt.fidelity)}`;
-  return tip(`trial ${attempt.trial_id}, attempt ${attempt.attempt}`, `${attempt.state}${attempt.failure ? `: ${attempt.failure}` : ""}`, end, fidelity, attempt.worker === null ? "" : `worker ${attempt.worker}`);
+  return tip(`trial ${attempt.trial_id}, attempt ${attempt.attempt}`, `${state}${attempt.failure ? `: ${attempt.failure}` : ""}`, `begun ${moment(attempt.started)}`, took, fidelity, attempt.worker === null ? "" : `worker ${attempt.worker}`);
 }

@@ -13,6 +13,7 @@ import { withToken } from "./login.js";
 import { Notice } from "./notice.js";
 import { Provenance } from "./provenance.js";
 import { Scheduled } from "./scheduled.js";
+import { patiently, tell } from "./trouble.js";
 
 const ENDED = ["COMPLETED", "FAILED", "STOPPED"];
 const OFTEN = 1000;
@@ -34,13 +35,19 @@ class Page {
     this.news = new Scheduled(() => this.update(), OFTEN);
   }
 
+  /** What is known already; all else comes when it comes. */
+  first() {
+    this.#head();
+    this.news.ask();
+  }
+
   async update() {
     const [found, trial, epochs] = await Promise.all([get(ofStudy(study)), get(ofTrial(study, trialId)), get(ofTrial(study, trialId, "/epochs"))]);
     [this.study, this.trial] = [found, trial];
     this.#head();
     const [page, layers] = await Promise.all([
       get(ofStudy(study, `/points?after=${trial.seq - 1}&limit=1`)),
-      get(ofTrial(study, trialId, "/layers")).catch(() => ({ layers: [] })),
+      get(ofTrial(study, trialId, "/layers")),
     ]);
     this.provenance.show(trial, page.trial_id[0] === trialId ? page : null);
     this.curve.show(epochs, trial);
@@ -91,15 +98,15 @@ async function begin() {
   document.title = `Trial ${trialId} of ${found.spec.name} · greenshift`;
   path(["Studies", "/"], [found.spec.name, `/studies/${encodeURIComponent(study)}`], [`Trial ${trialId}`]);
   const page = new Page(found, trial);
-  await page.update();
+  page.first();
   page.watch();
   return page;
 }
 
 try {
-  const page = await withToken(begin);
-  await follow(study, page.trial.seq, { onEvents: (messages) => page.onEvents(messages), onLink: (isThere) => page.onLink(isThere) });
+  const page = await patiently(begin, summary);
+  await withToken(() => follow(study, page.trial.seq, { onEvents: (messages) => page.onEvents(messages), onLink: (isThere) => page.onLink(isThere) }));
 } catch (error) {
-  fill(summary, make("h1", {}, "No trial here"), make("p", { className: "note bad", role: "alert" }, error.message), make("p", {}, make("a", { href: "/" }, "All studies")));
+  tell(error, summary, "trial");
   cards.replaceChildren();
 }

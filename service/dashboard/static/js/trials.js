@@ -25,14 +25,15 @@ export class TrialsTable {
     this.show();
   }
 
-  show() {
+  show(hasEnded = this.hasEnded) {
+    this.hasEnded = hasEnded;
     const { columns } = this.trials;
     const found = [];
     for (let i = this.trials.size - 1; i >= 0; i--) if (this.state === "all" || columns.state[i] === this.state) found.push(i);
     const shown = found.slice(this.from, this.from + PAGE);
     this.newer.disabled = this.from === 0;
     this.older.disabled = this.from + PAGE >= found.length;
-    this.card.say(found.length === 0 ? "No such trial." : `${this.from + 1} to ${this.from + shown.length} of ${found.length}, the latest first.`);
+    this.card.say(found.length === 0 ? (this.trials.size ? "No such trial." : "No trial is there yet: each will be a line here.") : `${this.from + 1} to ${this.from + shown.length} of ${found.length}, the latest first.`);
     const heads = ["trial", "state", "fidelity", ...this.objectives.map(title), "took", "worker", ""].map((name) => ({ title: name }));
     fill(this.card.body, found.length === 0 ? null : table("Trials", heads, shown.map((i) => this.#row(i))));
   }
@@ -44,7 +45,8 @@ export class TrialsTable {
       const figure = this.trials.figure(name, i);
       return figure === null ? "–" : `${amount(figure.value, figure.unit)} (${kind(figure.quality)})`;
     });
-    const state = make("span", {}, badge(columns.state[i]), columns.failure[i] ? ` ${columns.failure[i]}` : "");
+    const isCutOff = this.hasEnded && columns.state[i] === "RUNNING";
+    const state = make("span", {}, badge(columns.state[i]), columns.failure[i] ? ` ${columns.failure[i]}` : isCutOff ? " cut off when its study ended" : "");
     return [
       make("a", { href: `/studies/${this.study.study_id}/trials/${encodeURIComponent(id)}` }, id), state,
       columns.fidelity[i] === null ? "full" : significant(columns.fidelity[i]), ...objectives,

@@ -1,0 +1,28 @@
+// What was spent, by how well it is known: joules that were measured and estimates stand side by side.
+
+import { make } from "./dom.js";
+import { amount, figure, kind } from "./format.js";
+
+const BY_TRUST = ["measured", "integrated", "estimated"];
+
+/** In words: `12 J measured + 3 J ≈ estimated`. */
+export const inWords = (table) => known(table).map((quality) => `${amount(table[quality], "J")} ${kind(quality)}`).join(" + ") || "unknown";
+
+/** The qualities alone: `measured + ≈ estimated`. */
+export const qualities = (table) => known(table).map((quality) => kind(quality)).join(" + ");
+
+/** What the entries of a ledger come to as figures, each beside the way in which it is known. */
+export function figures(entries) {
+  const table = sums(entries);
+  const parts = known(table).flatMap((quality, i) => [i > 0 ? " + " : "", figure(table[quality], "J", quality)]);
+  return make("span", {}, parts.length > 0 ? parts : entries.length > 0 ? "unknown" : "nothing yet");
+}
+
+const known = (table) => BY_TRUST.filter((quality) => table[quality] !== undefined);
+
+/** What is unknown counts as nothing. */
+function sums(entries) {
+  const table = {};
+  for (const { quality, joules } of entries) if (joules !== null) table[quality] = (table[quality] ?? 0) + joules;
+  return table;
+}
