@@ -149,5 +149,13 @@ def _environment(trials: list[Trial]) -> list[tuple[str, str]]:
         ("Carbon intensity", ", ".join(carbon) or "unknown"),
         ("Energy flags", ", ".join(f"{flag}: {n} trials" for flag, n in flags.items()) or "none"),
         ("Python", platform.python_version()),
-        *((name, metadata.version(name)) for name in _PACKAGES),
+        *((name, _version(name)) for name in _PACKAGES),
     ]
+
+
+def _version(package: str) -> str:
+    """A coordinator has not all that workers need."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed here"
