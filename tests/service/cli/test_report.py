@@ -219,6 +219,26 @@ def test_a_folder_of_run_is_told_as_the_study_of_a_service_is(
             assert path.read_bytes() == (tmp_path / "remote" / path.relative_to(tmp_path / "local")).read_bytes(), path
 
 
+def test_a_name_that_means_nothing_is_said_to_be_neither_folder_nor_study(
+    call: Call, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = call("report", "junk", "--out", "r.html")
+    assert (done.returncode, len(done.stderr.splitlines())) == (3, 1)
+    assert "junk is no folder with a study.sqlite here" in done.stderr and "there is none with the id" in done.stderr
+    monkeypatch.setenv("GREENSHIFT_URL", "http://127.0.0.1:1")
+    done = call("report", "junk", "--out", "r.html")
+    assert (done.returncode, len(done.stderr.splitlines())) == (4, 1)
+    assert "junk is no folder with a study.sqlite here" in done.stderr and "no service answers" in done.stderr
+
+
+def test_versions_that_a_coordinator_has_not_are_no_obstacle(
+    call: Call, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.report.story._PACKAGES", ("greenshift", "no-such-distribution"))
+    assert call("report", "told", "--out", "r.md", "--format", "md").returncode == 0
+    assert "| no-such-distribution | not installed here |" in (tmp_path / "r.md").read_text()
+
+
 def test_a_folder_without_a_study_is_code_3(call: Call, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     done = call("report", "runs/", "--out", "r.html")
