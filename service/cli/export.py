@@ -83,7 +83,7 @@ def export(
         typer.echo(note, err=True)
 
 
-def _writer(to: ExportFormat) -> Callable[[Path | str, Source], list[str]]:
+def _writer(to: ExportFormat) -> Callable[[Any, Source], list[str]]:
     if to in EXTRAS:
         require(to, f"to: {to}")
     if to is ExportFormat.MODELS:
