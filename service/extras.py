@@ -36,3 +36,15 @@ def loaded(module: str, extra: str, what: str) -> Any:
     """A module of ours that cannot be loaded without an extra; see `require`."""
     require(extra, what)
     return import_module(module)
+
+
+def require_torch(what: str) -> None:
+    """Refuses what builds networks on a machine that goes without, as one does that only coordinates.
+
+    Raises:
+        InputError: torch is not installed.
+    """
+    if find_spec("torch") is None:
+        raise InputError(
+            f"{what} needs torch, which is not installed here: pip install torch torchvision, or go where workers run"
+        )

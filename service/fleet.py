@@ -55,6 +55,26 @@ def expected_scheduler() -> Iterator[None]:
         raise ClusterLostError(f"{_GONE}: {error}") from error
 
 
+def identity_of(client: Client) -> dict[str, Any]:
+    """What the scheduler says of itself and of all its workers; nothing where it does not answer.
+
+    A client's own `scheduler_info` hands out the latest answer to anybody in the process, and every two seconds that
+    is one to Dask itself, which leaves the workers out: then none seems to be there.
+    """
+    found: dict[str, Any] = client.sync(_ask_identity, client)
+    return found
+
+
+async def _ask_identity(client: Client) -> dict[str, Any]:
+    if client.status not in ("running", "connecting") or client.scheduler is None:
+        return {}
+    try:
+        found: dict[str, Any] = await client.scheduler.identity(n_workers=-1)
+    except OSError:
+        return {}
+    return found
+
+
 @dataclass(frozen=True)
 class Standing:
     """What a study knows of a worker: the model of its device, and whether it gets no trial."""
@@ -196,12 +216,13 @@ class Fleet:
         known_for: Any = self._client.scheduler_comm, self._n_lost
         if time.monotonic() < self._known_until and known_for == self._known_for:
             return self._known
-        info = self._client.scheduler_info(n_workers=-1)
+        info = identity_of(self._client)
         if info.get("id", self._scheduler_id) != self._scheduler_id:
             with expected_scheduler():
                 self._meet(info["address"])
             self._scheduler_id = info["id"]
-        self._known, self._known_for = info.get("workers", {}), known_for
+        # A scheduler that does not answer has not lost its workers.
+        self._known, self._known_for = info.get("workers", self._known), known_for
         self._known_until = time.monotonic() + _FRESH_SECONDS
         return self._known
 

@@ -33,8 +33,8 @@ _CHANGEABLE = {"budget", "keep_models", "max_lost_workers"}
 
 
 def run_study(
-    spec: StudySpec,
-    out: Path,
+    spec: StudySpec | str | Path | dict[str, Any],
+    out: str | Path,
     *,
     n_workers: int | None = None,
     scheduler: Access | None = None,
@@ -46,12 +46,14 @@ def run_study(
     """Runs a study to its end in the folder `out`, or goes on with the one that `out` holds.
 
     Args:
-        spec: the study; on going on, its budget, `keep_models` and `max_lost_workers` may differ.
+        spec: the study, or a preset's name, a YAML file or a dict of one; on going on, its budget, `keep_models` and
+            `max_lost_workers` may differ.
         out: created if missing; holds `study.sqlite`, `study.yaml` and `models/`.
         n_workers: processes on this machine; None is one per GPU, or one per core without GPUs.
         scheduler: a running Dask scheduler, used instead of processes of our own.
         download: a missing data set may be fetched.
-        on_open: is given the study once its store is in the folder, before anything is started.
+        on_open: is given the study once its store is in the folder and what it names was found, before anything is
+            started.
         on_start: is given a function that makes the run end soon, from any thread or a signal handler.
         on_change: is given the study after every change.
 
@@ -59,11 +61,12 @@ def run_study(
         InputError: a study that cannot be; no trial has been started then.
         ServiceError: the optimizer or the cluster failed; what finished is kept, and running again goes on.
     """
+    spec, out = spec if isinstance(spec, StudySpec) else StudySpec.load(spec), Path(out)
     models_dir = str((out / "models").resolve())
     with open_study(spec, out) as (study, store):
-        on_open(study)
         seen = SeenTrials(store, study.study_id)
         earlier = front_in_files(str(spec.warm_start), study.spec) if needs_front(study, store) else None
+        on_open(study)
         if study.state is not StudyState.COMPLETED:
             with _cluster(n_workers, scheduler) as client:
                 dispatcher = DaskDispatcher(client, durable=scheduler is not None)
@@ -99,7 +102,7 @@ def _so_far(study: Study, store: Store, seen: SeenTrials) -> StudyRun:
 
 
 def finalize_study(
-    out: Path,
+    out: str | Path,
     *,
     n_workers: int | None = None,
     scheduler: Access | None = None,
@@ -122,6 +125,7 @@ def finalize_study(
         NotFoundError: the folder holds no study.
         InputError: the study has no front yet, or is of a task.
     """
+    out = Path(out)
     if not (out / "study.sqlite").is_file():
         raise NotFoundError(f"study: {out} holds no study.sqlite")
     stopping = threading.Event()

@@ -31,6 +31,11 @@ class StudyRun:
     finals: Finals = field(default_factory=dict)
     epochs: dict[str, int] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """A line, as thousands of trials would flood a terminal."""
+        spec = self.study.spec
+        return f"StudyRun({spec.name!r}, {self.study.state}: {len(self.trials)} trials, {len(self.front)} on the front)"
+
     def _repr_html_(self) -> str:
         return drawing.table(self)
 

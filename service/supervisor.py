@@ -18,7 +18,7 @@ from service.coordinator import Coordinator
 from service.dispatch import DaskDispatcher
 from service.earlier import front_in_store
 from service.errors import ClusterLostError, DamagedError, NoWorkerError, ServiceError
-from service.fleet import Standing
+from service.fleet import Standing, identity_of
 from service.roster import Bulletin, roster
 from service.schema import Study, StudyState
 from service.sharing import SharedDispatcher, Shares
@@ -131,7 +131,7 @@ class _Session:
             if study.study_id not in self._runs:
                 self._start(study)
         standings = {study_id: run.standings() for study_id, run in self._runs.items()}
-        self._bulletin.tell(roster(self._client.scheduler_info(n_workers=-1), standings), self._runs)
+        self._bulletin.tell(roster(identity_of(self._client), standings), self._runs)
 
     def _say_waits(self, study_id: str, why: str) -> None:
         if why and why != self._waits.get(study_id):

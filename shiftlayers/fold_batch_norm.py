@@ -98,5 +98,5 @@ def _merged(layer: ShiftLayer, norm: nn.BatchNorm2d) -> ShiftLayer:
         bits = config.activation_bits
         if bits is not None and merged.bias.abs().max() > 2.0 ** (bits[0] - 1):
             raise ValueError(f"a folded bias of {merged.bias.abs().max():.3g} is out of the range of activation_bits "
-                             f"{bits}, {2.0 ** (bits[0] - 1):g}")  # fmt: skip
+                             f"{bits}: {2.0 ** (bits[0] - 1):g} at most")  # fmt: skip
     return merged

@@ -10,11 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from service.cli.export_exchange import write_mlflow, write_optuna, write_smac
+from service.cli.export_folder import ExportFolder
 from service.cli.export_models import write_models
 from service.cli.export_tables import write_csv, write_parquets
 from service.cli.sources import FolderOrStudy, Source, source_of
-from service.errors import InputError, NotFoundError
-from service.extras import EXTRAS, require
+from service.errors import InputError
+from service.extras import EXTRAS, require, require_torch
+from service.schema import StudySpec
 
 
 class ExportFormat(StrEnum):
@@ -44,7 +46,8 @@ def export(
     out: Annotated[
         str,
         typer.Option(
-            help="Folder of the files; those of an earlier export are replaced. Of mlflow also a tracking server's URI."
+            help="Folder of the files; an earlier export there is replaced, and other files are left alone. Of mlflow "
+            "also a tracking server's URI."
         ),
     ],
     to: Annotated[
@@ -58,29 +61,36 @@ def export(
     models: Annotated[
         Path | None, typer.Option(help="Folder of the trained weights; default models/ of a folder of run.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Use a folder with other files, and replace those that are in the way.")
+    ] = False,
 ) -> None:
     """Writes the networks of a front, each with a card, or a study as tables, into a folder."""
-    if to in EXTRAS:
-        require(to, f"to: {to}")
+    writer = _writer(to)
+    is_remote = to is ExportFormat.MLFLOW and "://" in out
+    if "://" in out and not is_remote:
+        raise InputError(f"out: must be a folder, as only mlflow writes to a server; got {out}")
+    folder = None if is_remote else ExportFolder(Path(out), force=force)
     source = source_of(study, models)
-    writer = _WRITERS[to]
-    notes = writer(out, source) if to is ExportFormat.MLFLOW and "://" in out else _into(out, writer, source)
+    if folder is None:
+        notes = writer(out, source)
+    else:
+        with folder.writing(_kind(to, source.run.study.spec)) as stage:
+            notes = writer(stage, source)
     first, second = source.said
     typer.echo(f"{first}\n{second}: {out}")
     for note in notes:
         typer.echo(note, err=True)
 
 
-def _into(out: str, writer: Callable[[Path, Source], list[str]], source: Source) -> list[str]:
-    """What is written into a folder, which is left as it was where there is nothing to write."""
-    folder = Path(out)
-    is_new = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return writer(folder, source)
-    except NotFoundError:
-        if is_new:
-            folder.rmdir()
-        raise
-    except OSError as error:
-        raise InputError(f"out: {out} is no folder that can be written: {error.strerror}") from error
+def _writer(to: ExportFormat) -> Callable[[Any, Source], list[str]]:
+    if to in EXTRAS:
+        require(to, f"to: {to}")
+    if to is ExportFormat.MODELS:
+        require_torch(f"to: {to}")
+    return _WRITERS[to]
+
+
+def _kind(to: ExportFormat, spec: StudySpec) -> str:
+    """What an export takes the place of: a folder holds one of each kind, and of SMAC's runs as many as there are."""
+    return f"{to} {spec.name}/{spec.seed}" if to is ExportFormat.SMAC else str(to)

@@ -15,10 +15,10 @@ def write_optuna(out: Path, source: Source) -> list[str]:
 
 
 def write_smac(out: Path, source: Source) -> list[str]:
-    """Writes a run folder that SMAC's own loaders read."""
+    """Writes a run folder that SMAC's own loaders read, into the folder `out` of the one where it will lie."""
     from service.exchange import smac_out
 
-    return smac_out.write_smac(out, source.run, source.log)
+    return smac_out.write_smac(out, source.run, source.log, home=out.parent)
 
 
 def write_mlflow(out: Path | str, source: Source) -> list[str]:
@@ -26,7 +26,5 @@ def write_mlflow(out: Path | str, source: Source) -> list[str]:
     from service.exchange import mlflow_out
 
     if isinstance(out, Path):
-        file = (out / mlflow_out.FILE).resolve()
-        file.unlink(missing_ok=True)
-        out = f"sqlite:///{file}"
+        out = f"sqlite:///{(out / mlflow_out.FILE).resolve()}"
     return mlflow_out.write_mlflow(out, source.run, source.log)

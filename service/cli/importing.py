@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from service.errors import InputError, RefusedError
+from service.extras import require_torch
 from service.schema import StudySpec
 from service.study_run import as_yaml, document_of
 from service.tasks import completed
@@ -23,13 +24,16 @@ def import_(
     study: Annotated[str, typer.Option(help="The study that is to begin with it: a YAML file, or a preset's name.")],
     out: Annotated[Path, typer.Option(help="The file of the new study.")],
     name: Annotated[str | None, typer.Option(help="Of the study of Optuna, where there are several.")] = None,
-    most: Annotated[int, typer.Option(min=1, help="So many configs, where the front has fewer.")] = 10,
+    most: Annotated[
+        int, typer.Option(min=1, help="How many configs: the front, all of it, and what comes next up to so many.")
+    ] = 10,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of the data sets; default GREENSHIFT_DATA_DIR.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Writes a study whose first configs are the best of another optimizer, parameters mapped by their names."""
     if out.exists() and not force:
         raise RefusedError(f"out: {out} is there already; name another file, or say --force")
-    spec, n_layers = _known(StudySpec.load(study))
+    spec, n_layers = _known(StudySpec.load(study), data_dir)
     from service.exchange.begin import beginning
 
     found = beginning(source, spec, n_layers, name=name, most=most)
@@ -46,13 +50,15 @@ def import_(
         typer.echo(line, err=True)
 
 
-def _known(spec: StudySpec) -> tuple[StudySpec, int]:
+def _known(spec: StudySpec, data_dir: Path | None) -> tuple[StudySpec, int]:
     """The study, completed by its task if it is of one, and the layers of its network."""
+    require_torch("study: to know its network")
+    place = spec.data_dir if data_dir is None else str(data_dir)
     try:
         facts: AnyFacts = (
             describe_task(spec.task)
             if spec.task is not None
-            else inspect_task(str(spec.dataset), str(spec.network), spec.data_dir)
+            else inspect_task(str(spec.dataset), str(spec.network), place)
         )
     except ConfigurationError as error:
         raise InputError(f"study: {error}") from error

@@ -28,14 +28,12 @@ class LiveView:
     Args:
         spec: of the study.
         console: where to; None is standard output.
-        waiting: what is shown before there is anything else.
     """
 
-    def __init__(self, spec: StudySpec, console: Console | None = None, waiting: str = "starting workers ...") -> None:
-        self._spec, self._waiting = spec, waiting
+    def __init__(self, spec: StudySpec, console: Console | None = None) -> None:
+        self._spec = spec
         self._console = console or Console()
         self._live = Live(
-            Text(waiting),
             console=self._console,
             transient=True,
             redirect_stderr=False,
@@ -45,8 +43,6 @@ class LiveView:
     def __enter__(self) -> LiveView:
         if self._console.is_terminal:
             self._live.start()
-        else:
-            self._console.print(self._waiting)
         return self
 
     def __exit__(
@@ -56,6 +52,13 @@ class LiveView:
         _traceback: TracebackType | None,
     ) -> None:
         self._live.stop()
+
+    def waits(self, why: str) -> None:
+        """Shows what is waited for, before there is anything else."""
+        if self._console.is_terminal:
+            self._live.update(Text(why))
+        else:
+            self._console.print(why, highlight=False, soft_wrap=True)
 
     def say(self, line: str) -> None:
         """Prints a line that stays, above what is redrawn."""

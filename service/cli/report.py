@@ -37,6 +37,8 @@ def report(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Writes the report of a study as one file that needs no network."""
+    if out.is_dir():
+        raise InputError(f"out: {out} is a folder; name a file, such as {out / f'report.{form}'}")
     if out.exists() and not force:
         raise _taken(out)
     if form is ReportFormat.PDF:

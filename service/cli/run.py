@@ -43,9 +43,12 @@ def run(
     # The pages are there until the report is written, so that they show how it ended.
     with ExitStack() as pages:
 
-        def show_pages(study: Study) -> None:
-            url = pages.enter_context(showing(folder / "study.sqlite", folder / "report.html"))
-            view.say(f"Dashboard, while this runs: {url}/studies/{study.study_id}")
+        def begin(study: Study) -> None:
+            if dashboard:
+                url = pages.enter_context(showing(folder / "study.sqlite", folder / "report.html"))
+                view.say(f"Dashboard, while this runs: {url}/studies/{study.study_id}")
+            if study.state is not StudyState.COMPLETED:
+                view.waits("starting workers ..." if access is None else f"asking the workers of {access.address} ...")
 
         with LiveView(spec) as view:
             finished = run_study(
@@ -54,7 +57,7 @@ def run(
                 n_workers=workers,
                 scheduler=access,
                 download=download,
-                on_open=show_pages if dashboard else lambda _: None,
+                on_open=begin,
                 on_start=stop_on_signal,
                 on_change=view.show,
             )

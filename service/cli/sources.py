@@ -10,7 +10,7 @@ import typer
 
 from service.cli.fetched import whole_of
 from service.cli.remote import study_of
-from service.errors import NotFoundError
+from service.errors import NotFoundError, UnreachableError
 from service.ledger import Ledger
 from service.store import Reader
 from service.study_run import StudyRun
@@ -60,9 +60,13 @@ def source_of(study: str, models: Path | None = None) -> Source:
         return _from_folder(folder, models or folder / "models")
     if "/" in study:
         raise NotFoundError(f"study: {study} holds no {_STORE}")
-    with study_of(study) as handle:
-        log = list(handle.iter_events())
-        return Source(whole_of(handle, log), log, models)
+    try:
+        with study_of(study) as handle:
+            log = list(handle.iter_events())
+            return Source(whole_of(handle, log), log, models)
+    except (NotFoundError, UnreachableError) as error:
+        said = str(error).removeprefix("study: ")
+        raise type(error)(f"study: {study} is no folder with a {_STORE} here; of the service: {said}") from error
 
 
 def _from_folder(folder: Path, models: Path) -> Source:

@@ -26,7 +26,8 @@ def follow(handle: StudyHandle, console: Console) -> StudyRun:
     # What changes after the first look has a higher number; what changes during it, the second look shows.
     seen = max((trial.seq for trial in handle.trials()), default=0)
     run = run_of(handle)
-    with LiveView(run.study.spec, console, f"{handle.name} ({handle.study_id}) is {run.study.standing}") as view:
+    with LiveView(run.study.spec, console) as view:
+        view.waits(f"{handle.name} ({handle.study_id}) is {run.study.standing}")
         view.show(run)
         if run.study.state in _ENDED:
             return run

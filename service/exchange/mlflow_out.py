@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from mlflow.entities import Metric, Param, RunStatus, RunTag
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from service.analysis.attempts import attempt_rows
 from service.errors import InputError
-from service.ranking import front, volume
+from service.exchange.mlflow_store import tracking_store
+from service.exchange.times import Times, times_of
+from service.ranking import volume
 from service.schema import StudyState, Trial, TrialState
 from service.study_run import StudyRun, as_yaml, document_of
 from service.wire import Event, without_places
@@ -38,6 +35,8 @@ _PARENT, _MAX_METRICS, _MAX_TAG = "mlflow.parentRunId", 1000, 5000
 def write_mlflow(uri: str, run: StudyRun, log: Iterable[Event]) -> list[str]:
     """Writes the study to a tracking store; what an earlier export wrote there stays, and what is new is added.
 
+    What an export that was broken off left half-written is replaced.
+
     Args:
         uri: of the store, such as `http://127.0.0.1:5000` or `sqlite:///FILE`.
         run: the study.
@@ -47,37 +46,70 @@ def write_mlflow(uri: str, run: StudyRun, log: Iterable[Event]) -> list[str]:
         A line about what was left out.
 
     Raises:
-        InputError: no tracking store is there.
+        UnreachableError: no server answers there.
+        InputError: no tracking store is there, or the study's experiment was deleted in it.
     """
-    with _quietly():
-        try:
-            return _write(MlflowClient(tracking_uri=uri), run, list(log))
-        except MlflowException as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"out: {uri} is no tracking store of MLflow that can be written: {reason}") from error
+    with tracking_store(uri) as client:
+        return _write(client, run, list(log))
 
 
 def _write(client: MlflowClient, run: StudyRun, log: list[Event]) -> list[str]:
-    spec = run.study.spec
-    known = client.get_experiment_by_name(spec.name)
-    experiment = known.experiment_id if known is not None else client.create_experiment(spec.name)
-    ours = _runs_of(client, experiment, run.study.study_id)
-    parent = next((r.info.run_id for r in ours if _TRIAL not in r.data.tags), None) or _begin_study(
-        client, experiment, run
-    )
-    there = {(r.data.tags.get(_TRIAL), r.data.tags.get(_ATTEMPT)) for r in ours}
-    times = {row["trial_id"]: row for row in attempt_rows(log)}
-    best = {trial.trial_id for trial in front(spec, run.trials)}
+    spec, times = run.study.spec, times_of(log)
+    experiment = _experiment(client, spec.name)
+    parent, there = _sorted(client, _runs_of(client, experiment, run.study.study_id))
+    parent = parent or _begin_study(client, experiment, run)
     ended = [trial for trial in run.trials if trial.state.is_finished]
     for trial in ended:
         if (trial.trial_id, str(trial.attempt)) not in there:
-            _write_trial(client, experiment, parent, trial, times.get(trial.trial_id, {}))
+            _write_trial(client, experiment, parent, trial, times.get(trial.trial_id))
+    best = {(trial.trial_id, str(trial.attempt)) for trial in run.front}
     for each in _runs_of(client, experiment, run.study.study_id):
-        if (name := each.data.tags.get(_TRIAL)) is not None:
-            client.set_tag(each.info.run_id, "on_front", str(name in best).lower())
+        if (key := _key(each)) is not None:
+            _tag(client, each, {_PARENT: parent, "on_front": str(key in best).lower()})
     _end_study(client, parent, run, log[-1].at)
     n_left = len(run.trials) - len(ended)
     return [f"{n_left} trials that have not ended are left out"] if n_left else []
+
+
+def _experiment(client: MlflowClient, name: str) -> str:
+    known = client.get_experiment_by_name(name)
+    if known is None:
+        return str(client.create_experiment(name))
+    if known.lifecycle_stage != "active":
+        raise InputError(
+            f"out: experiment {name} was deleted there and can be restored: its id is {known.experiment_id}"
+        )
+    return str(known.experiment_id)
+
+
+def _sorted(client: MlflowClient, runs: list[Any]) -> tuple[str | None, set[tuple[str, str]]]:
+    """The study's run, if there is one, and which attempts have one.
+
+    A trial's run is ended when all of it is there; one that was broken off is deleted, to be written anew.
+    """
+    parent = None
+    there: set[tuple[str, str]] = set()
+    for each in runs:
+        if (key := _key(each)) is None:
+            parent = parent or each.info.run_id
+        elif key in there or each.info.status not in _ENDS.values():
+            client.delete_run(each.info.run_id)
+        else:
+            there.add(key)
+    return parent, there
+
+
+def _key(run: Any) -> tuple[str, str] | None:
+    """Which attempt at which trial; None is the study itself."""
+    tags = run.data.tags
+    return (tags[_TRIAL], tags.get(_ATTEMPT, "")) if _TRIAL in tags else None
+
+
+def _tag(client: MlflowClient, run: Any, tags: dict[str, str]) -> None:
+    """Sets what is not set: every tag is a request."""
+    for name, value in tags.items():
+        if run.data.tags.get(name) != value:
+            client.set_tag(run.info.run_id, name, value)
 
 
 def _runs_of(client: MlflowClient, experiment: str, study_id: str) -> list[Any]:
@@ -121,10 +153,11 @@ def _end_study(client: MlflowClient, parent: str, run: StudyRun, ended_at: datet
         client.update_run(parent, RunStatus.to_string(RunStatus.RUNNING))
 
 
-def _write_trial(client: MlflowClient, experiment: str, parent: str, trial: Trial, times: dict[str, Any]) -> None:
-    start, end = (_milliseconds(times[key]) if times.get(key) else None for key in ("started_at", "ended_at"))
+def _write_trial(client: MlflowClient, experiment: str, parent: str, trial: Trial, times: Times | None) -> None:
+    start, end = map(_milliseconds, times) if times else (None, None)
     tags = {_PARENT: parent, _STUDY: trial.study_id, _TRIAL: trial.trial_id, _ATTEMPT: str(trial.attempt)}
-    run_id = client.create_run(experiment, start, tags, f"trial {trial.trial_id}").info.run_id
+    name = f"trial {trial.trial_id}" + (f", attempt {trial.attempt}" if trial.attempt > 1 else "")
+    run_id = client.create_run(experiment, start, tags, name).info.run_id
     metrics = list(_metrics(trial, end or 0))
     for first in range(0, max(1, len(metrics)), _MAX_METRICS):
         client.log_batch(run_id, metrics=metrics[first : first + _MAX_METRICS])
@@ -178,16 +211,3 @@ def _tags(trial: Trial) -> Iterator[RunTag]:
 
 def _milliseconds(at: datetime) -> int:
     return round(at.timestamp() * 1000)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """MLflow tells of the tables that it makes, and is warned of by what it uses."""
-    before = logging.root.manager.disable
-    logging.disable(logging.INFO)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -12,6 +14,9 @@ from optuna.trial import TrialState
 from service.errors import InputError
 from service.exchange.found import Found
 from service.exchange.optuna_out import opened
+
+# That no other program has.
+_TABLE = "version_info"
 
 
 def read_optuna(source: str, name: str | None) -> tuple[str, list[Found]]:
@@ -36,8 +41,15 @@ def read_optuna(source: str, name: str | None) -> tuple[str, list[Found]]:
     except InputError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(_origin(error)).split())[:200]
         raise InputError(f"source: {source} is no storage that this Optuna reads: {reason}") from error
+
+
+def _origin(error: BaseException) -> BaseException:
+    """What the database said, which Optuna wraps in words about commits."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _file(source: str) -> Path:
@@ -48,8 +60,20 @@ def _file(source: str) -> Path:
     except OSError as error:
         raise InputError(f"source: {source} cannot be read: {error.strerror}") from error
     if not start.startswith(b"SQLite format 3"):
-        raise InputError(f"source: {source} must be an SQLite file of Optuna or a run folder of SMAC3")
+        raise InputError(f"source: must be an SQLite file of Optuna or a run folder of SMAC3, and {source} is neither")
+    tables = _tables(path)
+    if _TABLE not in tables:
+        there = "one of greenshift, whose folder a study names as warm_start" if "trials" in tables else "another one"
+        raise InputError(f"source: must be an SQLite file of Optuna, and {source} is {there}")
     return path.resolve()
+
+
+def _tables(path: Path) -> set[str]:
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as there:
+            return {str(name) for (name,) in there.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.Error as error:
+        raise InputError(f"source: {path} cannot be read: {error}") from error
 
 
 def _chosen(storage: optuna.storages.RDBStorage, source: str, name: str | None) -> str:

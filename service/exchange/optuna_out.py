@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as State
 
-from service.analysis.attempts import attempt_rows
 from service.exchange.space import part_of, space_of
+from service.exchange.times import Times, times_of
 from service.ranking import comparable
 from service.schema import StudySpec, Trial, TrialState
 from service.study_run import StudyRun, as_yaml, document_of
@@ -56,7 +56,7 @@ def write_optuna(out: Path, run: StudyRun, log: Iterable[Event]) -> list[str]:
         space = space_of(run, log)
         distributions = {name: _distribution(hp, run.trials) for name, hp in space.items()}
         counted = {trial.trial_id for trial in comparable(spec, run.trials)}
-        times = _times(log)
+        times = times_of(log)
         for trial in ended:
             is_counted = trial.trial_id in counted
             study.add_trial(_frozen(spec, trial, space, distributions, is_counted, times.get(trial.trial_id)))
@@ -86,7 +86,7 @@ def _frozen(
     space: ConfigurationSpace,
     distributions: dict[str, BaseDistribution],
     is_counted: bool,
-    times: tuple[datetime, datetime] | None,
+    times: Times | None,
 ) -> FrozenTrial:
     state, values = _outcome(spec, trial, is_counted)
     params = part_of(space, trial)
@@ -100,7 +100,8 @@ def _frozen(
         intermediate_values=dict(enumerate(losses, 1)),
     )
     if times is not None:
-        frozen.datetime_start, frozen.datetime_complete = times
+        # Optuna's times have no zone.
+        frozen.datetime_start, frozen.datetime_complete = (at.astimezone(UTC).replace(tzinfo=None) for at in times)
     return frozen
 
 
@@ -144,13 +145,3 @@ def _distribution(hp: Hyperparameter[Any, Any], trials: Iterable[Trial]) -> Base
     listed = getattr(hp, "choices", getattr(hp, "sequence", None))
     values = [hp.default_value, *(t.config[hp.name] for t in trials if hp.name in t.config)]
     return CategoricalDistribution(list(listed) if listed is not None else list(dict.fromkeys(values)))
-
-
-def _times(log: Iterable[Event]) -> dict[str, tuple[datetime, datetime]]:
-    """When each trial began and ended, its first attempt and its last; Optuna's times have no zone."""
-    found: dict[str, tuple[datetime, datetime]] = {}
-    for row in attempt_rows(log):
-        if row.get("started_at") and row.get("ended_at"):
-            start, end = (row[key].astimezone(UTC).replace(tzinfo=None) for key in ("started_at", "ended_at"))
-            found[row["trial_id"]] = (found.get(row["trial_id"], (start, end))[0], end)
-    return found

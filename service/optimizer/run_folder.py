@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,8 +53,12 @@ def write_run_folder(
     budgets: tuple[float, float] | None,
     n_trials: int,
     seed: int,
+    home: Path | None = None,
 ) -> Path:
-    """Writes `scenario.json`, `configspace.json` and `runhistory.json` to `out/NAME/SEED` and returns that folder."""
+    """Writes `scenario.json`, `configspace.json` and `runhistory.json` to `out/NAME/SEED` and returns that folder.
+
+    SMAC writes down where it is; `home` is where it will be, if not in `out`.
+    """
     low, high = budgets if budgets is not None else (None, None)
     scenario = Scenario(
         space,
@@ -85,4 +90,11 @@ def write_run_folder(
         )
     folder = Path(scenario.output_directory)
     history.save(folder / "runhistory.json")
+    if home is not None:
+        _settle(folder / "scenario.json", home / folder.relative_to(out))
     return folder
+
+
+def _settle(scenario: Path, folder: Path) -> None:
+    document = json.loads(scenario.read_text(encoding="utf-8"))
+    scenario.write_text(json.dumps(document | {"output_directory": str(folder)}, indent=4), encoding="utf-8")

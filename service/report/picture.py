@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 
 from service.ranking import comparable, front
 from service.report.palette import FRONT, OTHERS, Picture, is_estimated, mark_of, rendered
 from service.report.words import baseline, provenance, things, title
 from service.schema import StudySpec, Trial
 
+# So many times as much is too much for a linear axis.
+_MANY = 20
 _UNITS = {"energy": "J", "emissions": "gCO2eq", "deployment_energy": "J", "inference_energy": "J"}
 
 
@@ -36,15 +39,30 @@ def front_figure(spec: StudySpec, trials: list[Trial]) -> Figure:
     compared = [t for t in trials if t.is_default and t.value(x) is not None and t.value(y) is not None]
     for trial in compared:
         _scatter(axes, [trial], x, y, zorder=3, label=baseline(trial).removeprefix("the "), **mark_of(trial))
-    for axis, name in ((axes.xaxis, x), (axes.yaxis, y)):
+    for axis, set_scale, name in ((axes.xaxis, axes.set_xscale, x), (axes.yaxis, axes.set_yscale, y)):
         axis.set_label_text(_label(name, trials))
-        if name in _UNITS:
-            axis.set_major_formatter(EngFormatter(_UNITS[name]))
+        spans = _spans_decades([t.value(name) for t in [*others, *best, *compared]])
+        if spans:
+            set_scale("log")
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_minor_formatter(NullFormatter())
+        if spans or name in _UNITS:
+            axis.set_major_formatter(EngFormatter(_UNITS[name]) if name in _UNITS else FuncFormatter(_plain))
     axes.set_title(f"{spec.name}: {spec.subject}", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     _explain(axes, [*others, *best, *compared], [x, y])
     return figure
+
+
+def _spans_decades(values: Sequence[float | None]) -> bool:
+    """Whether a linear axis would lay the best of them flat on zero, and a logarithmic one can show them."""
+    known = [value for value in values if value is not None]
+    return bool(known) and min(known) > 0 and max(known) >= _MANY * min(known)
+
+
+def _plain(value: float, _position: int) -> str:
+    return f"{value:g}"
 
 
 def _join(axes: Axes, spec: StudySpec, best: list[Trial], x: str, y: str) -> None:

@@ -104,6 +104,8 @@ def _tried(name: str, trials: list[Trial]) -> str:
     values = [trial.config[name] for trial in trials if trial.config.get(name) is not None]
     if len(set(map(str, values))) > 1 and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         return f"{min(values):.4g} .. {max(values):.4g}"
+    if not values:
+        return "none"
     counts = Counter(value if isinstance(value, str) else json.dumps(value) for value in values).most_common()
     more = f" and {len(counts) - _MAX_SHOWN} others" if len(counts) > _MAX_SHOWN else ""
     return ", ".join(f"{value} ({n})" for value, n in counts[:_MAX_SHOWN]) + more
@@ -149,5 +151,13 @@ def _environment(trials: list[Trial]) -> list[tuple[str, str]]:
         ("Carbon intensity", ", ".join(carbon) or "unknown"),
         ("Energy flags", ", ".join(f"{flag}: {n} trials" for flag, n in flags.items()) or "none"),
         ("Python", platform.python_version()),
-        *((name, metadata.version(name)) for name in _PACKAGES),
+        *((name, _version(name)) for name in _PACKAGES),
     ]
+
+
+def _version(package: str) -> str:
+    """A coordinator has not all that workers need."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed here"

@@ -8,6 +8,7 @@ from functools import partial
 from importlib import metadata
 from typing import Any
 
+import dask
 import pytest
 from distributed import Client, Scheduler, get_worker
 from distributed.versions import get_versions
@@ -219,9 +220,9 @@ def test_one_round_of_a_coordinator_asks_the_scheduler_once(monkeypatch: pytest.
     monkeypatch.setattr(fleet_module, "_FRESH_SECONDS", 60.0)
     with client_of_threads(2) as client:
         fleet = Fleet(client)
-        asked = client.scheduler_info
+        asked = fleet_module.identity_of
         calls = []
-        monkeypatch.setattr(client, "scheduler_info", lambda **options: calls.append(1) or asked(**options))
+        monkeypatch.setattr(fleet_module, "identity_of", lambda client: calls.append(1) or asked(client))
         assert (fleet.n_slots(), fleet.addresses(), len(fleet.alive())) == (2, None, 2)
         assert calls == []
         monkeypatch.setattr(fleet, "_known_until", 0.0)
@@ -238,3 +239,10 @@ def test_after_a_worker_was_lost_with_a_trial_the_scheduler_is_asked_anew(monkey
         assert fleet.alive() == {gone, left}
         fleet.heed("", FailureKind.WORKER_LOST)
         assert fleet.alive() == {left}
+
+
+def test_workers_that_are_there_are_seen_whatever_dask_asks_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet_module, "_FRESH_SECONDS", 0.0)
+    # Dask asks for no worker, and so often that its answer comes between ours and our looking at it.
+    with dask.config.set({"distributed.client.scheduler-info-interval": "1ms"}), client_of_threads(2) as client:
+        assert {len(Fleet(client).alive()) for _ in range(50)} == {2}

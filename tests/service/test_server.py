@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,9 @@ import pytest
 from service.access import Access
 from service.assembly import pin
 from service.errors import ConflictError, InputError
-from service.schema import StudySpec, StudyState, TrialState
+from service.schema import Study, StudySpec, StudyState, TrialState
 from service.server import open_study, run_study
+from service.study_run import StudyRun, as_yaml, document_of
 from tests.service.fakes import FACTS, FakeDispatcher, completed, full_trial, study_spec, trial
 
 
@@ -128,3 +130,32 @@ def test_a_study_that_measures_energy_stays_on_one_model_of_device(
             store.finish_attempt(result.model_copy(update={"energy": energy}), TrialState.COMPLETED)
         pin(study, store, dispatcher, FACTS)
     assert dispatcher.pinned == pinned
+
+
+def test_a_study_can_be_named_as_to_a_client(tmp_path: Path) -> None:
+    spec, out = study_spec(keep_models="none"), tmp_path / "out"
+    with open_study(spec, out) as (study, store):
+        store.add_trial(trial(study_id=study.study_id))
+        store.set_study_state(study.study_id, StudyState.COMPLETED)
+    file = tmp_path / "toy.yaml"
+    file.write_text(as_yaml(document_of(spec)))
+    for named in (spec, document_of(spec), file, str(file)):
+        assert run_study(named, str(out)).study.study_id == study.study_id
+    with pytest.raises(ConflictError, match="holds another study"):
+        run_study("digits", out)
+    with pytest.raises(InputError, match="nonsense"):
+        run_study("nonsense", out)
+
+
+def test_what_a_study_names_and_is_not_there_is_said_before_it_begins(tmp_path: Path) -> None:
+    spec, begun = study_spec(warm_start=str(tmp_path / "nowhere")), list[Study]()
+    with pytest.raises(InputError, match="nowhere"):
+        run_study(spec, tmp_path / "out", on_open=begun.append)
+    assert begun == []
+
+
+def test_a_run_is_a_line_in_a_terminal() -> None:
+    spec = study_spec()
+    study = Study(study_id="s", spec=spec, state=StudyState.RUNNING, created_at=datetime(2026, 1, 2, tzinfo=UTC))
+    run = StudyRun(study, [full_trial("00001", 0.1, 3.0), trial()])
+    assert repr(run) == str(run) == "StudyRun('toy', RUNNING: 2 trials, 1 on the front)"

@@ -54,6 +54,17 @@ def test_an_unknown_preset_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_workers_are_said_to_start_only_where_they_do(call: Call, tmp_path: Path) -> None:
+    file = study_file(tmp_path)
+    (tmp_path / "taken").write_text("mine")
+    refused = call("run", file, "--out", "taken")
+    assert_refused(refused, "out: taken is no folder")
+    assert refused.stdout == ""
+    refused = call("run", file, "--out", "out", "--scheduler", "tcp://127.0.0.1:1")
+    assert_refused(refused, "no Dask scheduler answers at tcp://127.0.0.1:1")
+    assert refused.stdout == "asking the workers of tcp://127.0.0.1:1 ...\n"
+
+
 def test_an_unknown_key_is_refused(call: Call, tmp_path: Path) -> None:
     assert_refused(call("run", study_file(tmp_path, "colour: red"), "--out", "out"), "colour", "unknown key")
     assert not (tmp_path / "out").exists()

@@ -12,7 +12,7 @@ from smac.scenario import Scenario
 from service.exchange.optuna_out import opened
 from service.store import Store
 from tests.service.cli.commands import Call, assert_refused
-from tests.service.served import recorded, serving
+from tests.service.served import free_port, recorded, serving
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,9 @@ def test_a_study_of_a_service_becomes_a_run_of_smac(call: Call, tmp_path: Path) 
     done = call("export", "told", "--to", "smac", "--out", "there")
     assert done.returncode == 0
     assert "trial 00005 is left out: it has not ended" in done.stderr
-    assert Scenario.load(tmp_path / "there" / "told" / "0").objectives == ["error", "deployment_energy"]
+    scenario = Scenario.load(tmp_path / "there" / "told" / "0")
+    assert scenario.objectives == ["error", "deployment_energy"]
+    assert scenario.output_directory == Path("there/told/0")
 
 
 @pytest.mark.parametrize("extra", ["optuna", "mlflow"])
@@ -61,3 +63,21 @@ def test_a_study_of_a_service_becomes_runs_of_mlflow(call: Call, tmp_path: Path)
     uri = f"sqlite:///{tmp_path / 'other.sqlite3'}"
     assert call("export", "told", "--to", "mlflow", "--out", uri).returncode == 0
     assert (tmp_path / "there" / "mlflow.sqlite3").is_file() and (tmp_path / "other.sqlite3").is_file()
+
+
+def test_a_tracking_server_that_is_not_there_is_code_4(call: Call) -> None:
+    pytest.importorskip("mlflow", reason="NO MLFLOW: that a study is exported to it is NOT TESTED")
+    done = call("export", "told", "--to", "mlflow", "--out", f"http://127.0.0.1:{free_port()}")
+    assert (done.returncode, len(done.stderr.splitlines())) == (4, 1)
+    assert "error: no tracking server answers at http://127.0.0.1" in done.stderr
+
+
+@pytest.mark.parametrize("to", ["optuna", "smac", "mlflow"])
+def test_files_of_the_user_are_left_as_they_are(call: Call, tmp_path: Path, to: str) -> None:
+    if to == "mlflow":
+        pytest.importorskip("mlflow", reason="NO MLFLOW: that a study is exported to it is NOT TESTED")
+    (tmp_path / "there").mkdir()
+    for name in ("optuna.sqlite3", "mlflow.sqlite3", "told"):
+        (tmp_path / "there" / name).write_text("mine")
+    assert_refused(call("export", "told", "--to", to, "--out", "there"), "out: there holds files", "--force")
+    assert {path.read_text() for path in (tmp_path / "there").iterdir()} == {"mine"}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from service.cli.export_folder import MANIFEST
 from service.schema import Study, StudyState
 from service.store import Store
 from tests.service.cli.commands import Call, assert_refused
@@ -52,7 +54,7 @@ def test_the_front_is_exported_with_cards(call: Call, folder: Path, tmp_path: Pa
     assert done.returncode == 0
     assert done.stderr == "trial 00002 has no model: the weights of trial 00002 are not on this machine\n"
     there = tmp_path / "there"
-    assert {p.name for p in there.iterdir()} == {"README.md", "study.yaml", "00001", "00002"}
+    assert {p.name for p in there.iterdir()} == {MANIFEST, "README.md", "study.yaml", "00001", "00002"}
     cards = {"MODEL_CARD.md", "model_card.json"}
     assert {p.name for p in (there / "00002").iterdir()} == cards
     assert {p.name for p in (there / "00001").iterdir()} == cards | {
@@ -105,6 +107,36 @@ def test_weights_of_a_service_are_named_by_their_folder(
     assert named.returncode == 0
     assert "trial 00001 has no model.onnx: export_onnx needs onnx" in named.stderr
     assert (tmp_path / "named" / "00001" / "model.packed.safetensors").is_file()
+
+
+def test_a_network_that_left_the_front_goes_and_files_of_the_user_stay(
+    call: Call, folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder, tmp_path / "mine")
+    assert call("export", "mine", "--out", "there").returncode == 0
+    (tmp_path / "there" / "notes.txt").write_text("mine")
+    with Store(tmp_path / "mine" / "study.sqlite") as store:
+        finish(store, store.studies()[0], completed("00003", deployment_energy=1e-13, objectives=error(0.99)))
+    assert call("export", "mine", "--out", "there").returncode == 0
+    names = {p.name for p in (tmp_path / "there").iterdir()}
+    assert names == {MANIFEST, "README.md", "study.yaml", "00001", "00003", "notes.txt"}
+
+
+def test_a_folder_of_the_user_is_refused_and_left_as_it_is(call: Call, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "README.md").write_text("mine")
+    assert_refused(call("export", str(folder), "--out", "there"), "out: there holds files", "--force")
+    assert (tmp_path / "there" / "README.md").read_text() == "mine"
+    assert len(list((tmp_path / "there").iterdir())) == 1
+
+
+def test_without_torch_one_line_says_what_is_missing(
+    call: Call, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.extras.find_spec", lambda _name: None)
+    refused = call("export", str(folder), "--out", "there")
+    assert_refused(refused, "to: models needs torch, which is not installed here: pip install torch")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_weights_that_are_not_of_the_trial_are_bad_input(call: Call, folder: Path, tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from smac import RandomFacade, Scenario
 from service.exchange.optuna_out import opened
 from service.schema import StudySpec
 from service.space import build_space, initial_configs
+from service.store import Store
 from tests.service.cli.commands import Call, assert_refused
+from tests.worker.data.originals import write_idx
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +96,37 @@ def test_what_is_nothing_of_the_kind_is_bad_input(call: Call, of_optuna: Path, o
     assert not (tmp_path / "warm.yaml").exists()
 
 
-def test_a_file_of_something_else_is_left_as_it_is(call: Call, tmp_path: Path) -> None:
+def test_a_file_of_something_else_is_said_to_be_that_and_left_as_it_is(call: Call, tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "mine.sqlite") as there:
         there.execute("CREATE TABLE mine (a)")
     there.close()
     before = (tmp_path / "mine.sqlite").read_bytes()
-    assert_refused(call("import", "mine.sqlite", "--study", "digits", "--out", "w.yaml"), "no storage that this Optuna")
+    refused = call("import", "mine.sqlite", "--study", "digits", "--out", "w.yaml")
+    assert_refused(refused, "must be an SQLite file of Optuna, and mine.sqlite is another one")
     assert (tmp_path / "mine.sqlite").read_bytes() == before
+    Store(tmp_path / "study.sqlite").close()
+    refused = call("import", "study.sqlite", "--study", "digits", "--out", "w.yaml")
+    assert_refused(refused, "study.sqlite is one of greenshift, whose folder a study names as warm_start")
+
+
+def test_a_folder_of_data_sets_can_be_named_and_is_no_part_of_the_study(
+    call: Call, of_smac: Path, tmp_path: Path
+) -> None:
+    command = ("import", str(of_smac), "--study", "fashion-mnist", "--out", "warm.yaml")
+    assert_refused(call(*command), "pass --data-dir or set GREENSHIFT_DATA_DIR")
+    assert_refused(call(*command, "--data-dir", "nowhere"), "data_dir must be an existing folder, got nowhere")
+    write_idx(tmp_path / "data" / "fashion-mnist")
+    assert call(*command, "--data-dir", "data").returncode == 0
+    assert "data_dir" not in (tmp_path / "warm.yaml").read_text()
+
+
+def test_without_torch_one_line_says_what_is_missing(
+    call: Call, of_smac: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.extras.find_spec", lambda _name: None)
+    refused = call("import", str(of_smac), "--study", "digits", "--out", "warm.yaml")
+    assert_refused(refused, "needs torch, which is not installed here")
+    assert len(refused.stderr.splitlines()) == 1
 
 
 def test_a_study_that_is_there_is_replaced_only_when_told_so(call: Call, of_smac: Path, tmp_path: Path) -> None:
@@ -113,6 +139,6 @@ def test_a_study_that_is_there_is_replaced_only_when_told_so(call: Call, of_smac
 def test_optuna_that_is_not_installed_is_said_with_its_extra(
     call: Call, of_optuna: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.extras.find_spec", lambda _name: None)
+    monkeypatch.setattr("service.extras.find_spec", lambda name: None if name == "optuna" else name)
     refused = call("import", str(of_optuna), "--study", "digits", "--out", "warm.yaml")
     assert_refused(refused, "pip install 'greenshift[optuna]'")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from pypdf import PdfReader
 
+from service.cli.export_folder import MANIFEST
 from service.ledger import Ledger
 from service.report.files import write_files
 from service.schema import Study
@@ -106,7 +107,27 @@ def test_a_file_that_is_there_is_replaced_only_when_told_so(call: Call, store: S
     assert "<h1>told</h1>" in (tmp_path / "report.html").read_text()
 
 
-def test_a_report_that_cannot_be_written_is_bad_input(call: Call, store: Store) -> None:
+def test_a_folder_with_files_of_the_user_is_left_as_it_is(call: Call, store: Store, tmp_path: Path) -> None:
+    for form in ("csv", "parquet"):
+        (tmp_path / form).mkdir()
+        (tmp_path / form / "trials.csv").write_text("mine")
+        assert_refused(call("export", "told", "--to", form, "--out", form), f"out: {form} holds files", "--force")
+        assert [path.name for path in (tmp_path / form).iterdir()] == ["trials.csv"]
+        assert call("export", "told", "--to", form, "--out", form, "--force").returncode == 0
+        assert call("export", "told", "--to", form, "--out", form).returncode == 0
+    assert (tmp_path / "csv" / "trials.csv").read_text() != (tmp_path / "parquet" / "trials.csv").read_text() == "mine"
+
+
+def test_tables_go_into_no_server(call: Call, store: Store, tmp_path: Path) -> None:
+    assert_refused(call("export", "told", "--to", "csv", "--out", "http://here"), "only mlflow writes to a server")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_that_cannot_be_written_is_bad_input(call: Call, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for more in ([], ["--force"]):
+        refused = call("report", "told", "--out", "there", *more)
+        assert_refused(refused, "out: there is a folder; name a file, such as there/report.html")
     assert_refused(call("report", "told", "--out", "nowhere/report.html"), "nowhere/report.html")
     assert_refused(call("report", "told", "--out", "report.doc", "--format", "doc"), "doc", "html", "pdf")
 
@@ -130,7 +151,8 @@ def test_export_to_parquet_writes_the_same_tables(call: Call, store: Store, tmp_
     for form in ("csv", "parquet"):
         assert call("export", "told", "--to", form, "--out", form).returncode == 0
     names = ("trials", "front", "ledger", "measurements", "attempts")
-    assert {path.name for path in (tmp_path / "parquet").iterdir()} == {"study.yaml", *(f"{n}.parquet" for n in names)}
+    assert {path.name for path in (tmp_path / "parquet").iterdir()} == {
+        MANIFEST, "study.yaml", *(f"{n}.parquet" for n in names)}  # fmt: skip
     for name in names:
         table = parquet.read_table(tmp_path / "parquet" / f"{name}.parquet").to_pylist()
         rows = read(tmp_path / "csv" / f"{name}.csv")
@@ -195,6 +217,26 @@ def test_a_folder_of_run_is_told_as_the_study_of_a_service_is(
     for path in [tmp_path / "local", *sorted((tmp_path / "local").glob("*"))]:
         if path.is_file() and path.name != "study.yaml":
             assert path.read_bytes() == (tmp_path / "remote" / path.relative_to(tmp_path / "local")).read_bytes(), path
+
+
+def test_a_name_that_means_nothing_is_said_to_be_neither_folder_nor_study(
+    call: Call, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = call("report", "junk", "--out", "r.html")
+    assert (done.returncode, len(done.stderr.splitlines())) == (3, 1)
+    assert "junk is no folder with a study.sqlite here" in done.stderr and "there is none with the id" in done.stderr
+    monkeypatch.setenv("GREENSHIFT_URL", "http://127.0.0.1:1")
+    done = call("report", "junk", "--out", "r.html")
+    assert (done.returncode, len(done.stderr.splitlines())) == (4, 1)
+    assert "junk is no folder with a study.sqlite here" in done.stderr and "no service answers" in done.stderr
+
+
+def test_versions_that_a_coordinator_has_not_are_no_obstacle(
+    call: Call, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.report.story._PACKAGES", ("greenshift", "no-such-distribution"))
+    assert call("report", "told", "--out", "r.md", "--format", "md").returncode == 0
+    assert "| no-such-distribution | not installed here |" in (tmp_path / "r.md").read_text()
 
 
 def test_a_folder_without_a_study_is_code_3(call: Call, tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 import pytest
 
 from service.ledger import Ledger
-from service.schema import StudyState
+from service.schema import StudyState, TrialState
 from service.store import Store
 from service.study_run import StudyRun
 from service.wire import Event
@@ -28,11 +29,16 @@ class Told:
     run: StudyRun
     log: list[Event]
 
+    def when(self, kind: str, trial_id: str) -> datetime:
+        """When the first event of a kind about a trial happened."""
+        return next(event.at for event in self.log if (event.kind, event.trial_id) == (kind, trial_id))
+
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     """Two on the front, one dominated, one that breaks a constraint, one below full fidelity, one failed, one given
-    up, one that runs, and the default, which is better than all and no part of the space."""
+    up, one that runs, and the default, which is better than all and no part of the space. One on the front has a late
+    result."""
     with Store(tmp_path_factory.mktemp("told") / "study.sqlite") as store:
         spec = study_spec(objectives={"error": "minimize", "deployment_energy": "maximize"},
                           constraints=["error <= 0.5"])  # fmt: skip
@@ -50,6 +56,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
         stopped = begin(store, study, "00007", config=CONFIG | {"weight_bits": 2})
         store.stop_trial(stopped, "on purpose")
         begin(store, study, "00008")
+        # What an attempt that was given up long ago still finds changes nothing.
+        assert not store.finish_attempt(completed("00002", study_id=study.study_id), TrialState.COMPLETED)
         log = [Event.model_validate(vars(event)) for event in store.events(study.study_id)]
         study = store.study(study.study_id)
         yield Told(StudyRun(study, store.trials(study.study_id), Ledger.from_events(log)), log)

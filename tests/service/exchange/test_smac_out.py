@@ -55,6 +55,13 @@ def test_failures_and_fidelities_are_smacs_statuses_and_budgets(folder: Path) ->
     assert history.finished == 7
 
 
+def test_times_are_those_of_the_attempt_that_counts(folder: Path, told: Told) -> None:
+    _, history = loaded(folder)
+    (late,) = (value for value in history.values() if value.additional_info["trial_id"] == "00002")
+    assert late.starttime == told.when("attempt_started", "00002").timestamp()
+    assert late.endtime == told.when("attempt_finished", "00002").timestamp()
+
+
 def test_deepcave_opens_the_folder(folder: Path) -> None:
     if importlib.util.find_spec("deepcave") is None:
         pytest.skip("NO DEEPCAVE: it has no release for this Python, so that it opens the folder is NOT TESTED")

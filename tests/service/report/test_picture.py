@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import struct
 
+import pytest
+
 from service.report.palette import rendered
 from service.report.picture import front_figure, png
 from service.schema import Trial
@@ -53,3 +55,13 @@ def test_estimated_figures_are_hollow_and_measured_ones_full() -> None:
 
 def test_the_same_trials_make_the_same_file() -> None:
     assert svg(TRIALS) == svg(TRIALS)
+
+
+@pytest.mark.parametrize(
+    ("errors", "scale"), [((0.002, 0.9), "log"), ((0.2, 0.9), "linear"), ((0.0, 0.9), "linear"), ((), "linear")]
+)
+def test_figures_that_span_decades_do_not_lie_flat_on_zero(errors: tuple[float, ...], scale: str) -> None:
+    trials = [full_trial(f"{i:05}", error, 1e-7 * (i + 1)) for i, error in enumerate(errors)]
+    (axes,) = front_figure(study_spec(), trials).axes
+    assert (axes.get_yscale(), axes.get_xscale()) == (scale, "linear")
+    assert [text.get_text() for text in axes.get_yticklabels() if "$" in text.get_text()] == []
