@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/bash
 # Copies the store of GREENSHIFT_DATABASE_URL into a folder while it is in use, and keeps the newest copies.
 # Usage: backup.sh FOLDER [HOW_MANY]   (default 48). Needs sqlite3, or pg_dump of the server's version or newer.
 set -eu
@@ -16,7 +16,21 @@ sqlite:///*)
     ;;
 postgresql://*)
     copy=$copy.dump
-    pg_dump --dbname="$url" --format=custom --no-owner --file="$copy.part"
+    # What a program is started with everybody may read, and its environment its own user alone.
+    password= server=${url%%[?#]*} rest=
+    [ "$server" = "$url" ] || rest=${url#"$server"}
+    if [[ $server =~ ^(postgresql://[^:/@]*):([^/@]*)@(.*)$ ]]; then
+        password=${BASH_REMATCH[2]} server=${BASH_REMATCH[1]}@${BASH_REMATCH[3]}
+    fi
+    if [[ $rest =~ ^(.*[?\&])password=([^\&]*)\&?(.*)$ ]]; then
+        password=${BASH_REMATCH[2]} rest=${BASH_REMATCH[1]}${BASH_REMATCH[3]}
+    fi
+    if [ -n "$password" ]; then
+        password=${password//\\/\\\\}
+        printf -v PGPASSWORD %b "${password//%/\\x}"
+        export PGPASSWORD
+    fi
+    pg_dump --dbname="$server$rest" --format=custom --no-owner --file="$copy.part"
     pg_restore --list "$copy.part" >/dev/null
     ;;
 *)

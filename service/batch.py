@@ -19,6 +19,17 @@ from service.access import Access
 from service.errors import InputError, ServiceError
 
 _TIMEOUT_SECONDS = 60
+# One GPU that nobody computes on and no other job has chosen: the lock lasts as long as the worker that the shell
+# becomes.
+_CHOOSE_GPU = """\
+if [ -z "${CUDA_VISIBLE_DEVICES+set}" ]; then
+    for gpu in $(nvidia-smi --query-gpu=uuid --format=csv,noheader); do
+        [ -z "$(nvidia-smi --id="$gpu" --query-compute-apps=pid --format=csv,noheader)" ] || continue
+        exec 9>"/tmp/greenshift-$UID-$gpu.lock"
+        if flock --nonblock 9; then export CUDA_VISIBLE_DEVICES=$gpu; break; fi
+    done
+    [ -n "${CUDA_VISIBLE_DEVICES+set}" ] || { echo "no GPU of $(hostname) is free" >&2; exit 1; }
+fi"""
 # Before the end of a job's time, for its worker to give back its trial.
 WARNING_SECONDS = 60
 
@@ -44,7 +55,9 @@ class JobRequest:
         memory_gb: 1 or more.
         has_gpu: it gets a GPU.
         queue: that it waits in, a partition for SLURM; None is the system's default.
-        log_dir: folder, seen by all machines, of what jobs print.
+        log_dir: folder, seen by all machines, of what jobs print; no blank and no sign that a shell or a batch system
+            would read as more than itself.
+        data_dir: folder of the data sets, as all machines see it; None leaves that to the machines.
         extra: options of the batch system, such as `--account=physics`.
         setup: lines of shell that make the command `greenshift` known.
     """
@@ -57,6 +70,7 @@ class JobRequest:
     has_gpu: bool = True
     queue: str | None = None
     log_dir: str = "."
+    data_dir: str | None = None
     extra: Sequence[str] = ()
     setup: Sequence[str] = ()
 
@@ -67,6 +81,9 @@ class JobRequest:
         for key, values in (("extra", self.extra), ("setup", self.setup), ("queue", [self.queue or ""])):
             if any("\n" in value for value in values):
                 raise InputError(f"{key} must be one line each")
+        # Directives are read by many programs, each with rules of its own for what is quoted.
+        if not re.fullmatch(r"[\w./+@-]+", self.log_dir):
+            raise InputError(f"log_dir must be letters, digits and any of './_+@-', got {self.log_dir!r}")
 
     @property
     def clock(self) -> str:
@@ -90,6 +107,7 @@ class BatchSystem:
         cancel: a command, to which a number is added.
         none: what a listing that fails says where there simply is no job, as a pattern; empty where none fails so.
         starter: a command that starts the worker; `{seconds}` stands for how long it may run.
+        shows_all_gpus: jobs may see each other's GPUs, so that each must choose one.
     """
 
     job_id: str
@@ -102,6 +120,7 @@ class BatchSystem:
     cancel: tuple[str, ...]
     none: str = ""
     starter: str = ""
+    shows_all_gpus: bool = False
 
     def script(self, request: JobRequest) -> str:
         """A job: its shell becomes `greenshift worker`, so that signals reach that."""
@@ -116,8 +135,10 @@ class BatchSystem:
             [
                 "#!/bin/bash",
                 *(f"{self.directive} {option}" for option in [*self.options(request), *request.extra]),
+                *([f"export GREENSHIFT_DATA_DIR={shlex.quote(request.data_dir)}"] if request.data_dir else []),
                 *(() if request.has_gpu else ["export CUDA_VISIBLE_DEVICES="]),
                 *request.setup,
+                *([_CHOOSE_GPU] if request.has_gpu and self.shows_all_gpus else []),
                 f'name="{request.name}-{self.job_id}"',
                 f"exec {starter}greenshift worker {shlex.join([access.address, *options])}"
                 ' --name "$name" --local-directory "${TMPDIR:-/tmp}/$name"',
@@ -294,6 +315,7 @@ SYSTEMS = {
         ),
         read=_read_pbs,
         cancel=("qdel",),
+        shows_all_gpus=True,
     ),
     SystemName.LSF: BatchSystem(
         job_id="$LSB_JOBID",
@@ -317,5 +339,6 @@ SYSTEMS = {
         cancel=("qdel",),
         # It warns by signals that nobody hears, and then kills.
         starter="timeout --signal=TERM {seconds} ",
+        shows_all_gpus=True,
     ),
 }

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from service.batch import worker_names
 from service.errors import InputError, NotFoundError, RefusedError, ServiceError
-from service.scaling import Decision, Job, Rules, Seen, decide, first_to_go, is_dirty
+from service.scaling import Decision, Job, Rules, Seen, decide, first_to_go, is_dirty, is_fresh, is_settled
 from service.schema import StudyState
 from service.wire import Drain, StudySummary, Worker, WorkersDocument
 
@@ -61,7 +61,8 @@ class Scaler:
     """Begins and ends jobs, each of which holds a worker.
 
     It remembers nothing that matters: started again, it finds its jobs by their name. A worker that is not needed is
-    drained first, so that no trial is lost; its job is ended when the worker has finished.
+    drained first, so that no trial is lost; its job is ended when the worker has finished. What is older than
+    `service.scaling.FRESH_SECONDS` lets nobody go.
 
     Args:
         jobs: of the batch system.
@@ -71,6 +72,7 @@ class Scaler:
         intensity: of the electricity in gCO2eq/kWh, now; None is unknown.
         say: is given a line about each change.
         clock: monotonic seconds.
+        now: seconds since 1970, to be compared with the service's.
     """
 
     def __init__(
@@ -83,16 +85,19 @@ class Scaler:
         intensity: Callable[[], float | None] = lambda: None,
         say: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._jobs, self._office, self._name, self._rules = jobs, office, name, rules
-        self._intensity, self._say, self._clock = intensity, say, clock
+        self._intensity, self._say, self._clock, self._now = intensity, say, clock, now
         self._decision: Decision | None = None
         # Jobs that have no worker yet; and workers of jobs that were ended, by name, with their job.
         self._strangers: set[str] = set()
         self._begun: set[str] = set()
         self._ended: dict[str, str] = {}
+        # When workers were drained, or first seen to be.
+        self._drained_at: dict[str, float] = {}
         self._n_failures = 0
-        self._was_dirty = False
+        self._was_dirty = self._was_old = False
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -135,22 +140,44 @@ class Scaler:
             ServiceError: the service or the batch system does not answer, and nothing was done.
         """
         document = self._office.workers()
-        if not document.is_current:
+        if not document.is_current or document.seen_at is None:
             raise ServiceError("the service has no cluster at the moment")
+        seen_at = document.seen_at.timestamp()
+        may_go = self._may_go(seen_at)
         jobs = self._jobs.jobs()
         self._forget(jobs)
         crews = self._crews(jobs, document.workers)
         self._heed_failures(crews)
-        self._end([crew for crew in crews if crew.has_finished])
+        self._heed_drains(crews)
+        finished = [crew for crew in crews if may_go and crew.has_finished and self._has_settled(crew, seen_at)]
+        self._end(finished)
         staying = [crew for crew in crews if not crew.is_leaving]
         seen = self._seen(staying, crews, document.workers)
         self._decision = decide(seen, self._rules, self._decision)
         self._say_carbon(seen)
         n_more = self._decision.n_workers - seen.n_workers
         if n_more > 0:
-            self._grow(n_more, [crew for crew in crews if crew.is_leaving and not crew.has_finished])
-        elif n_more < 0:
+            self._grow(n_more, [crew for crew in crews if crew.is_leaving and crew not in finished])
+        elif n_more < 0 and may_go:
             self._shrink(staying, -n_more)
+
+    def _may_go(self, seen_at: float) -> bool:
+        """Whether workers may be let go by a roster of then."""
+        now = self._now()
+        is_old = not is_fresh(seen_at, now)
+        if is_old and not self._was_old:
+            self._say(f"nobody goes: the service saw its workers {now - seen_at:.0f} s ago, if both clocks are right")
+        self._was_old = is_old
+        return not is_old
+
+    def _heed_drains(self, crews: list[_Crew]) -> None:
+        """Remembers since when workers have been drained, also by somebody else."""
+        drained = {worker.name for crew in crews for worker in crew.workers if worker.state != "active"}
+        now = self._now()
+        self._drained_at = {name: self._drained_at.get(name, now) for name in drained}
+
+    def _has_settled(self, crew: _Crew, seen_at: float) -> bool:
+        return all(is_settled(seen_at, self._drained_at[name]) for name in crew.names)
 
     def _crews(self, jobs: dict[str, bool], workers: list[Worker]) -> list[_Crew]:
         found = []
@@ -208,6 +235,7 @@ class Scaler:
         self._end([crew for crew in crews if not crew.workers])
         for crew in crews:
             self._let(self._office.drain_worker, crew.names)
+            self._drained_at |= dict.fromkeys(crew.names, self._now())
         self._say(f"{n} fewer: {_listed(chosen)}")
 
     def _end(self, crews: list[_Crew]) -> None:

@@ -22,6 +22,7 @@ from service.client import Client
 from service.errors import InputError
 from service.scaler import Scaler
 from service.scaling import Rules, WhenDirty
+from service.settings import Settings
 
 
 def cluster(
@@ -43,6 +44,9 @@ def cluster(
     ] = None,
     name: Annotated[str, typer.Option(help="Of the jobs, and of no others of yours.")] = "greenshift",
     log_dir: Annotated[Path, typer.Option(help="Folder, seen by all machines, of what jobs print.")] = Path(),
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the data sets, as all machines see it; default GREENSHIFT_DATA_DIR.")
+    ] = None,
     tls: Tls = None,
     insecure: Insecure = False,
     cool_down: Annotated[
@@ -71,6 +75,7 @@ def cluster(
         has_gpu=not without_gpu,
         queue=queue,
         log_dir=str(log_dir.resolve()),
+        data_dir=str(data_dir.resolve()) if data_dir is not None else Settings.from_environment().data_dir,
         extra=tuple(extra or ()),
         setup=tuple(setup or [f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"]),
     )

@@ -83,6 +83,31 @@ def test_postgresql_is_copied_and_comes_back(postgresql: Server, new_postgresql_
     postgresql.execute("DROP DATABASE restored WITH (FORCE)")
 
 
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql://me:se%3Ac%5cret@db:5432/studies", "postgresql://me@db:5432/studies"),
+        ("postgresql://me@/studies?host=/run&password=se%3Ac%5cret", "postgresql://me@/studies?host=/run&"),
+        ("postgresql:///studies?password=se%3Ac%5cret&host=/run", "postgresql:///studies?host=/run"),
+    ],
+)
+def test_no_program_is_started_with_the_password(tmp_path: Path, url: str, told: str) -> None:
+    fakes = {
+        "pg_dump": f'ps -eo args > {tmp_path}/all; echo "$PGPASSWORD" > {tmp_path}/password; '
+        'echo "$1" > $(dirname "$0")/told; for last; do :; done; touch "${last#--file=}"',
+        "pg_restore": f"ps -eo args >> {tmp_path}/all",
+    }
+    for name, shell in fakes.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{shell}\n")
+        (tmp_path / name).chmod(0o755)
+    backup(url, tmp_path / "copies", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert (tmp_path / "password").read_text() == "se:c\\ret\n"
+    assert (tmp_path / "told").read_text() == f"--dbname={told}\n"
+    said = (tmp_path / "all").read_text()
+    assert "pg_dump" in said and "pg_restore" in said
+    assert "cret" not in said
+
+
 def test_only_the_newest_copies_are_kept_and_nothing_else_is_touched(tmp_path: Path) -> None:
     path, folder = tmp_path / "studies.sqlite", tmp_path / "backups"
     Store(path).close()

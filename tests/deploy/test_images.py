@@ -103,6 +103,14 @@ def test_no_image_runs_as_root_or_takes_whatever_is_latest() -> None:
     assert [base for base in bases if ":" in base] == ["python:3.11.14-slim-bookworm"]
 
 
+def test_what_is_copied_into_images_is_there_and_in_their_context() -> None:
+    sources = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE.read_text(), re.MULTILINE)
+    files = [name for line in sources for name in line.split()]
+    kept = (ROOT / "deploy" / "Dockerfile.dockerignore").read_text()
+    assert "deploy/health.py" in files
+    assert [name for name in files if not (ROOT / name).exists() or f"!{name}" not in kept] == []
+
+
 def test_the_images_are_of_this_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     compose = (ROOT / "deploy/compose/compose.yaml").read_text()

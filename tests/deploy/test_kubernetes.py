@@ -21,10 +21,13 @@ from typer.main import get_command
 
 from service.cli.app import app
 from tests.deploy.kustomize import Resource, build
+from worker.data import fetch_dataset
 
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
 DEFINITIONS = Path(__file__).parent / "definitions"
 OVERLAYS = ("plain", "dask-operator")
+# Applied once beside one of these.
+JOBS = ("token", "data")
 VERSION = "1.33"
 GPU = "nvidia.com/gpu"
 # Made by hand, as deploy/README.md says.
@@ -96,11 +99,41 @@ def test_every_resource_is_valid(resources: list[Resource]) -> None:
     assert {r["metadata"]["name"]: problem(r) for r in resources if problem(r) is not None} == {}
 
 
-def test_the_job_that_makes_the_first_token_is_valid() -> None:
-    job = yaml.safe_load((KUBERNETES / "token.yaml").read_text())
-    assert problem(job) is None
-    (container,) = job["spec"]["template"]["spec"]["containers"]
+@pytest.mark.parametrize("overlay", JOBS)
+def test_what_is_done_once_is_valid_and_fits_the_rest(overlay: str) -> None:
+    found, rest = build(KUBERNETES / "overlays" / overlay), build(KUBERNETES / "overlays" / "plain")
+    assert {r["metadata"]["name"]: problem(r) for r in found if problem(r) is not None} == {}
+    assert {r["metadata"]["namespace"] for r in found} == {"greenshift"}
+    test_what_pods_mount_and_read_is_there([*rest, *found])
+    test_every_pod_keeps_to_the_restricted_standard(found)
+    test_every_selector_finds_pods([*rest, *found])
+
+
+def test_the_first_token_is_one_that_the_program_makes() -> None:
+    _, spec = pods(build(KUBERNETES / "overlays" / "token"))["token"]
+    (container,) = spec["containers"]
     assert container["args"] == ["token", "create", "first"]
+
+
+def test_the_data_set_is_fetched_by_what_is_there_and_lies_where_workers_look() -> None:
+    _, spec = pods(build(KUBERNETES / "overlays" / "data"))["data"]
+    (container,) = spec["containers"]
+    (code,) = container["args"]
+    compile(code, "data", "exec")
+    assert "from worker.data import fetch_dataset" in code and callable(fetch_dataset)
+    _, worker = pods(build(KUBERNETES / "overlays" / "plain"))["worker"]
+    (folder,) = (e["value"] for e in worker["containers"][0]["env"] if e["name"] == "GREENSHIFT_DATA_DIR")
+    assert f"'{folder}'" in code
+    assert {"name": "data", "mountPath": folder} in container["volumeMounts"]
+
+
+def test_a_registry_named_in_one_place_reaches_every_pod(tmp_path: Path) -> None:
+    copied = shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
+    component = copied / "components" / "images" / "kustomization.yaml"
+    component.write_text(re.sub(r"newName: ", "newName: registry.example/", component.read_text()))
+    for overlay in (*OVERLAYS, *JOBS):
+        for name, (_, spec) in pods(build(copied / "overlays" / overlay)).items():
+            assert all(c["image"].startswith("registry.example/") for c in spec["containers"]), name
 
 
 def in_plain(kind: str, name: str) -> Resource:
@@ -135,7 +168,7 @@ def test_a_planted_fault_is_found(faulty: Resource) -> None:
     assert problem(faulty)
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("overlay", [*OVERLAYS, *JOBS])
 def test_kustomize_itself_gives_the_same(overlay: str) -> None:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
@@ -154,7 +187,7 @@ def pods(resources: list[Resource]) -> dict[str, tuple[dict[str, str], Any]]:
     """Labels and specs of all pods, by what makes them."""
     found = {}
     for resource in resources:
-        if resource["kind"] in ("Deployment", "StatefulSet"):
+        if resource["kind"] in ("Deployment", "StatefulSet", "Job"):
             template = resource["spec"]["template"]
             found[resource["metadata"]["name"]] = (template["metadata"]["labels"], template["spec"])
         if resource["kind"] == "DaskCluster":

@@ -75,7 +75,7 @@ def test_jobs_come_with_a_study_survive_preemption_and_go_after_it(tmp_path: Pat
                 assert study.wait(timeout=120) == "COMPLETED"
                 found = study.trials()
                 assert [t.state for t in found] == ["COMPLETED"] * 8
-                wait_until(lambda: n_of(tmp_path, "RUNNING", environment) == 0, 30)
+                wait_until(lambda: n_of(tmp_path, "RUNNING", environment) == 0, 60)
                 wait_until(lambda: not client.workers().workers)
                 assert n_of(tmp_path, "PENDING", environment) == 0
 

@@ -17,9 +17,16 @@ from tests.deploy.test_kubernetes import understood
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.*[re]"))
 SERVICES = [unit for unit in UNITS if unit.suffix == ".service"]
-ENVIRONMENT = dict(
-    line.split("=", 1) for line in (DEPLOY / "systemd/greenshift.env").read_text().splitlines() if line[0] != "#"
-)
+DROP_INS = DEPLOY / "systemd" / "greenshift-.service.d"
+
+
+def variables(name: str) -> dict[str, str]:
+    lines = (DEPLOY / "systemd" / name).read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line[0] != "#")
+
+
+ENVIRONMENT = variables("greenshift.env")
+STORE = variables("greenshift-store.env")
 
 
 def verified(folder: Path, *changes: tuple[str, str]) -> str:
@@ -29,6 +36,10 @@ def verified(folder: Path, *changes: tuple[str, str]) -> str:
         for before, after in changes:
             text = text.replace(before, after)
         (folder / unit.name).write_text(text.replace("User=greenshift", "User=root"))
+    shutil.copytree(DROP_INS, folder / DROP_INS.name, dirs_exist_ok=True)
+    for drop_in in (folder / DROP_INS.name).iterdir():
+        for before, after in changes:
+            drop_in.write_text(drop_in.read_text().replace(before, after))
     files = [str(folder / unit.name) for unit in UNITS]
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *files], capture_output=True, text=True, check=False
@@ -41,6 +52,7 @@ def test_systemd_understands_the_units_and_finds_planted_faults(tmp_path: Path) 
     assert len(UNITS) == 5
     assert verified(tmp_path) == ""
     assert "RestartSecs" in verified(tmp_path, ("RestartSec=", "RestartSecs="))
+    assert "ReadWritePath" in verified(tmp_path, ("ReadWritePaths=-/shared", "ReadWritePath=-/shared"))
     assert "Failed to parse" in verified(tmp_path, ("OnCalendar=hourly", "OnCalendar=sometimes"))
 
 
@@ -64,6 +76,21 @@ def test_what_a_unit_starts_is_understood(unit: Path) -> None:
 def test_variables_are_those_of_the_program() -> None:
     known = {variable(name) for name in Settings.__dataclass_fields__} | {"GREENSHIFT_TLS"}
     assert ENVIRONMENT.keys() - known == {"GREENSHIFT_HOST", "GREENSHIFT_OUT"}
+    assert STORE.keys() <= known
+
+
+def test_the_store_is_known_to_those_alone_who_open_it() -> None:
+    knowing = {
+        unit.stem for unit in SERVICES if "EnvironmentFile=/etc/greenshift/greenshift-store.env" in unit.read_text()
+    }
+    assert knowing == {"greenshift-serve", "greenshift-backup"}
+    assert STORE.keys() == {"GREENSHIFT_DATABASE_URL"} and not STORE.keys() & ENVIRONMENT.keys()
+
+
+def test_the_folder_that_services_may_write_to_is_that_of_the_environment() -> None:
+    (drop_in,) = DROP_INS.iterdir()
+    assert f"ReadWritePaths=-{ENVIRONMENT['GREENSHIFT_OUT']}\n" in drop_in.read_text()
+    assert not any(ENVIRONMENT["GREENSHIFT_OUT"] in unit.read_text() for unit in UNITS)
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.stem)

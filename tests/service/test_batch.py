@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,19 @@ def test_a_name_that_a_batch_system_would_not_take_is_refused(name: str) -> None
 def test_an_option_of_two_lines_is_refused() -> None:
     with pytest.raises(InputError, match="extra must be one line"):
         JobRequest("gs", Access("tcp://127.0.0.1:8786"), 3600, extra=["--a\nrm -r /"])
+
+
+@pytest.mark.parametrize(
+    "log_dir", ["/my logs", "/logs\n#SBATCH --uid=0", "/logs;ls", "$(ls)", "/a`b`", "host:/logs", "%u", "'x'", ""]
+)
+def test_a_folder_that_would_be_read_as_more_than_a_folder_is_refused(log_dir: str) -> None:
+    with pytest.raises(InputError, match="log_dir must be letters, digits and any of"):
+        JobRequest("gs", Access("tcp://127.0.0.1:8786"), 3600, log_dir=log_dir)
+
+
+def test_a_folder_of_data_is_quoted_for_the_shell(answer: object, tmp_path: Path) -> None:
+    folder = "/data; touch 'x'"
+    answer("greenshift", f'printf "%s" "$GREENSHIFT_DATA_DIR" > {tmp_path}/told')  # type: ignore[operator]
+    script = SYSTEMS[SystemName.SLURM].script(replace(REQUEST, data_dir=folder))
+    subprocess.run(["bash", "-c", script], check=True)
+    assert (tmp_path / "told").read_text() == folder

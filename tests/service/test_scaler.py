@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,9 @@ import pytest
 from service.client import Client
 from service.errors import InputError, ServiceError
 from service.scaler import MAX_FAILURES, Scaler
-from service.scaling import Rules, WhenDirty
+from service.scaling import FRESH_SECONDS, SETTLED_SECONDS, Rules, WhenDirty
 from service.schema import Study, StudyState
-from service.store import Store, Workers, WorkerStatus
+from service.store import Store, Workers, WorkerStatus, workers
 from tests.service.fakes import study_spec, trial
 from tests.service.served import serving
 
@@ -46,6 +48,7 @@ class Site:
     study: Study
     jobs: FakeJobs = field(default_factory=FakeJobs)
     seconds: float = 0.0
+    ahead: float = 0.0
     grams: float | None = None
     said: list[str] = field(default_factory=list)
 
@@ -58,6 +61,7 @@ class Site:
             intensity=lambda: self.grams,
             say=self.said.append,
             clock=lambda: self.seconds,
+            now=lambda: time.time() + self.ahead,
         )
 
     def work(self, *running: str, idle: tuple[str, ...] = ()) -> None:
@@ -80,12 +84,22 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     with Store(tmp_path / "studies.sqlite") as store:
         study = store.create_study(study_spec())
         with serving(store) as url, Client(url) as client:
+            found = Site(store, client, study)
+
+            class Ahead(datetime):
+                """What clocks say on which the test has turned time on."""
+
+                @classmethod
+                def now(cls, tz: tzinfo | None = None) -> datetime:
+                    return datetime.now(tz) + timedelta(seconds=found.ahead)
+
+            monkeypatch.setattr(workers, "datetime", Ahead)
             Workers(store).record([])
-            yield Site(store, client, study)
+            yield found
 
 
 def test_a_study_that_waits_for_its_first_worker_gets_one(site: Site) -> None:
@@ -118,11 +132,36 @@ def test_a_worker_that_is_not_needed_finishes_before_its_job_ends(site: Site) ->
     assert site.drained() == {"gs-1-gpu0", "gs-3-gpu0", "gs-4-gpu0"}
     assert list(site.jobs.listed) == ["1", "2", "3", "4"]
 
+    # The roster is from before the drain: the one that it calls idle may have been given a trial meanwhile.
+    scaler.look()
+    assert list(site.jobs.listed) == ["1", "2", "3", "4"]
+    site.ahead = SETTLED_SECONDS + 1
+    site.work("2", "3", idle=("1", "4"))
+    scaler.look()
+    assert list(site.jobs.listed) == ["2", "3"]
+
+    site.work("2", idle=("3",))
     scaler.look()
     assert list(site.jobs.listed) == ["2"]
     site.work("2")
     scaler.look()
     assert site.drained() == frozenset()
+
+
+def test_nobody_goes_by_what_the_service_saw_some_time_ago(site: Site) -> None:
+    site.jobs.listed, site.jobs.n = {"1": False, "2": False}, 2
+    site.work(idle=("1",))
+    site.store.set_study_state(site.study.study_id, StudyState.PAUSED)
+    scaler = site.scaler(Rules(4, cool_down_seconds=0))
+    site.ahead = FRESH_SECONDS + 2
+    scaler.look()
+    scaler.look()
+    assert (site.drained(), list(site.jobs.listed)) == (frozenset(), ["1", "2"])
+    assert [line.partition(":")[0] for line in site.said] == ["nobody goes"]
+
+    site.work(idle=("1",))
+    scaler.look()
+    assert (site.drained(), list(site.jobs.listed)) == ({"gs-1-gpu0"}, ["1"])
 
 
 def test_who_is_about_to_leave_is_taken_back_before_a_job_is_begun(site: Site) -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from service.batch import SystemName
+from service.settings import Settings
 from tests.service.cli.commands import Call, assert_refused
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 SHARED = (
     "--scheduler", "tls://head:8786", "--tls", "/shared/greenshift/tls", "--log-dir", "/shared/greenshift/logs",
-    "--setup", "source /shared/greenshift/venv/bin/activate", "--print-script",
+    "--data-dir", "/shared/greenshift/data", "--setup", "source /shared/greenshift/venv/bin/activate", "--print-script",
 )  # fmt: skip
 LOCAL = ("--scheduler", "tcp://127.0.0.1:8786")
 SCRIPTS = {"slurm": "worker.sbatch", "pbs": "worker.pbs", "lsf": "worker.bsub", "sge": "worker.sge"}
@@ -37,9 +38,20 @@ def test_a_job_asks_for_what_the_options_say(call: Call) -> None:
     assert "--cores-per-worker 8" in lines[-1]
 
 
+def test_workers_find_the_data_sets_where_this_command_does(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ["cluster", "pbs", *LOCAL, "--print-script"]
+    assert "GREENSHIFT_DATA_DIR" not in call(*command).stdout
+    assert "export GREENSHIFT_DATA_DIR=/other" in call(*command, "--data-dir", "/other").stdout.splitlines()
+    # The environment that `call` leaves as it is.
+    found = Settings(data_dir="/data")
+    monkeypatch.setattr(Settings, "from_environment", classmethod(lambda _cls: found))
+    assert "export GREENSHIFT_DATA_DIR=/data" in call(*command).stdout.splitlines()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("--log-dir", "my logs"), "log_dir must be letters, digits"),
         (("--time", "1 day"), "time must be HH:MM:SS, got '1 day'"),
         (("--time", "00:02:00"), "time must be more than 120 s"),
         (("--minimum", "9"), "minimum must be 0..8, the maximum, got 9"),

@@ -1,0 +1,84 @@
+"""Jobs of batch systems that hide no GPU: each shell becomes one worker on one GPU that nobody else computes on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+SCRIPTS = [DEPLOY / "pbs" / "worker.pbs", DEPLOY / "sge" / "worker.sge"]
+# GPUs of a node, one a line; and those that somebody computes on.
+NVIDIA_SMI = """#!/bin/sh
+case "$*" in
+    *compute-apps*) id=${1#--id=}; grep --quiet "$id" "$NODE/busy" && echo 4711; exit 0 ;;
+    *) cat "$NODE/gpus" ;;
+esac
+"""
+# In place of the worker: says what it was given, and lives until it is told to end.
+WORKER = '#!/bin/sh\necho "$CUDA_VISIBLE_DEVICES $GREENSHIFT_DATA_DIR"\nexec sleep 60\n'
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Path]:
+    """A node of three GPUs, which are like no others."""
+    for name, text in (("nvidia-smi", NVIDIA_SMI), ("greenshift", WORKER)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    gpus = [f"GPU-{uuid.uuid4()}" for _ in range(3)]
+    (tmp_path / "gpus").write_text("\n".join(gpus) + "\n")
+    (tmp_path / "busy").touch()
+    yield tmp_path
+    for gpu in gpus:
+        Path(f"/tmp/greenshift-{os.getuid()}-{gpu}.lock").unlink(missing_ok=True)
+
+
+@contextmanager
+def job(script: Path, node: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A job of this script on the node, until the end of the block."""
+    lines = [line for line in script.read_text().splitlines() if not line.startswith("source ")]
+    shared = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
+    shared |= {"PATH": f"{node}:/usr/bin:/bin", "NODE": str(node), "PBS_JOBID": "7.server", "JOB_ID": "7"}
+    process = subprocess.Popen(
+        ["bash", "-c", "\n".join(lines)],
+        env=shared | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def told(process: subprocess.Popen[str]) -> list[str]:
+    assert process.stdout is not None
+    return process.stdout.readline().split()
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.suffix)
+def test_two_jobs_of_a_node_that_hides_nothing_get_a_gpu_each_and_none_that_is_busy(script: Path, node: Path) -> None:
+    first, second, third = (node / "gpus").read_text().split()
+    (node / "busy").write_text(first)
+    with job(script, node) as one, job(script, node) as two:
+        chosen = [told(one)[0], told(two)[0]]
+        assert sorted(chosen) == sorted([second, third])
+        with job(script, node) as three:
+            assert three.wait(timeout=20) == 1
+            assert three.stderr is not None
+            assert "is free" in three.stderr.read()
+    with job(script, node) as again:
+        assert told(again)[0] == second
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.suffix)
+def test_what_the_site_has_chosen_stays(script: Path, node: Path) -> None:
+    with job(script, node, CUDA_VISIBLE_DEVICES="1") as process:
+        assert told(process) == ["1", "/shared/greenshift/data"]
