@@ -64,7 +64,7 @@ def test_a_page_shows_trials_as_they_end_without_being_loaded_again(browser: Bro
             running.dispatcher.wait_for_submitted(n)
             running.dispatcher.release()
             expect(page.locator(".tiles").first).to_contain_text(f"{n} of 8")
-        expect(card(page, "Pareto front")).to_contain_text("of 4 finished trials are on the front")
+        expect(card(page, "Pareto front")).to_contain_text("of 3 finished trials are on the front")
         expect(card(page, "Hypervolume")).to_contain_text("from the reference point")
         assert page.evaluate("document.body.dataset.same") == "yes"
 

@@ -180,7 +180,7 @@ def test_export_writes_the_files_of_run_and_two_tables_more(call: Call, study: S
     there = tmp_path / "there"
     assert {p.name for p in there.iterdir()} == {
         "trials.csv", "front.csv", "ledger.csv", "pareto.png", "pareto.svg", "hypervolume.svg", "report.html",
-        "study.yaml", "measurements.csv", "attempts.csv",
+        "study.yaml", "measurements.csv", "attempts.csv", ".greenshift-export.json",
     }  # fmt: skip
     rows = list(csv.DictReader((there / "trials.csv").read_text().splitlines()))
     assert [r["state"] for r in rows] == ["COMPLETED", "COMPLETED", "FAILED", "WAITING"]
