@@ -108,7 +108,7 @@ def _tried(name: str, trials: list[Trial]) -> str:
         return "none"
     counts = Counter(value if isinstance(value, str) else json.dumps(value) for value in values).most_common()
     more = f" and {len(counts) - _MAX_SHOWN} others" if len(counts) > _MAX_SHOWN else ""
-    return ", ".join(f"{value} ({n})" for value, n in counts[:_MAX_SHOWN]) + more
+    return ", ".join(f"{value} ({n} {'trial' if n == 1 else 'trials'})" for value, n in counts[:_MAX_SHOWN]) + more
 
 
 def _sources(run: StudyRun) -> list[tuple[str, str, str, str, str]]:

@@ -34,6 +34,8 @@ from tests.service.processes import DASK, GREENSHIFT, wait_until
 _QUICK = Path(__file__).parents[1] / "service" / "quick.yaml"
 _SUBNET = "10.213.77"
 _BRIDGE = "gsoak"
+# How often it says how far it is.
+_TELL_SECONDS = 60.0
 _LOOK_SECONDS = 5.0
 # A machine is left alone, ended, killed or cut off: how often, and for how long it is cut off.
 _ACT_SECONDS = (10.0, 25.0)
@@ -190,7 +192,7 @@ def _disturb(machines, watched, seconds, chance, is_over) -> Counter[str]:  # ty
     """Ends, kills, starts and cuts off machines until the time is over, never all at once; what was done."""
     acts: Counter[str] = Counter()
     end, due = time.monotonic() + seconds, time.monotonic() + 30
-    begun = False
+    begun, told = False, time.monotonic()
     while time.monotonic() < end and not (begun and is_over()):
         begun = begun or not is_over()
         time.sleep(_LOOK_SECONDS)
@@ -202,6 +204,10 @@ def _disturb(machines, watched, seconds, chance, is_over) -> Counter[str]:  # ty
         if time.monotonic() >= due:
             due = time.monotonic() + chance.uniform(*_ACT_SECONDS)
             acts[_act(machines, chance)] += 1
+        if time.monotonic() >= told + _TELL_SECONDS:
+            told = time.monotonic()
+            sys.stdout.write(f"{(end - told) / 60:.0f} minutes to go; so far {dict(acts)}\n")
+            sys.stdout.flush()
     return acts
 
 

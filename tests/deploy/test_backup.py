@@ -93,9 +93,9 @@ def test_postgresql_is_copied_and_comes_back(postgresql: Server, new_postgresql_
 )
 def test_no_program_is_started_with_the_password(tmp_path: Path, url: str, told: str) -> None:
     fakes = {
-        "pg_dump": f'ps -eo args > {tmp_path}/all; echo "$PGPASSWORD" > {tmp_path}/password; '
+        "pg_dump": f'ps -wweo args > {tmp_path}/all; echo "$PGPASSWORD" > {tmp_path}/password; '
         'echo "$1" > $(dirname "$0")/told; for last; do :; done; touch "${last#--file=}"',
-        "pg_restore": f"ps -eo args >> {tmp_path}/all",
+        "pg_restore": f"ps -wweo args >> {tmp_path}/all",
     }
     for name, shell in fakes.items():
         (tmp_path / name).write_text(f"#!/bin/bash\n{shell}\n")

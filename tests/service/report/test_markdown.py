@@ -17,7 +17,7 @@ def page(**changes: object) -> str:
 def test_a_value_cannot_become_markup_nor_leave_its_cell() -> None:
     lines = page(dataset="<script>alert(1)</script>").splitlines()
     assert lines[2].startswith("resnet8 on \\<script\\>alert(1)\\</script\\>, study s, RUNNING")
-    assert "| note | a \\| b \\<b\\>c\\</b\\> (1) |" in lines
+    assert "| note | a \\| b \\<b\\>c\\</b\\> (1 trial) |" in lines
 
 
 def test_what_is_not_there_yet_is_said() -> None:
