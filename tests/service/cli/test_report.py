@@ -78,7 +78,7 @@ def test_the_report_in_markdown_tells_the_whole_story(call: Call, store: Store, 
     ]  # fmt: skip
     for line in (
         "| fidelity | shift_depth 1..10; one in 3 is promoted |",
-        "| weight_bits | 3 (7) |",
+        "| weight_bits | 3 (7 trials) |",
         "| 00001 | 100 mJ | 4 J | unknown | unknown | deepshift-q w3 a16+16 adam |",
         "| 00001 | 0.3125 ± 0.0884 | 2 | 100 mJ | deepshift-q w3 a16+16 adam |",
         "| trials from the beginning | estimated, codecarbon, fake | 4 | 20 J |",
