@@ -16,7 +16,6 @@ from distributed.scheduler import KilledWorker
 
 from service.errors import InputError, ServiceError
 from service.fleet import UNREACHABLE, Fleet, Standing, expected_scheduler
-from service.handover import handover
 from worker.schema import AnyFacts, AnyTrialSpec, EpochMetrics, Failure, FailureKind, SiteSpec, TrialResult
 
 Done = Callable[[TrialResult], None]
@@ -316,13 +315,12 @@ def _run(spec: AnyTrialSpec, topic: str) -> _Ran:
     def is_leaving() -> bool:
         return worker.status not in (Status.running, Status.paused)
 
-    with handover(worker):
-        result = run_trial(
-            spec,
-            on_epoch=lambda metrics: worker.log_event(topic, metrics.model_dump_json()),
-            should_stop=lambda: name in stopped or is_leaving(),
-            isolated=True,
-        )
+    result = run_trial(
+        spec,
+        on_epoch=lambda metrics: worker.log_event(topic, metrics.model_dump_json()),
+        should_stop=lambda: name in stopped or is_leaving(),
+        isolated=True,
+    )
     is_cancelled = result.failure is not None and result.failure.kind is FailureKind.CANCELLED
     if is_cancelled and name not in stopped:
         # Nobody asked for the end of this trial: another worker may have it.

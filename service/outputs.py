@@ -15,12 +15,12 @@ class Outputs:
     Args:
         study: whose.
         models_dir: where workers put the weights of full-fidelity trials; None keeps none.
-        checkpoints: path or URL under which workers leave checkpoints, of trials that were told to stop, and where the
-            study goes on from those below of all; None leaves none.
+        checkpoints: path or URL under which workers leave checkpoints, where the study goes on from them.
     """
 
     def __init__(self, study: Study, models_dir: str | None, checkpoints: str | None) -> None:
-        self._study, self._models_dir, self._checkpoints = study, models_dir, checkpoints
+        self._study, self._models_dir = study, models_dir
+        self._checkpoints = checkpoints if study.spec.continue_promoted else None
 
     def spec(self, trial: Trial) -> AnyTrialSpec:
         """What a worker needs for a trial, the places of its files included."""
@@ -29,7 +29,6 @@ class Outputs:
             trial,
             resume_from=self._checkpoint(trial.promoted_from),
             checkpoint_to=None if trial.is_full else self._checkpoint(trial.trial_id),
-            rescue_to=self._rescue(trial.trial_id),
             model_path=model_path(self._models_dir, trial, self._study.spec) if self._models_dir is not None else None,
         )
 
@@ -41,11 +40,6 @@ class Outputs:
             prune_models(self._models_dir, trials, self._study.spec)
 
     def _checkpoint(self, trial_id: str | None) -> str | None:
-        if self._checkpoints is None or trial_id is None or not self._study.spec.continue_promoted:
+        if self._checkpoints is None or trial_id is None:
             return None
         return checkpoint_url(self._checkpoints, self._study.study_id, trial_id)
-
-    def _rescue(self, trial_id: str) -> str | None:
-        if self._checkpoints is None:
-            return None
-        return checkpoint_url(self._checkpoints, self._study.study_id, f"{trial_id}.stopped")

@@ -53,8 +53,7 @@ ARROWS = {
     "ledger": set(),
     "budget": {"ledger", "store"},
     "fleet": set(),
-    "handover": set(),
-    "dispatch": {"fleet", "handover", "worker.entry"},
+    "dispatch": {"fleet", "worker.entry"},
     "sharing": {"dispatch"},
     "scores": set(),
     "report": {"analysis", "compared", "ledger", "pareto", "ranking", "scores", "spread", "study_run", "wire"},
@@ -276,7 +275,6 @@ def test_only_dispatch_and_cluster_import_dask() -> None:
     assert importers("dask", "distributed") == {
         "service/dispatch.py",
         "service/fleet.py",
-        "service/handover.py",
         "service/cluster.py",
         "service/supervisor.py",
     }

@@ -22,26 +22,6 @@ _LEGS: TypeAdapter[tuple[Leg, ...]] = TypeAdapter(tuple[Leg, ...])
 
 
 @dataclass(frozen=True)
-class Position:
-    """How far a training is, between two batches.
-
-    Attributes:
-        epochs: that are whole, those of earlier trials included.
-        batches: of the epoch after them.
-        order: state of the generator at that epoch's beginning, from which the order of its images follows; None where
-            it has not begun.
-        loss: sum over its images so far.
-        losses: mean loss of each whole epoch that this trial trained.
-    """
-
-    epochs: int = 0
-    batches: int = 0
-    order: Tensor | None = None
-    loss: float = 0.0
-    losses: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
 class Checkpoint:
     """A training that can go on.
 
@@ -53,8 +33,6 @@ class Checkpoint:
         optimizer: for each parameter's name what the optimizer remembers of it.
         generator: state of the generator of batch order and augmentation.
         legs: what each leg spent.
-        position: of a trial that was told to stop; None at its end.
-        random: states of the generators that layers draw from; empty at a trial's end, as the next one seeds anew.
     """
 
     trial_id: str
@@ -64,8 +42,6 @@ class Checkpoint:
     optimizer: dict[str, dict[str, Any]]
     generator: Tensor
     legs: tuple[Leg, ...] = field(default=())
-    position: Position | None = None
-    random: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,12 +87,7 @@ def load_checkpoint(url: str) -> Checkpoint | None:
     try:
         store, path = fsspec.core.url_to_fs(url)
         content = torch.load(io.BytesIO(store.cat_file(path)), map_location="cpu", weights_only=True)
-        position = content.get("position")
-        return Checkpoint(
-            **content
-            | {"legs": tuple(Leg(**leg) for leg in content["legs"])}
-            | {"position": None if position is None else Position(**position)}
-        )
+        return Checkpoint(**content | {"legs": tuple(Leg(**leg) for leg in content["legs"])})
     except Exception as error:  # noqa: BLE001 - a store of any kind may raise anything, and the trial can start afresh
         logger.warning("no checkpoint at %s, training starts from the beginning: %r", url, error)
         return None

@@ -107,8 +107,6 @@ class Attempt(Frozen):
     Attributes:
         resume_from: where the checkpoint lies that training goes on from; None or nothing there starts afresh.
         checkpoint_to: where this trial leaves a checkpoint; None leaves none. Paths, or URLs that fsspec knows.
-        rescue_to: where an attempt that is told to stop leaves its training, from which the next attempt at this trial
-            goes on, whatever `resume_from` says; None leaves nothing. A task of the user's own never does.
         data_dir: folder of the data sets; None uses the worker's GREENSHIFT_DATA_DIR.
         model_path: where the trained weights are written, or None.
         site: what its energy means in carbon and water.
@@ -122,7 +120,6 @@ class Attempt(Frozen):
     attempt: int = Field(1, ge=1)
     resume_from: str | None = None
     checkpoint_to: str | None = None
-    rescue_to: str | None = None
     seed: int = Field(0, ge=0)
     data_dir: str | None = None
     model_path: str | None = None

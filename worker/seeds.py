@@ -54,7 +54,6 @@ def _of_seed(spec: TrialSpec, index: int) -> TrialSpec:
             "seed": spec.seed + index,
             "resume_from": checkpoint_of_seed(spec.resume_from, index),
             "checkpoint_to": checkpoint_of_seed(spec.checkpoint_to, index),
-            "rescue_to": checkpoint_of_seed(spec.rescue_to, index),
             "model_path": spec.model_path if index == 0 else None,
         }
     )

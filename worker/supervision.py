@@ -23,8 +23,6 @@ from worker.schema import (
 TICK_SECONDS = 0.05
 # A trial that was told to end and does not see it is interrupted, then killed.
 INTERRUPT_SECONDS = 0.5
-# One that leaves its training for the next attempt does so after its batch, for which it has a little longer.
-RESCUE_SECONDS = 1.5
 KILL_SECONDS = 3.0
 _MIB = 2**20
 
@@ -68,7 +66,6 @@ class Supervision:
         self._started = time.monotonic()
         self._ending: Failure | None = None
         self._ending_since = 0.0
-        self._patience = INTERRUPT_SECONDS if spec.rescue_to is None else RESCUE_SECONDS
         self.was_disturbed = self._is_killed = False
 
     def run(self) -> TrialResult:
@@ -115,7 +112,7 @@ class Supervision:
         if seconds > KILL_SECONDS:
             self._process.dump()
             self._kill()
-        elif seconds > self._patience and not self.was_disturbed:
+        elif seconds > INTERRUPT_SECONDS and not self.was_disturbed:
             self.was_disturbed = True
             self._process.interrupt()
 

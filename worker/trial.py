@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -15,7 +15,6 @@ from torch import nn, optim
 from shiftlayers import shiftable_layers
 from worker.checkpoint import (
     Checkpoint,
-    Position,
     load_checkpoint,
     optimizer_state,
     or_without,
@@ -33,7 +32,6 @@ from worker.layers import summarize_layers
 from worker.models import build_network, example_input, load_weights
 from worker.objectives import Trained, analytic, measure_inference_energy, measure_objectives, reset_peak_memory
 from worker.optimizers import make_optimizer
-from worker.rescue import drop_rescued, find_rescued, random_states, restore_random, undisturbed
 from worker.schema import (
     AnyTrialSpec,
     EnergyReport,
@@ -47,7 +45,7 @@ from worker.schema import (
     TrialSpec,
 )
 from worker.tabulate import deployment_table
-from worker.train import BEGINNING, evaluate, train
+from worker.train import evaluate, train
 
 
 def run(
@@ -72,24 +70,21 @@ def run(
     device = pick_device()
     data = load_dataset(spec.dataset, spec.data_dir)
     torch.manual_seed(spec.seed)
-    earlier = find_rescued(spec) or (load_checkpoint(spec.resume_from) if spec.resume_from is not None else None)
+    earlier = load_checkpoint(spec.resume_from) if spec.resume_from is not None else None
     so_far = Interim(earlier_legs=earlier.legs if earlier is not None else ())
     on_interim(so_far)
     training = _begin(spec, earlier, data, device)
     learned, judge = (split.to(device) for split in _splits(spec, data))
     meter = make_meter(device, spec.site)
     reset_peak_memory(device)
-    stopped_at: list[Position] = []
     try:
         with meter:
-            losses = _train(training, learned, data, on_epoch, should_stop, stopped_at.append)
+            losses = _train(training, learned, data, on_epoch, should_stop)
             error = _judge(training, judge)
     finally:
         energy = meter.report()
         so_far = so_far.model_copy(update={"energy": energy})
         on_interim(so_far)
-        for position in stopped_at:
-            _rescue(training, position, so_far.earlier_legs, energy)
     _leave(training, so_far.earlier_legs, energy)
     if "inference_energy" in spec.extra_objectives:
         try:
@@ -123,7 +118,7 @@ class _Training:
     optimizer: optim.Optimizer
     generator: torch.Generator
     device: torch.device
-    start: Position = BEGINNING
+    first_epoch: int = 0
 
 
 def _begin(spec: TrialSpec, earlier: Checkpoint | None, data: Dataset, device: torch.device) -> _Training:
@@ -143,8 +138,7 @@ def _begin(spec: TrialSpec, earlier: Checkpoint | None, data: Dataset, device: t
     optimizer = make_optimizer(model, spec.recipe)
     restore_optimizer(optimizer, model, earlier.optimizer)
     generator.set_state(earlier.generator)
-    restore_random(earlier.random, device)
-    return _Training(spec, model, optimizer, generator, device, earlier.position or Position(epochs=earlier.epochs))
+    return _Training(spec, model, optimizer, generator, device, earlier.epochs)
 
 
 def _place(model: nn.Module, spec: TrialSpec, device: torch.device) -> nn.Module:
@@ -171,7 +165,6 @@ def _train(
     data: Dataset,
     on_epoch: Callable[[EpochMetrics], None],
     should_stop: Callable[[], bool],
-    on_stop: Callable[[Position], None],
 ) -> tuple[float, ...]:
     """Mean loss of each epoch."""
     recipe = training.spec.recipe
@@ -183,10 +176,9 @@ def _train(
         training.generator,
         augmentation=data.augmentation,
         optimizer=training.optimizer,
-        start=training.start,
+        first_epoch=training.first_epoch,
         on_epoch=EpochStream(training.spec, on_epoch),
         should_stop=should_stop,
-        on_stop=on_stop,
     )
 
 
@@ -202,33 +194,22 @@ def _leave(training: _Training, earlier_legs: tuple[Leg, ...], energy: EnergyRep
     spec = training.spec
     if (url := spec.checkpoint_to) is not None:
         with or_without("the checkpoint", url):
-            save_checkpoint(_checkpoint(training, earlier_legs, energy, spec.epochs), url)
+            save_checkpoint(_checkpoint(training, earlier_legs, energy), url)
     if (path := spec.model_path) is not None:
         with or_without("the weights", path):
             _save(training.model, Path(path))
-    if spec.rescue_to is not None and spec.attempt > 1:
-        drop_rescued(spec.rescue_to)
 
 
-def _rescue(training: _Training, position: Position, earlier_legs: tuple[Leg, ...], energy: EnergyReport) -> None:
-    """Writes what the next attempt needs to go on, where the spec asks for it."""
-    if (url := training.spec.rescue_to) is None:
-        return
-    with undisturbed(), or_without("what was trained", url):
-        found = _checkpoint(training, earlier_legs, energy, position.epochs)
-        save_checkpoint(replace(found, position=position, random=random_states(training.device)), url)
-
-
-def _checkpoint(training: _Training, earlier_legs: tuple[Leg, ...], energy: EnergyReport, epochs: int) -> Checkpoint:
+def _checkpoint(training: _Training, earlier_legs: tuple[Leg, ...], energy: EnergyReport) -> Checkpoint:
     spec = training.spec
     return Checkpoint(
         trial_id=spec.trial_id,
-        epochs=epochs,
+        epochs=spec.epochs,
         shift_depth=spec.shift_depth,
         model=training.model.state_dict(),
         optimizer=optimizer_state(training.optimizer, training.model),
         generator=training.generator.get_state(),
-        legs=(*earlier_legs, Leg.of(spec.trial_id, epochs - training.start.epochs, energy)),
+        legs=(*earlier_legs, Leg.of(spec.trial_id, spec.epochs - training.first_epoch, energy)),
     )
 
 

@@ -25,12 +25,10 @@ def test_a_promoted_trial_is_told_where_the_one_below_left_its_checkpoint() -> N
     assert places == [(None, "/ck/s/low.pt", None), ("/ck/s/low.pt", None, "/models/high.safetensors")]
 
 
-def test_a_study_that_does_not_continue_leaves_no_checkpoints_but_of_trials_that_are_told_to_stop() -> None:
+def test_a_study_that_does_not_continue_leaves_no_checkpoints() -> None:
     promoted = trial("high", promoted_from="low", is_full=False, attempt=1)
     spec = Outputs(study(), None, "/ck").spec(promoted)
     assert (spec.resume_from, spec.checkpoint_to, spec.model_path) == (None, None, None)
-    assert spec.rescue_to == "/ck/s/high.stopped.pt"
-    assert Outputs(study(), None, None).spec(promoted).rescue_to is None
 
 
 @pytest.mark.parametrize("state", [StudyState.COMPLETED, StudyState.STOPPED])

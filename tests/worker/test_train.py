@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from shiftlayers import ShiftConv2d, ShiftLinear, convert_to_shift
-from worker.checkpoint import Position
 from worker.data import Split, load_dataset
 from worker.errors import DivergedError
 from worker.families import shift_config
@@ -173,7 +172,7 @@ def test_training_in_two_parts_equals_training_at_once():
     constant = BASE.model_copy(update={"schedule": "constant"})
     whole, model = train_one(constant, epochs=3)
     first = train(parted, digits(), constant, 1, generator, optimizer=optimizer)
-    rest = train(parted, digits(), constant, 3, generator, optimizer=optimizer, start=Position(epochs=1))
+    rest = train(parted, digits(), constant, 3, generator, optimizer=optimizer, first_epoch=1)
 
     assert (*first, *rest) == whole
     assert same_state(parted, model)
