@@ -230,8 +230,10 @@ class Scaler:
 
     def _shrink(self, staying: list[_Crew], n: int) -> None:
         """Ends jobs without a worker, and lets other workers finish what they run."""
-        chosen = {job.job_id for job in first_to_go((crew.job for crew in staying), n)}
-        crews = [crew for crew in staying if crew.job.job_id in chosen]
+        # A job whose worker was there before may be at a trial, though nobody sees it at the moment: it is left alone.
+        seen = [crew for crew in staying if crew.workers or crew.job.job_id not in self._begun]
+        chosen = {job.job_id for job in first_to_go((crew.job for crew in seen), n)}
+        crews = [crew for crew in seen if crew.job.job_id in chosen]
         self._end([crew for crew in crews if not crew.workers])
         for crew in crews:
             self._let(self._office.drain_worker, crew.names)

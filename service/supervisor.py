@@ -131,7 +131,9 @@ class _Session:
             if study.study_id not in self._runs:
                 self._start(study)
         standings = {study_id: run.standings() for study_id, run in self._runs.items()}
-        self._bulletin.tell(roster(identity_of(self._client), standings), self._runs)
+        # A scheduler that does not answer has not lost its workers, and nobody must act as if it had.
+        if identity := identity_of(self._client):
+            self._bulletin.tell(roster(identity, standings), self._runs)
 
     def _say_waits(self, study_id: str, why: str) -> None:
         if why and why != self._waits.get(study_id):

@@ -5,6 +5,7 @@ import signal
 import socket
 
 import pytest
+from distributed import Client
 
 from service import cluster, workers
 from service.access import Access
@@ -74,3 +75,17 @@ def test_a_worker_sees_the_gpu_that_it_is_pinned_to(monkeypatch: pytest.MonkeyPa
         assert list(client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()) == ["GPU-a"]
         # What the user wants of threads is kept.
         assert list(client.run(os.getenv, "OMP_WAIT_POLICY").values()) == ["ACTIVE"]
+
+
+@pytest.mark.usefixtures("no_gpus")
+def test_a_client_that_does_not_close_in_time_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    close = Client.close
+
+    def closes_late(self: Client, timeout: float) -> None:
+        close(self, timeout)
+        raise TimeoutError("timed out after 1 s.")
+
+    with monkeypatch.context() as patched, cluster.local_cluster(1) as client:
+        patched.setattr(Client, "close", closes_late)
+        pids = list(client.run(os.getpid).values())
+    assert have_ended(pids, seconds=5)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -120,3 +121,19 @@ def test_a_worker_that_has_finished_goes() -> None:
         world.now += 20
         world.write()
     assert world.busy == {}
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_worker_at_a_trial_that_is_not_seen_once_keeps_its_job(job: str) -> None:
+    world = World()
+    scaler = Scaler(world, world, "gs", Rules(3, cool_down_seconds=0), clock=lambda: world.now, now=lambda: world.now)
+    for each in JOBS:
+        world.begin(each)
+    world.write()
+    scaler.look()
+    for each in set(JOBS) - {job}:
+        world.end(each)
+    world.roster = {}  # a scheduler that lost its connections for a moment
+    for _ in range(3):
+        scaler.look()
+    assert job in world.busy

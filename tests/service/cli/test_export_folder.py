@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -83,9 +86,12 @@ def test_what_a_killed_export_left_is_in_nobodys_way(tmp_path: Path) -> None:
 @pytest.mark.parametrize("listed", ["../mine", "link/mine", ".."])
 def test_nothing_outside_of_the_folder_is_removed_whatever_the_list_says(tmp_path: Path, listed: str) -> None:
     (tmp_path / "mine").write_text("mine")
+    digest = hashlib.sha256(b"mine").hexdigest()
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "link").symlink_to(tmp_path)
-    (tmp_path / "out" / MANIFEST).write_text(json.dumps({"greenshift_export": 1, "files": {"models": [listed]}}))
+    (tmp_path / "out" / MANIFEST).write_text(
+        json.dumps({"greenshift_export": 1, "files": {"models": {listed: [digest]}}})
+    )
     export(tmp_path / "out", "README.md")
     assert (tmp_path / "mine").read_text() == "mine"
 
@@ -101,3 +107,68 @@ def test_a_file_in_the_place_of_the_folder_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     with pytest.raises(InputError, match="is no folder that can be written"):
         export(tmp_path / "out", "README.md")
+
+
+def test_what_the_user_changed_since_is_neither_replaced_nor_removed(tmp_path: Path) -> None:
+    export(tmp_path, "README.md", "00001/card.md")
+    (tmp_path / "00001" / "card.md").write_text("with my notes")
+    with pytest.raises(InputError, match=r"00001/card.md is there and not of an earlier export, or was changed since"):
+        export(tmp_path, "README.md", "00001/card.md")
+    export(tmp_path, "README.md")
+    assert (tmp_path / "00001" / "card.md").read_text() == "with my notes"
+    export(tmp_path, "README.md", "00001/card.md", force=True)
+    assert (tmp_path / "00001" / "card.md").read_text() == "models wrote this"
+
+
+def test_a_file_where_a_folder_belongs_is_found_before_anything_changes(tmp_path: Path) -> None:
+    export(tmp_path, "00001/model.h", "README.md")
+    (tmp_path / "00003").write_text("mine")
+    with pytest.raises(InputError, match=r"00003 is there and not of an earlier export"):
+        export(tmp_path, "00002/model.h", "00003/model.h")
+    assert there(tmp_path) == {"00001/model.h", "README.md", "00003"}
+    export(tmp_path, "00002/model.h", "00003/model.h", force=True)
+    assert there(tmp_path) == {"00002/model.h", "00003/model.h"}
+
+
+def test_a_folder_where_a_file_belongs_is_never_removed(tmp_path: Path) -> None:
+    export(tmp_path, "README.md")
+    (tmp_path / "front.csv").mkdir()
+    with pytest.raises(InputError, match=r"front.csv is a folder, where a file of the export belongs"):
+        export(tmp_path, "front.csv", force=True)
+    assert there(tmp_path) == {"README.md"}
+
+
+def test_an_export_that_was_broken_off_is_known_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(tmp_path, "a", "b")
+    replace = Path.replace
+
+    def breaks(self: Path, target: Path) -> Path:
+        if target.name == "b":
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "replace", breaks)
+        with ExportFolder(tmp_path).writing("models") as stage:
+            (stage / "a").write_text("new")
+            (stage / "b").write_text("new")
+    export(tmp_path, "b")
+    assert there(tmp_path) == {"b"}
+
+
+def test_what_cannot_be_read_is_named_and_not_the_folder(tmp_path: Path) -> None:
+    with (
+        pytest.raises(InputError, match=r"^\S+weights: No such file"),
+        ExportFolder(tmp_path / "out").writing("models"),
+    ):
+        (tmp_path / "weights").read_bytes()
+
+
+def test_old_leftovers_of_a_killed_export_go(tmp_path: Path) -> None:
+    for name, age in (("old", 100_000), ("new", 0)):
+        (tmp_path / f".greenshift-export-{name}").mkdir()
+        os.utime(tmp_path / f".greenshift-export-{name}", (time.time() - age,) * 2)
+    export(tmp_path, "README.md")
+    assert {path.name for path in tmp_path.iterdir()} == {MANIFEST, "README.md", ".greenshift-export-new"}

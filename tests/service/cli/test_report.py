@@ -215,7 +215,7 @@ def test_a_folder_of_run_is_told_as_the_study_of_a_service_is(
     local = call(*command, "local")
     assert (local.returncode, local.stderr, local.stdout) == (0, "", remote.stdout.replace("remote", "local"))
     for path in [tmp_path / "local", *sorted((tmp_path / "local").glob("*"))]:
-        if path.is_file() and path.name != "study.yaml":
+        if path.is_file() and path.name not in ("study.yaml", MANIFEST):
             assert path.read_bytes() == (tmp_path / "remote" / path.relative_to(tmp_path / "local")).read_bytes(), path
 
 
