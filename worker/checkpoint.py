@@ -18,6 +18,8 @@ from torch import Tensor, nn, optim
 from worker.schema import Leg
 
 logger = logging.getLogger(__name__)
+# Among what is remembered of a parameter: the steps of its group.
+_STEP = "steps of the group"
 _LEGS: TypeAdapter[tuple[Leg, ...]] = TypeAdapter(tuple[Leg, ...])
 
 
@@ -131,17 +133,31 @@ def checkpoint_of_seed(url: str | None, index: int) -> str | None:
 
 def optimizer_state(optimizer: optim.Optimizer, model: nn.Module) -> dict[str, dict[str, Any]]:
     """What `optimizer` remembers, by the names that its parameters have in `model`."""
-    return {name: dict(optimizer.state[p]) for name, p in model.named_parameters() if p in optimizer.state}
+    counted = {p: {_STEP: group["step"]} for group in _counting(optimizer) for p in group["params"]}
+    return {
+        name: dict(optimizer.state[p]) | counted.get(p, {})
+        for name, p in model.named_parameters()
+        if p in optimizer.state
+    }
+
+
+def _counting(optimizer: optim.Optimizer) -> list[dict[str, Any]]:
+    """Groups of parameters whose steps are counted together, as Ranger does; others count each parameter's."""
+    return [group for group in optimizer.param_groups if "step" in group]
 
 
 def restore_optimizer(optimizer: optim.Optimizer, model: nn.Module, state: Mapping[str, dict[str, Any]]) -> None:
     """Gives `optimizer` back what it remembered of the parameters that `model` still has, in their shapes."""
     for name, parameter in model.named_parameters():
-        remembered = state.get(name)
-        if remembered is None:
+        remembered = dict(state.get(name, {}))
+        steps = remembered.pop(_STEP, None)
+        if not remembered:
             continue
         tensors = [v for v in remembered.values() if isinstance(v, Tensor) and v.dim() > 0]
         if all(tensor.shape == parameter.shape for tensor in tensors):
             optimizer.state[parameter] = {
                 k: v.to(parameter.device) if isinstance(v, Tensor) and v.dim() > 0 else v for k, v in remembered.items()
             }
+            if steps is not None:
+                (group,) = (g for g in optimizer.param_groups if any(p is parameter for p in g["params"]))
+                group["step"] = steps
