@@ -133,17 +133,14 @@ def checkpoint_of_seed(url: str | None, index: int) -> str | None:
 
 def optimizer_state(optimizer: optim.Optimizer, model: nn.Module) -> dict[str, dict[str, Any]]:
     """What `optimizer` remembers, by the names that its parameters have in `model`."""
-    counted = {p: {_STEP: group["step"]} for group in _counting(optimizer) for p in group["params"]}
+    # Ranger counts the steps of a group of parameters together; others count those of each.
+    counting = [group for group in optimizer.param_groups if "step" in group]
+    counted = {p: {_STEP: group["step"]} for group in counting for p in group["params"]}
     return {
         name: dict(optimizer.state[p]) | counted.get(p, {})
         for name, p in model.named_parameters()
         if p in optimizer.state
     }
-
-
-def _counting(optimizer: optim.Optimizer) -> list[dict[str, Any]]:
-    """Groups of parameters whose steps are counted together, as Ranger does; others count each parameter's."""
-    return [group for group in optimizer.param_groups if "step" in group]
 
 
 def restore_optimizer(optimizer: optim.Optimizer, model: nn.Module, state: Mapping[str, dict[str, Any]]) -> None:
