@@ -34,6 +34,8 @@ STUDY = {
     "space": ConfigurationSpace(space=[Float("learning_rate", (1e-3, 1e-1), log=True)]).to_serialized_dict(),
     "objectives": {"error": "minimize", "energy": "minimize"},
     "fidelity": {"name": "epochs", "min_fidelity": 1, "max_fidelity": 8, "eta": 2},
+    # Few steps an epoch, so that the test is short.
+    "fixed": {"batch_size": 512},
     # Hyperband promotes much, whatever comes of it.
     "optimizer": "smac-default",
     "budget": {"n_trials": 26},
@@ -96,7 +98,7 @@ def test_a_continued_study_saves_the_joules_of_the_epochs_that_it_does_not_train
 
     continued, restarted = trials["continued"], trials["restarted"]
     n_continued, n_restarted = (sum(len(t.result.training_loss) for t in part) for part in (continued, restarted))
-    assert len(continued) == len(restarted) == 26
+    assert len(continued) == len(restarted) == STUDY["budget"]["n_trials"]
     assert [t.epochs for t in afresh(continued)] == [t.epochs for t in afresh(restarted)]
     assert joules(afresh(continued)) == pytest.approx(joules(afresh(restarted)), rel=1e-6)
     ratio = n_continued / n_restarted
