@@ -1,10 +1,15 @@
-"""Tests that need a GPU are skipped where there is none, and say so."""
+"""None of all tests depends on how fast a machine is, and those that need a GPU say so where there is none."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from worker.energy.nvml import list_gpus
+
+# One example may take any time: the first call of an operator does, and so does a machine that is busy.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

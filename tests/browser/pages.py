@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
+# Only what never comes is waited for so long: a machine that is busy may be slow.
+PATIENCE_MS = 120_000
 # Playwright gives each browser a new, empty folder for its data.
 _ARGUMENTS = [
     "--headless",
@@ -24,13 +26,22 @@ _ARGUMENTS = [
     "--disable-sync",
 ]
 _BAD = ("serious", "critical")
+# Two frames later what has come near the screen has been noticed.
+_SCROLL = """top => new Promise((done) => {
+    scrollTo(0, top);
+    requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done)));
+})"""
+# At one moment: the page may draw the table anew.
+_CELLS = """bodies => bodies.flatMap(({ rows }) => [...rows]).map((row) =>
+    [...row.querySelectorAll("td")].map((cell) => cell.innerText.replaceAll("\u00a0", " ")))"""
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """The Chromium of the system."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS, timeout=PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
         try:
             yield browser
         finally:
@@ -58,7 +69,7 @@ class Site:
     ) -> Iterator[Site]:
         """A new window, of which nothing may fail unseen."""
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(PATIENCE_MS)
         site = cls(context.new_page(), url)
         site.page.on("pageerror", lambda error: site.errors.append(str(error)))
         site.page.on("console", lambda message: site._heard(message.type, message.text))
@@ -101,14 +112,9 @@ class Site:
         """Scrolls over the whole page, so that every view is asked for, and waits until each has something."""
         height = int(self.page.evaluate("document.body.scrollHeight"))
         for top in range(0, height + 1, 500):
-            self.page.evaluate(f"scrollTo(0, {top})")
-            self.page.wait_for_timeout(60)
-        for _ in range(100):
-            if not self.page.get_by_text("Loading …").filter(visible=True).count():
-                break
-            self.page.wait_for_timeout(100)
-        self.page.evaluate("scrollTo(0, 0)")
-        self.page.wait_for_timeout(100)
+            self.page.evaluate(_SCROLL, top)
+        expect(self.page.get_by_text("Loading …").filter(visible=True)).to_have_count(0)
+        self.page.evaluate(_SCROLL, 0)
 
     def barriers(self) -> list[str]:
         """What axe finds serious or critical of the page as it is."""
@@ -135,5 +141,5 @@ def opened_table(page: Page, heading: str) -> list[list[str]]:
     if part.locator("details").first.get_attribute("open") is None:
         summary.click()
     part.locator("details tbody tr").first.wait_for()
-    rows = part.locator("details tbody tr").all()
-    return [[cell.inner_text().replace("\xa0", " ") for cell in row.locator("td").all()] for row in rows]
+    rows: list[list[str]] = part.locator("details tbody").evaluate_all(_CELLS)
+    return rows

@@ -43,8 +43,9 @@ TIPS = """async () => {
         const front = series.findIndex(({ id }) => id === "front");
         const seriesIndex = Math.max(front, 0);
         echarts.getInstanceByDom(plot).dispatchAction({ type: "showTip", seriesIndex, dataIndex: 0 });
-        await new Promise((done) => setTimeout(done, 200));
-        said.push(plot.querySelector(".tip b")?.textContent ?? "");
+        const isShown = () => plot.querySelector(".tip b")?.textContent;
+        while (!isShown()) await new Promise((done) => setTimeout(done, 20));
+        said.push(isShown());
     }
     return said;
 }"""
@@ -155,7 +156,7 @@ def test_a_study_that_ran_nothing_says_of_each_view_what_will_come(browser: Brow
         parts = page.locator("section.card")
         assert parts.count() == 9
         for part in parts.all():
-            expect(part).to_contain_text(re.compile(r" yet(: .+)?\."), timeout=20_000)
+            expect(part).to_contain_text(re.compile(r" yet(: .+)?\."))
         assert page.locator("canvas").filter(visible=True).count() == 0
         expect(page.locator(".tiles").first).to_contain_text("nothing yet")
 

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Response, expect
+from playwright.sync_api import Browser, Request, Response, expect
 
 from service.client import Client
 from service.coordinator import Coordinator
@@ -33,6 +33,10 @@ SEEN = """isSeen => {
 }"""
 
 
+# By the page's own clock, which stands still with the page.
+LATER = "() => new Promise((done) => setTimeout(done, 1200))"
+
+
 class Running:
     """A coordinator on a thread, whose trials end when a test says so."""
 
@@ -51,7 +55,7 @@ class Running:
         self.coordinator.stop()
         for trial_id in self.dispatcher.held():
             self.dispatcher.cancel(trial_id)
-        self._thread.join(timeout=30)
+        self._thread.join(timeout=60)
         assert not self._thread.is_alive()
 
 
@@ -121,17 +125,24 @@ def test_who_is_somewhere_by_keyboard_stays_there_when_news_come(browser: Browse
 
 def test_a_page_that_is_not_seen_lets_go_of_its_stream_and_catches_up_later(browser: Browser, store: Store) -> None:
     study = filled(store, 20)
+    asked: list[Request] = []
+    answered: list[Request] = []
     with serving(store) as url, Site.opened(browser, url) as site:
+        site.page.on("request", lambda request: asked.append(request) if "/points" in request.url else None)
+        site.page.on("requestfinished", lambda request: answered.append(request) if "/points" in request.url else None)
         page = site.study(study.study_id)
         expect(page.locator("#link")).to_contain_text("live")
         page.evaluate(SEEN, False)
+
+        def is_quiet() -> bool:
+            n_asked = len(asked)
+            page.evaluate(LATER)
+            return n_asked == len(asked) == len(answered)
+
         # What was asked for before still comes.
-        page.wait_for_timeout(1000)
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url) if "/points" in request.url else None)
+        wait_until(is_quiet)
         more(store, study, 1000, 2)
-        page.wait_for_timeout(1200)
-        assert asked == []
+        assert is_quiet()
         page.evaluate(SEEN, True)
         expect(page.locator("#cards")).to_have_attribute("data-trials", "23")
 
@@ -174,7 +185,7 @@ def test_of_ten_thousand_trials_only_what_is_new_is_sent(browser: Browser, store
         page = site.study(study.study_id)
         # The first view is of a part, and comes before the others have been read.
         assert len(sent[0].json()["trial_id"]) == 1000
-        expect(page.locator("#cards")).to_have_attribute("data-trials", "10001", timeout=60_000)
+        expect(page.locator("#cards")).to_have_attribute("data-trials", "10001")
         assert sum(len(answer.body()) for answer in sent) < 5_000_000
         n_before = len(sent)
         more(store, study, 20_000, 3)
@@ -198,7 +209,7 @@ def test_a_real_study_is_seen_from_its_first_trial_to_its_end(
         with Client(url) as client, Site.opened(browser, url) as site:
             handle = client.submit(quick.model_dump(mode="json", exclude_none=True), n_trials=6)
             page = site.study(handle.study_id)
-            expect(page.locator("h1 .state")).to_have_text("COMPLETED", timeout=120_000)
+            expect(page.locator("h1 .state")).to_have_text("COMPLETED")
             expect(page.locator(".tiles").first).to_contain_text("6 of 6")
             site.seen_in_full()
             page.screenshot(path=artefacts / "real-study.png", full_page=True)

@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, expect
 
 from service.store import Store
 from tests.browser.pages import Site, card
+from tests.service.processes import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -51,8 +52,7 @@ def test_the_scheme_of_the_system_changes_charts_as_well(browser: Browser, gener
         canvas = card(site.study(generated[1]), "Pareto front").locator("canvas").first
         before = canvas.screenshot()
         site.page.emulate_media(color_scheme="dark")
-        site.page.wait_for_timeout(200)
-        assert canvas.screenshot() != before
+        wait_until(lambda: canvas.screenshot() != before)
 
 
 def test_the_keyboard_reaches_the_content_the_figures_and_the_actions(site: Site, generated: Generated) -> None:

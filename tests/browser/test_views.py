@@ -23,7 +23,10 @@ Generated = tuple[Store, str, str]
 def study(browser: Browser, generated: Generated) -> Iterator[Page]:
     """The page of the study, opened once for all who only look."""
     with Site.opened(browser, generated[2]) as site:
-        yield site.study(generated[1])
+        page = site.study(generated[1])
+        # Views that came later would move those below them.
+        site.seen_in_full()
+        yield page
 
 
 def test_the_list_of_studies_leads_to_a_study(site: Site, generated: Generated) -> None:

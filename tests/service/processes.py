@@ -44,7 +44,7 @@ def dask_scheduler(folder: Path, *options: str, port: int = 0) -> Iterator[tuple
         yield process, json.loads(told.read_text())["address"]
 
 
-def wait_until(is_so: Callable[[], object], seconds: float = 60.0) -> None:
+def wait_until(is_so: Callable[[], object], seconds: float = 120.0) -> None:
     """Returns once `is_so`, and fails where it is not within `seconds`."""
     end = time.monotonic() + seconds
     while not is_so():

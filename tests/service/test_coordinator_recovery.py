@@ -117,7 +117,7 @@ def run_killed(study: Study, store: Store, **options: Any) -> None:
         coordinator_of(study, store, FakeDispatcher(2), **options).run()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=4))
 def test_a_loop_killed_after_any_change_is_recovered(kills: list[int]) -> None:
     with Store(None) as store:
@@ -128,7 +128,7 @@ def test_a_loop_killed_after_any_change_is_recovered(kills: list[int]) -> None:
         assert_complete(store, study, 7)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(1, 80), min_size=1, max_size=4))
 def test_a_loop_killed_between_any_two_writes_is_recovered(kills: list[int]) -> None:
     with DyingStore(None) as store:

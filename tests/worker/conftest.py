@@ -7,14 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import settings
 
 from tests.worker.data.originals import write_cifar10
 from worker import data
 
 torch.set_num_threads(1)
-# The first call of an operator may take longer than Hypothesis allows one example.
-settings.register_profile("torch", deadline=None)
 
 
 @pytest.fixture(autouse=True)
@@ -26,11 +23,8 @@ def same_machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture(autouse=True, scope="package")
-def no_deadline() -> Iterator[None]:
-    before = settings.get_current_profile_name()
-    settings.load_profile("torch")
+def forgotten_data() -> Iterator[None]:
     yield
-    settings.load_profile(before)
     data._load.cache_clear()
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.analysis.growth import finished, growth
@@ -133,7 +133,6 @@ def test_a_study_without_a_front_has_no_history() -> None:
 pairs = st.tuples(st.integers(0, 5), st.integers(0, 5))
 
 
-@settings(deadline=None)
 @given(st.lists(pairs, min_size=1, max_size=15))
 def test_the_volume_only_grows_and_ends_at_that_of_the_front(values: list[tuple[int, int]]) -> None:
     trials = [full_trial(str(i), float(a), float(b)) for i, (a, b) in enumerate(values)]

@@ -92,7 +92,6 @@ def fuzz(store: Store, *, n_examples: int, is_random: bool) -> None:
                 max_examples=n_examples,
                 derandomize=not is_random,
                 database=None,
-                deadline=None,
                 phases=[Phase.generate],
                 suppress_health_check=list(HealthCheck),
             )

@@ -220,7 +220,7 @@ def test_impossible_arguments_are_value_errors(changes: dict[str, Any], said: st
         make_optimizer(**changes)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=10))
 def test_the_front_of_mixed_directions_is_the_brute_force_front(rows: list[tuple[int, int]]) -> None:
     directions = {"accuracy": "maximize", "energy": "minimize"}

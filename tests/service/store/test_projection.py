@@ -201,7 +201,7 @@ class StudyMachine(RuleBasedStateMachine):
 
 def run(store: Store, n_runs: int, n_steps: int) -> None:
     """Runs the machine; a run that fails is short enough as it is, and shrinking it takes minutes."""
-    options = settings(max_examples=n_runs, stateful_step_count=n_steps, deadline=None, phases=[Phase.generate])
+    options = settings(max_examples=n_runs, stateful_step_count=n_steps, phases=[Phase.generate])
     run_state_machine_as_test(lambda: StudyMachine(store), settings=options)
 
 
