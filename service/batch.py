@@ -19,14 +19,15 @@ from service.access import Access
 from service.errors import InputError, ServiceError
 
 _TIMEOUT_SECONDS = 60
-# One GPU that nobody computes on and no other job has chosen: the lock lasts as long as the worker that the shell
-# becomes.
+# One GPU that nobody computes on and no other job of any user has chosen: whoever may read a file may lock it. The lock
+# lasts as long as the worker that the shell becomes.
 _CHOOSE_GPU = """\
 if [ -z "${CUDA_VISIBLE_DEVICES+set}" ]; then
     for gpu in $(nvidia-smi --query-gpu=uuid --format=csv,noheader); do
         [ -z "$(nvidia-smi --id="$gpu" --query-compute-apps=pid --format=csv,noheader)" ] || continue
-        exec 9>"/tmp/greenshift-$UID-$gpu.lock"
-        if flock --nonblock 9; then export CUDA_VISIBLE_DEVICES=$gpu; break; fi
+        lock="/tmp/greenshift-$gpu.lock"
+        (umask 222; set -o noclobber; : >"$lock") 2>/dev/null || true
+        if exec 9<"$lock" && flock --nonblock 9; then export CUDA_VISIBLE_DEVICES=$gpu; break; fi
     done
     [ -n "${CUDA_VISIBLE_DEVICES+set}" ] || { echo "no GPU of $(hostname) is free" >&2; exit 1; }
 fi"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,22 +26,32 @@ WORKER = '#!/bin/sh\necho "$CUDA_VISIBLE_DEVICES $GREENSHIFT_DATA_DIR"\nexec sle
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Path]:
-    """A node of three GPUs, which are like no others."""
+def node() -> Iterator[Path]:
+    """A node of three GPUs, which are like no others; every user may look at it."""
+    with tempfile.TemporaryDirectory() as name:
+        yield from _node(Path(name))
+
+
+def _node(folder: Path) -> Iterator[Path]:
+    folder.chmod(0o755)
     for name, text in (("nvidia-smi", NVIDIA_SMI), ("greenshift", WORKER)):
-        (tmp_path / name).write_text(text)
-        (tmp_path / name).chmod(0o755)
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
     gpus = [f"GPU-{uuid.uuid4()}" for _ in range(3)]
-    (tmp_path / "gpus").write_text("\n".join(gpus) + "\n")
-    (tmp_path / "busy").touch()
-    yield tmp_path
+    (folder / "gpus").write_text("\n".join(gpus) + "\n")
+    (folder / "busy").touch()
+    yield folder
     for gpu in gpus:
-        Path(f"/tmp/greenshift-{os.getuid()}-{gpu}.lock").unlink(missing_ok=True)
+        lock(gpu).unlink(missing_ok=True)
+
+
+def lock(gpu: str) -> Path:
+    return Path(f"/tmp/greenshift-{gpu}.lock")
 
 
 @contextmanager
-def job(script: Path, node: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """A job of this script on the node, until the end of the block."""
+def job(script: Path, node: Path, user: int | None = None, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A job of this script on the node, until the end of the block; of this user, who keeps files to himself."""
     lines = [line for line in script.read_text().splitlines() if not line.startswith("source ")]
     shared = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
     shared |= {"PATH": f"{node}:/usr/bin:/bin", "NODE": str(node), "PBS_JOBID": "7.server", "JOB_ID": "7"}
@@ -50,6 +61,8 @@ def job(script: Path, node: Path, **environment: str) -> Iterator[subprocess.Pop
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        user=user,
+        umask=0o077,
     )
     try:
         yield process
@@ -76,6 +89,20 @@ def test_two_jobs_of_a_node_that_hides_nothing_get_a_gpu_each_and_none_that_is_b
             assert "is free" in three.stderr.read()
     with job(script, node) as again:
         assert told(again)[0] == second
+
+
+def test_whoever_has_begun_with_a_gpu_everybody_can_see_that_it_is_taken(node: Path) -> None:
+    first, *_ = (node / "gpus").read_text().split()
+    with job(SCRIPTS[0], node) as mine:
+        assert told(mine)[0] == first
+        assert lock(first).stat().st_mode & 0o777 == 0o444
+    if os.getuid() != 0:
+        pytest.skip("NOT ROOT: whether jobs of two users take two GPUs is NOT TESTED")
+    with job(SCRIPTS[0], node, user=65_534) as theirs, job(SCRIPTS[0], node, user=65_533) as others:
+        chosen = [told(theirs)[0], told(others)[0]]
+        assert first in chosen and len(set(chosen)) == 2
+        with job(SCRIPTS[0], node) as mine:
+            assert told(mine)[0] not in chosen
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.suffix)
