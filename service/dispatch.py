@@ -16,12 +16,15 @@ from distributed.scheduler import KilledWorker
 
 from service.errors import InputError, ServiceError
 from service.fleet import UNREACHABLE, Fleet, Standing, expected_scheduler
+from service.handover import handover, last_word, leave_word
 from worker.schema import AnyFacts, AnyTrialSpec, EpochMetrics, Failure, FailureKind, SiteSpec, TrialResult
 
 Done = Callable[[TrialResult], None]
 OnEpoch = Callable[[EpochMetrics], None]
 # The address of the worker, and the result.
 _Ran = tuple[str, TrialResult]
+# How a trial ends that its worker ends, or with it whoever sends a signal to all processes of a job.
+_ENDED = (FailureKind.CANCELLED, FailureKind.CRASHED)
 
 
 @dataclass(frozen=True)
@@ -277,10 +280,14 @@ class DaskDispatcher:
             with suppress(*UNREACHABLE):  # without a scheduler there is nothing to take back
                 self._client.unpublish_dataset(key)
         address, result = _result_of(future, running)
+        if not future.cancelled() and isinstance(future.exception(timeout=60), KilledWorker):
+            with suppress(*UNREACHABLE):  # without a scheduler nobody knows more
+                result = last_word(self._client, key) or result
         kind = result.failure.kind if result.failure else None
         self._fleet.heed(address, kind)
         if running.is_cancelled and kind is FailureKind.WORKER_LOST:
-            result = _failed(running.spec, FailureKind.CANCELLED, "the trial was cancelled")
+            failure = Failure(kind=FailureKind.CANCELLED, message="the trial was cancelled")
+            result = result.model_copy(update={"failure": failure})
         done(result)
 
 
@@ -315,20 +322,23 @@ def _run(spec: AnyTrialSpec, topic: str) -> _Ran:
     def is_leaving() -> bool:
         return worker.status not in (Status.running, Status.paused)
 
-    result = run_trial(
-        spec,
-        on_epoch=lambda metrics: worker.log_event(topic, metrics.model_dump_json()),
-        should_stop=lambda: name in stopped or is_leaving(),
-        isolated=True,
-    )
-    is_cancelled = result.failure is not None and result.failure.kind is FailureKind.CANCELLED
-    if is_cancelled and name not in stopped:
-        # Nobody asked for the end of this trial: another worker may have it.
-        failure = Failure(kind=FailureKind.WORKER_LOST, message="the worker was closed")
-        result = result.model_copy(update={"failure": failure})
+    with handover(worker):
+        result = run_trial(
+            spec,
+            on_epoch=lambda metrics: worker.log_event(topic, metrics.model_dump_json()),
+            should_stop=lambda: name in stopped or is_leaving(),
+            isolated=True,
+        )
+        # By the name that the scheduler, `greenshift workers` and its drains know.
+        result = result.model_copy(update={"worker": str(worker.name)})
+        if is_leaving() and name not in stopped and result.failure is not None and result.failure.kind in _ENDED:
+            # Nobody asked for the end of this trial, nor is it to blame for it: another worker may have it.
+            failure = Failure(kind=FailureKind.WORKER_LOST, message=f"worker {worker.name} was told to end")
+            result = result.model_copy(update={"failure": failure})
+        if is_leaving():
+            leave_word(worker, _key(spec), result)
     stopped.discard(name)
-    # By the name that the scheduler, `greenshift workers` and its drains know.
-    return worker.address, result.model_copy(update={"worker": str(worker.name)})
+    return worker.address, result
 
 
 def _stop(names: list[tuple[str, str]]) -> None:

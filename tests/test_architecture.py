@@ -53,7 +53,8 @@ ARROWS = {
     "ledger": set(),
     "budget": {"ledger", "store"},
     "fleet": set(),
-    "dispatch": {"fleet", "worker.entry"},
+    "handover": set(),
+    "dispatch": {"fleet", "handover", "worker.entry"},
     "sharing": {"dispatch"},
     "scores": set(),
     "report": {"analysis", "compared", "ledger", "pareto", "ranking", "scores", "spread", "study_run", "wire"},
@@ -275,6 +276,7 @@ def test_only_dispatch_and_cluster_import_dask() -> None:
     assert importers("dask", "distributed") == {
         "service/dispatch.py",
         "service/fleet.py",
+        "service/handover.py",
         "service/cluster.py",
         "service/supervisor.py",
     }

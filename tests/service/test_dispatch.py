@@ -17,9 +17,10 @@ from service.cluster import local_cluster
 from service.dispatch import DaskDispatcher, Dispatcher, InlineDispatcher, OwnTask, Task, lost
 from service.errors import ClusterLostError, InputError, ServiceError
 from tests.service.clusters import client_of_threads
+from tests.service.fakes import energy_report, failed
 from tests.service.processes import descendants, have_ended, wait_until
 from tests.worker.distributions import write
-from worker import isolation
+from worker import entry, isolation
 from worker.isolation import WarmChildren
 from worker.schema import (
     EpochMetrics,
@@ -203,6 +204,33 @@ def test_a_trial_that_waits_for_a_worker_is_cancelled_without_one() -> None:
     assert result.failure is not None
     assert (result.failure.kind, result.failure.message) == (FailureKind.CANCELLED, "the trial was cancelled")
     assert results.empty()
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_what_a_trial_spent_on_a_worker_that_is_told_to_end_is_known(
+    monkeypatch: pytest.MonkeyPatch, is_cancelled: bool
+) -> None:
+    begun = threading.Event()
+
+    def run_trial(spec: TrialSpec, *, should_stop: Callable[[], bool], **_options: Any) -> TrialResult:
+        begun.set()
+        wait_until(should_stop)
+        return failed(spec.trial_id, kind="cancelled").model_copy(update={"energy": energy_report(7.0)})
+
+    monkeypatch.setattr(entry, "run_trial", run_trial)
+    with client_of_threads(1) as client:
+        dispatcher = DaskDispatcher(client)
+        results: SimpleQueue[TrialResult] = SimpleQueue()
+        dispatcher.submit(trial_spec("00001"), results.put)
+        assert begun.wait(30)
+        for running in dispatcher._running.values():
+            running.is_cancelled = is_cancelled
+        (worker,) = client.cluster.workers.values()
+        client.sync(worker.close)
+        result = results.get(timeout=30)
+    assert result.failure is not None
+    assert result.failure.kind is (FailureKind.CANCELLED if is_cancelled else FailureKind.WORKER_LOST)
+    assert (result.worker, result.energy) == (str(worker.name), energy_report(7.0))
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ from service.store import Store
 from service.workers import n_cores
 from tests.service.fakes import study_document
 from tests.service.processes import DASK, GREENSHIFT, dask_scheduler, descendants, have_ended, started, wait_until
-from worker.schema import EpochMetrics, Failure, TrialResult
+from worker.schema import EpochMetrics, TrialResult
 
 pytestmark = pytest.mark.slow
 Workers = dict[str, dict[str, Any]]
@@ -79,14 +79,12 @@ def running_study(folder: Path, address: str) -> Iterator[None]:
         thread.join(timeout=30)
 
 
-def first_failure(folder: Path) -> Failure:
-    """Why the first attempt of a study's only trial failed."""
+def first_result(folder: Path) -> TrialResult:
+    """What came of the first attempt of a study's only trial."""
     with Store(folder / "study.sqlite") as store:
         (study,) = store.studies()
         result = next(e.payload["result"] for e in store.events(study.study_id) if e.kind == "attempt_finished")
-    failure = TrialResult.model_validate(result).failure
-    assert failure is not None
-    return failure
+    return TrialResult.model_validate(result)
 
 
 @contextmanager
@@ -152,8 +150,9 @@ def test_nobody_outlives_a_killed_worker_command(tmp_path: Path) -> None:
         assert have_ended(everybody, seconds=5)
 
 
-def test_a_study_goes_on_elsewhere_as_soon_as_a_worker_is_told_to_end(tmp_path: Path) -> None:
-    """Plain `dask` commands, as Slurm scripts and Kubernetes have them."""
+@pytest.mark.parametrize("told", ["nanny", "all"])
+def test_a_study_goes_on_elsewhere_as_soon_as_a_worker_is_told_to_end(tmp_path: Path, told: str) -> None:
+    """Plain `dask` commands, as Slurm scripts and Kubernetes have them; some batch systems tell all processes."""
     with ExitStack() as stack:
         _, address = stack.enter_context(dask_scheduler(tmp_path))
         for name in ("a", "b"):
@@ -172,15 +171,21 @@ def test_a_study_goes_on_elsewhere_as_soon_as_a_worker_is_told_to_end(tmp_path: 
         nanny = psutil.Process(pids_by_name(client)[before]).parent()
         assert nanny is not None
         everybody = descendants(nanny.pid)
-        told = time.monotonic()
-        nanny.terminate()
+        began = time.monotonic()
+        for pid in [nanny.pid, *(everybody if told == "all" else [])]:
+            os.kill(pid, signal.SIGTERM)
         wait_until(lambda: "default/2" in running(client))
-        assert time.monotonic() - told < 3
+        assert time.monotonic() - began < 4
         assert running(client)["default/2"] != before
         while epochs.get(timeout=60).attempt == 1:
             pass
         # The scheduler gave up at once, as it has been told, in place of running the attempt again itself.
-        assert "ended or was cut off" in first_failure(tmp_path / "out").message
+        first = first_result(tmp_path / "out")
+        assert first.failure is not None
+        assert (first.failure.message, first.worker) == (f"worker {before} was told to end", before)
+        # What it had spent is known all the same.
+        assert first.energy is not None and first.energy.duration_seconds > 0
+        assert "process_died" not in first.energy.flags
         assert nanny.wait(timeout=20) == 0
         assert have_ended(everybody, seconds=1)
 

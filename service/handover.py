@@ -1,0 +1,84 @@
+"""A worker that is told to end leaves its scheduler only when its trial has said what it spent and where it stands.
+
+Dask cancels what runs on a worker that closes before anything else, so the result of a trial that ends then goes
+another way: as an event, under a topic of the attempt's own. And it closes before what runs has ended; but it takes
+leave of plugins first, and waits for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from distributed import Client, Worker, WorkerPlugin
+from distributed.utils import sync
+
+from worker.schema import TrialResult
+
+_NAME = "greenshift-handover"
+# Dask's nanny gives a worker four seconds to end where nobody says otherwise, and then kills it.
+_SECONDS = 3.5
+_LOOK_SECONDS = 0.02
+_TELL_SECONDS = 3.0
+
+
+@contextmanager
+def handover(worker: Worker) -> Iterator[None]:
+    """Meanwhile a trial runs, for whose end its worker waits before it leaves; called from the trial's own thread."""
+    plugin = worker.plugins.get(_NAME)
+    if not isinstance(plugin, _Handover):
+        plugin = _Handover()
+        sync(worker.loop, worker.plugin_add, plugin, name=_NAME, callback_timeout=60)
+    with plugin.trial():
+        yield
+
+
+def leave_word(worker: Worker, topic: str, result: TrialResult) -> None:
+    """Tells the scheduler what came of an attempt whose worker is closing; called inside of `handover`."""
+    with suppress(OSError, RuntimeError):  # without a scheduler there is nobody to tell
+        told = {"topic": topic, "msg": result.model_dump_json()}
+        sync(worker.loop, worker.scheduler.log_event, callback_timeout=_TELL_SECONDS, **told)
+
+
+def last_word(client: Client, topic: str) -> TrialResult | None:
+    """What came of an attempt whose worker was told to end; None where nobody had the time to tell.
+
+    Raises:
+        OSError: the scheduler is gone.
+    """
+    scheduler = client.scheduler
+    if scheduler is None:
+        return None  # the client was closed meanwhile
+    events = client.sync(scheduler.events, topic=topic, callback_timeout=_TELL_SECONDS)
+    return TrialResult.model_validate_json(events[-1][1]) if events else None
+
+
+class _Handover(WorkerPlugin):
+    def __init__(self) -> None:
+        self._lock, self._n_running = threading.Lock(), 0
+
+    @contextmanager
+    def trial(self) -> Iterator[None]:
+        with self._lock:
+            self._n_running += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._n_running -= 1
+
+    def setup(self, worker: Worker) -> None:
+        """Leaves signals to the nanny: batch systems send them to all processes, and this one would die of them."""
+        if worker.nanny and threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                # No SIG_IGN, which the processes that it starts would inherit.
+                signal.signal(number, lambda _number, _frame: None)
+
+    async def teardown(self, worker: Worker) -> None:
+        end = time.monotonic() + _SECONDS
+        while self._n_running and time.monotonic() < end:
+            await asyncio.sleep(_LOOK_SECONDS)
