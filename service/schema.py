@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -24,8 +23,19 @@ from service.bounds import Bound, read_bound
 from service.documents import preset_names as preset_names
 from service.documents import read_document
 from service.errors import InputError
-from service.names import STUDY_NAME, in_words
-from worker.schema import Family, Frozen, Measurement, Recipe, SiteSpec, TrialResult
+from service.faults import describe, in_one_line, unknown_key
+from service.names import STUDY_NAME
+from worker.schema import (
+    MAX_EPOCHS,
+    MAX_SEEDS,
+    Family,
+    Frozen,
+    Measurement,
+    Recipe,
+    SiteSpec,
+    TrialResult,
+    did_you_mean,
+)
 
 ObjectiveName = Literal[
     "error",
@@ -46,6 +56,8 @@ KeepModels = Literal["all", "front", "none"]
 OptimizerKind = Literal["greenshift", "smac-default", "random"]
 # Everything else differs from one model of device to another.
 OF_ANY_DEVICE = frozenset({"error", "deployment_energy", "model_bytes"})
+# Beyond what any study reaches: a larger number is a slip.
+MAX_TRIALS = 10**9
 # Epochs of a trial where neither the fidelity nor the space says how many: the upper end of the paper's range.
 DEFAULT_EPOCHS = 20
 # What every table says of a trial beside its objectives.
@@ -69,7 +81,7 @@ class Fidelity(Frozen):
     name: FidelityName | None = "shift_depth"
     min_fidelity: float = Field(gt=0)
     max_fidelity: float = Field(gt=0)
-    eta: int = Field(3, ge=2)
+    eta: int = Field(3, ge=2, le=1000)
     together: dict[FidelityName, tuple[float, float]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -81,6 +93,8 @@ class Fidelity(Frozen):
         if self.name in self.together:
             raise ValueError(f"together must name other knobs than {self.name}")
         for name, (low, high) in [*self.together.items(), (self.name, (self.min_fidelity, self.max_fidelity))]:
+            if name == "epochs" and max(low, high) > MAX_EPOCHS:
+                raise ValueError(f"epochs must be at most {MAX_EPOCHS}, got {low:g}..{high:g}")
             if name == "data_fraction" and max(low, high) > 1:
                 raise ValueError(f"data_fraction must be at most 1, got {low:g}..{high:g}")
             if name in self.together and min(low, high) < (1 if name != "data_fraction" else 1e-6):
@@ -123,11 +137,11 @@ class Budget(Frozen):
         stalled_rungs: so many rungs in a row without a gain of hypervolume, a rung being `eta` trials at full fidelity.
     """
 
-    n_trials: int | None = Field(None, ge=1)
+    n_trials: int | None = Field(None, ge=1, le=MAX_TRIALS)
     wall_seconds: float | None = Field(None, gt=0)
     energy_joules: float | None = Field(None, gt=0)
     emissions_grams: float | None = Field(None, gt=0)
-    stalled_rungs: int | None = Field(None, ge=1)
+    stalled_rungs: int | None = Field(None, ge=1, le=MAX_TRIALS)
 
     @property
     def needs_energy(self) -> bool:
@@ -146,10 +160,23 @@ def _known_objective(name: str, info: ValidationInfo) -> str:
     if info.data.get("task") is None:
         if name not in get_args(ObjectiveName):
             *others, last = map(repr, get_args(ObjectiveName))
-            raise ValueError(f"Input should be {', '.join(others)} or {last}, got {name!r}")
+            guess = did_you_mean(name, get_args(ObjectiveName))
+            raise ValueError(f"must be {', '.join(others)} or {last}, got {name!r}{guess}")
     elif name in (*TRIAL_COLUMNS, *RESULT_COLUMNS) or name.endswith(("_method", "_quality")):
         raise ValueError(f"a column of tables that an objective of a task must not be called like, got {name!r}")
     return name
+
+
+def _fault_of_fixed(name: str, value: Any) -> str | None:
+    if name not in Recipe.model_fields:
+        return f".{name}: {unknown_key(name, sorted(Recipe.model_fields))}"
+    if not isinstance(value, str | int | float):
+        return f".{name}: must be a word or a number, got {value!r}"
+    try:
+        Recipe.model_validate({name: value})
+    except ValidationError as error:
+        return f".{name}: {in_one_line(error.errors()[0])}"
+    return None
 
 
 class StudySpec(Frozen):
@@ -185,7 +212,7 @@ class StudySpec(Frozen):
     task: str | None = None
     dataset: str | None = None
     network: str | None = None
-    family: Family | Literal["search"] = "shift"
+    family: Literal[Family, "search"] = "shift"
     space: str | dict[str, Any] = "dsnn"
     objectives: dict[Annotated[str, AfterValidator(_known_objective)], Direction] = Field(
         default_factory=dict, min_length=2, max_length=3
@@ -194,7 +221,7 @@ class StudySpec(Frozen):
     budget: Budget
     optimizer: OptimizerKind = "greenshift"
     seed: int = Field(0, ge=0, lt=2**31)
-    n_seeds: int = Field(1, ge=1)
+    n_seeds: int = Field(1, ge=1, le=MAX_SEEDS)
     data_dir: str | None = None
     continue_promoted: bool = False
     ranges: dict[str, tuple[int | float, int | float]] = Field(default_factory=dict)
@@ -209,7 +236,7 @@ class StudySpec(Frozen):
     keep_models: KeepModels = "all"
     trial_time_limit_seconds: float | None = Field(None, gt=0)
     trial_memory_limit_bytes: int | None = Field(None, ge=1)
-    max_lost_workers: int = Field(10, ge=0)
+    max_lost_workers: int = Field(10, ge=0, le=MAX_TRIALS)
 
     @property
     def bounds(self) -> list[Bound]:
@@ -273,16 +300,8 @@ class StudySpec(Frozen):
     @field_validator("fixed")
     @classmethod
     def _is_part_of_a_recipe(cls, fixed: dict[str, Any]) -> dict[str, Any]:
-        for name, value in fixed.items():
-            if name not in Recipe.model_fields:
-                allowed = ", ".join(sorted(Recipe.model_fields))
-                raise ValueError(f"hyperparameter {name!r} is unknown; allowed are {allowed}")
-            if not isinstance(value, str | int | float):
-                raise ValueError(f"{name} must be a word or a number, got {value!r}")
-            try:
-                Recipe.model_validate({name: value})
-            except ValidationError as error:
-                raise ValueError(f"{name}: {error.errors()[0]['msg']}, got {value!r}") from error
+        if faults := [fault for name, value in fixed.items() if (fault := _fault_of_fixed(name, value))]:
+            raise ValueError("\n".join(faults))
         return fixed
 
     @model_serializer(mode="wrap")
@@ -307,8 +326,10 @@ class StudySpec(Frozen):
         faults = [f"{key}: missing" for key in needed if key not in self.model_fields_set]
         faults += [f"{key}: must be a name, got None" for key in needed[:2]
                    if key in self.model_fields_set and getattr(self, key) is None]  # fmt: skip
-        faults += [f"constraints: must be about {', '.join(get_args(ObjectiveName))}, got {bound.measurement!r}"
-                   for bound in self.bounds if bound.measurement not in get_args(ObjectiveName)]  # fmt: skip
+        known = get_args(ObjectiveName)
+        faults += [f"constraints: must be about {', '.join(known)}, got {bound.measurement!r}"
+                   f"{did_you_mean(bound.measurement, known)}"
+                   for bound in self.bounds if bound.measurement not in known]  # fmt: skip
         if self.fidelity is not None and self.fidelity.name is None:
             faults.append(f"fidelity.name: must be {', '.join(get_args(FidelityName))}, got None")
         return faults
@@ -324,7 +345,7 @@ class StudySpec(Frozen):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise InputError(describe(error.errors())) from error
+            raise InputError(describe(error.errors(), cls)) from error
 
 
 class StudyState(StrEnum):
@@ -420,29 +441,3 @@ class Trial(Frozen):
         """The value of `objective`, or None where it is unknown."""
         measurement = self.measurement(objective)
         return measurement.value if measurement else None
-
-
-def describe(faults: Iterable[Mapping[str, Any]]) -> str:
-    """What pydantic found, one line a fault (four at most): key, value and what is allowed."""
-    lines = []
-    for fault in list(faults)[:4]:
-        key = ".".join(str(part) for part in fault["loc"] if part != "[key]")
-        allowed = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "string_pattern_mismatch":
-            allowed = in_words(fault["ctx"]["pattern"])
-        if fault["type"] == "extra_forbidden":
-            lines.append(f"{key}: unknown key; allowed are {', '.join(_keys_beside(fault['loc']))}")
-        elif fault["type"] == "missing":
-            lines.append(f"{key}: missing")
-        elif fault["type"] == "value_error":
-            lines += [f"{key}: {allowed}"] if key else allowed.splitlines()
-        else:
-            lines.append(f"{key}: {allowed}, got {fault['input']!r}")
-    return "\n".join(lines)
-
-
-def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
-    """Keys that are allowed where the unknown key stands."""
-    models: dict[str, type[Frozen]] = {"fidelity": Fidelity, "budget": Budget, "site": SiteSpec}
-    parent = models.get(str(location[-2]), StudySpec) if len(location) > 1 else StudySpec
-    return list(parent.model_fields)

@@ -24,7 +24,8 @@ ARROWS = {
     "bounds": set(),
     "documents": set(),
     "names": set(),
-    "schema": {"bounds", "documents", "names"},
+    "faults": {"names"},
+    "schema": {"bounds", "documents", "faults", "names"},
     "drawing": {"report", "wire"},
     "errors": set(),
     "extras": set(),
@@ -33,7 +34,19 @@ ARROWS = {
     "wire": {"names"},
     "findings": set(),
     "analysis": {"compared", "findings", "ledger", "pareto", "ranking", "spread"},
-    "api": {"analysis", "budget", "dashboard", "findings", "ledger", "names", "ranking", "spread", "store", "wire"},
+    "api": {
+        "analysis",
+        "budget",
+        "dashboard",
+        "faults",
+        "findings",
+        "ledger",
+        "names",
+        "ranking",
+        "spread",
+        "store",
+        "wire",
+    },
     "dashboard": set(),
     "spread": set(),
     "client": {"drawing", "findings", "wire"},
@@ -145,6 +158,7 @@ ARROWS = {
         "coordinator",
         "exchange",
         "extras",
+        "faults",
         "finalize",
         "ledger",
         "logs",
@@ -310,7 +324,14 @@ def test_every_part_of_the_service_stands_in_the_table() -> None:
 def test_schema_and_errors_of_the_service_know_no_other_part() -> None:
     schema = {f.module for f in imports_of(ROOT / "service/schema.py") if f.top in PACKAGES}
     errors = {f.module for f in imports_of(ROOT / "service/errors.py") if f.top in PACKAGES}
-    assert schema <= {"service.errors", "service.bounds", "service.documents", "service.names", "worker.schema"}
+    assert schema <= {
+        "service.errors",
+        "service.bounds",
+        "service.documents",
+        "service.faults",
+        "service.names",
+        "worker.schema",
+    }
     assert errors == set()
 
 

@@ -20,6 +20,7 @@ from worker.energy.schema import (
     SelfTestReport,
     SiteSpec,
 )
+from worker.spelling import did_you_mean
 from worker.wire import Frozen, Measurement, Method, Quality
 
 # Passed on from where it is defined, so that one module is the contract.
@@ -39,6 +40,7 @@ __all__ = [
     "Quality",
     "SelfTestReport",
     "SiteSpec",
+    "did_you_mean",
 ]
 QuantizerName = Literal["deepshift-q", "deepshift-ps", "s3", "denseshift", "apot"]
 ScheduleName = Literal["cosine", "step", "one-cycle", "constant"]
@@ -47,6 +49,10 @@ ExtraObjective = Literal[
 ]
 Family = Literal["shift", "int8", "float"]
 Precision = Literal["float32", "bfloat16"]
+# Beyond what anybody trains: a larger number is a slip. Seeds are those of every generator.
+MAX_EPOCHS = 10**6
+MAX_SEEDS = 1000
+_SEED_END = 2**64
 # What a worker itself measures of any task.
 SPENT_OBJECTIVES = ("energy", "emissions", "water_litres", "embodied_grams")
 OptimizerName = Literal["sgd", "adam", "adamw", "adadelta", "adagrad", "rmsprop", "radam", "ranger"]
@@ -120,7 +126,7 @@ class Attempt(Frozen):
     attempt: int = Field(1, ge=1)
     resume_from: str | None = None
     checkpoint_to: str | None = None
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=_SEED_END)
     data_dir: str | None = None
     model_path: str | None = None
     site: SiteSpec = SiteSpec()
@@ -163,11 +169,11 @@ class TrialSpec(Attempt):
     recipe: Recipe
     family: Family = "shift"
     shift_depth: int = Field(ge=0)
-    epochs: int = Field(ge=1)
+    epochs: int = Field(ge=1, le=MAX_EPOCHS)
     data_fraction: float = Field(1.0, gt=0, le=1)
     extra_objectives: tuple[ExtraObjective, ...] = ()
     is_final: bool = False
-    n_seeds: int = Field(1, ge=1)
+    n_seeds: int = Field(1, ge=1, le=MAX_SEEDS)
     weights_path: str | None = None
 
 

@@ -23,7 +23,8 @@ from service.api.rates import Rates
 from service.api.security import admit
 from service.dashboard import dashboard_router
 from service.errors import ServiceError
-from service.schema import describe
+from service.faults import describe
+from service.schema import StudySpec
 from service.store import Store, Tokens
 from service.wire import API
 
@@ -113,7 +114,7 @@ class _RefuseLargeBodies:
 def _not_allowed(_request: Request, error: Exception) -> JSONResponse:
     """What pydantic found, in the words of the command line: a line a fault."""
     assert isinstance(error, RequestValidationError)
-    return _answer(422, describe(_named_by_key(fault) for fault in error.errors()))
+    return _answer(422, describe((_named_by_key(fault) for fault in error.errors()), StudySpec))
 
 
 def _named_by_key(fault: dict[str, Any]) -> dict[str, Any]:

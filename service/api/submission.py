@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from service.faults import shortened
 from service.names import STUDY_ID
 from service.schema import StudySpec
 from service.wire import PLACES, names_study
@@ -27,7 +28,7 @@ def _admissible(document: Any) -> Any:
         # What cannot be stored must not be quoted either.
         faults = list(_unstorable(document)) or list(_of_places(document))
         if faults:
-            raise ValueError("\n".join(faults[:4]))
+            raise ValueError(shortened(faults))
     return document
 
 

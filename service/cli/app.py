@@ -49,6 +49,10 @@ COMMANDS = {
 }
 
 
+# What anybody may have to read of one error.
+_MAX_LINES = 6
+
+
 class LazyCommand(TyperCommand):
     """A command of which no more than its name is known until it is used.
 
@@ -121,7 +125,7 @@ def main() -> NoReturn:
     try:
         app()
     except ServiceError as error:
-        for line in str(error).splitlines()[:4]:
+        for line in str(error).splitlines()[:_MAX_LINES]:
             print(f"error: {line}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
     except KeyboardInterrupt:

@@ -13,9 +13,10 @@ import typer
 from pydantic import ValidationError
 
 from service.errors import InputError, ServiceError
+from service.faults import describe
 from service.workers import THREAD_DEFAULTS
 from worker.entry import run_trial
-from worker.schema import AnyTrialSpec, EpochMetrics, FailureKind, Recipe, TaskTrialSpec, TrialSpec
+from worker.schema import AnyTrialSpec, EpochMetrics, FailureKind, TaskTrialSpec, TrialSpec
 
 _INTERRUPTED = 130
 
@@ -68,7 +69,7 @@ def load_spec(path: Path) -> AnyTrialSpec:
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
-        raise InputError(_describe(error, kind)) from error
+        raise InputError(describe(error.errors(), kind)) from error
 
 
 def _kind(text: str) -> type[TrialSpec] | type[TaskTrialSpec]:
@@ -77,18 +78,6 @@ def _kind(text: str) -> type[TrialSpec] | type[TaskTrialSpec]:
     except ValueError:
         return TrialSpec
     return TaskTrialSpec if isinstance(document, dict) and "task" in document else TrialSpec
-
-
-def _describe(error: ValidationError, kind: type[TrialSpec] | type[TaskTrialSpec]) -> str:
-    fault = error.errors()[0]
-    key = ".".join(map(str, fault["loc"])) or "spec"
-    if fault["type"] == "extra_forbidden":
-        beside = Recipe if fault["loc"][0] == "recipe" else kind
-        return f"{key}: unknown key; allowed are {', '.join(beside.model_fields)}"
-    if fault["type"] == "missing":
-        return f"{key}: missing"
-    got = fault["input"] if isinstance(fault["input"], str | int | float | bool | None) else type(fault["input"])
-    return f"{key}: {fault['msg']}, got {str(got)[:100]!r}"
 
 
 def _set_on_signal(stop: threading.Event) -> None:

@@ -138,7 +138,7 @@ def test_the_space_of_a_task_is_taken_as_it_is_and_seeded() -> None:
         ({"objectives": {"height": "minimize", "seed": "minimize"}},
          "objectives.seed: a column of tables that an objective of a task must not be called like, got 'seed'"),
         ({"objectives": {"height": "down", "calm": "maximize"}},
-         "objectives.height: Input should be 'minimize' or 'maximize', got 'down'"),
+         "objectives.height: must be 'minimize' or 'maximize', got 'down'"),
         ({"task": None, "dataset": "digits"}, "network: missing\nobjectives: missing\nfidelity: missing"),
         ({"task": None, "dataset": None, "network": "resnet8", "fidelity": None,
           "objectives": {"error": "minimize", "energy": "minimize"}}, "dataset: must be a name, got None"),

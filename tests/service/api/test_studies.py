@@ -50,22 +50,22 @@ def test_every_fault_is_a_line_with_key_value_and_what_is_allowed(http: TestClie
     answer = http.post(STUDIES, json=study_document(seed=-1, budget={"n_trials": 0}, colour="red"))
     assert answer.status_code == 422
     lines = answer.json()["detail"].splitlines()
-    assert lines[0] == "budget.n_trials: Input should be greater than or equal to 1, got 0"
-    assert lines[1] == "seed: Input should be greater than or equal to 0, got -1"
+    assert lines[0] == "budget.n_trials: must be at least 1, got 0"
+    assert lines[1] == "seed: must be at least 0, got -1"
     assert lines[2].startswith("colour: unknown key; allowed are name, task, dataset,")
     assert store.studies() == []
 
 
 def test_a_long_value_is_not_sent_back_whole(http: TestClient) -> None:
     detail = http.post(STUDIES, json=study_document(optimizer="x" * 100_000)).json()["detail"]
-    assert detail.startswith("optimizer: Input should be 'greenshift'") and len(detail) <= 300
+    assert detail.startswith("optimizer: must be 'greenshift'") and len(detail) <= 300
 
 
 @pytest.mark.parametrize(
     ("content", "status", "detail"),
     [
         (b"", 422, "body: missing"),
-        (b"[]", 422, "body: Input should be a valid dictionary or object to extract fields from, got []"),
+        (b"[]", 422, "body: must be a mapping of keys to values, got []"),
         (b"{", 422, "body: must be JSON: Expecting property name enclosed in double quotes"),
         (b'{"seed": ' + b"1" * 5000 + b"}", 400, "There was an error parsing the body"),
         (b" " * 1_000_001, 413, "body: must have at most 1000000 bytes"),
@@ -135,8 +135,8 @@ def test_studies_are_listed_by_state_and_by_name(http: TestClient, store: Store,
 @pytest.mark.parametrize(
     ("params", "detail"),
     [
-        ({"limit": 0}, "limit: Input should be greater than or equal to 1, got '0'"),
-        ({"limit": 1001}, "limit: Input should be less than or equal to 1000, got '1001'"),
+        ({"limit": 0}, "limit: must be at least 1, got '0'"),
+        ({"limit": 1001}, "limit: must be at most 1000, got '1001'"),
         ({"limt": 1}, "limt: no such parameter"),
     ],
 )

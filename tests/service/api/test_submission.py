@@ -8,7 +8,8 @@ from fastapi.testclient import TestClient
 from pydantic import TypeAdapter, ValidationError
 
 from service.api.submission import Submission
-from service.schema import describe
+from service.faults import describe
+from service.schema import StudySpec
 from service.store import Store
 from tests.service.fakes import study_document
 
@@ -18,7 +19,7 @@ def refusal(document: dict[str, Any]) -> str | None:
     try:
         TypeAdapter(Submission).validate_python(document)
     except ValidationError as error:
-        return describe(error.errors())
+        return describe(error.errors(), StudySpec)
     return None
 
 
