@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
 from service.cli.signals import INTERRUPTED
-from service.errors import ServiceError
+from service.errors import InputError, ServiceError
 
 # Command -> the module of service.cli where a function or a group of that name stands, and what --help says of it.
 COMMANDS = {
@@ -49,6 +49,8 @@ COMMANDS = {
 }
 
 
+# That of Typer, which does not name it but for errors that are one.
+_USAGE_ERROR: Any = typer.BadParameter.__base__
 # What anybody may have to read of one error.
 _MAX_LINES = 6
 
@@ -91,6 +93,14 @@ class LazyGroup(TyperGroup):
         for name, (module, short_help) in COMMANDS.items():
             self.add_command(LazyCommand(name, module, short_help))
 
+    def invoke(self, context: Any) -> Any:
+        """What the command gives; Typer would end an interrupted one without a word."""
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:
+            typer.echo("Interrupted.", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
 
 app = typer.Typer(
     cls=LazyGroup,
@@ -123,7 +133,10 @@ def main() -> NoReturn:
     # Dask tells of every connection that ends; what matters of that becomes an error of ours.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
+    except _USAGE_ERROR as error:
+        import_module("service.cli.usage").say(error)
+        sys.exit(InputError.exit_code)
     except ServiceError as error:
         for line in str(error).splitlines()[:_MAX_LINES]:
             print(f"error: {line}", file=sys.stderr)  # noqa: T201
@@ -131,4 +144,3 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)  # noqa: T201
         sys.exit(INTERRUPTED)
-    sys.exit(0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -71,20 +72,40 @@ def test_an_unknown_key_is_refused(call: Call, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "said"),
     [
-        ["run", "digits", "--colour"],
-        ["run"],
-        ["walk"],
-        ["run", "digits", "--workers", "0"],
-        ["run", "digits", "--n-trials", "many"],
-        ["run", "digits", "--seed", "-1"],
+        ("run", "study: missing; see `greenshift run --help`"),
+        ("walk", "walk: unknown command; see `greenshift --help`"),
+        ("submitt", "submitt: unknown command (did you mean submit?); see `greenshift --help`"),
+        ("token creat x", "creat: unknown command (did you mean create?); see `greenshift token --help`"),
+        ("run digits --colour", "--colour: unknown option; see `greenshift run --help`"),
+        ("run digits --workrs 2", "--workrs: unknown option (did you mean --workers?); see `greenshift run --help`"),
+        ("run digits --workers", "option '--workers' requires an argument"),
+        ("run digits more", "got unexpected extra argument(s) (more); see `greenshift run --help`"),
+        ("run digits --workers 0", "workers: must be at least 1, got '0'; see `greenshift run --help`"),
+        ("run digits --n-trials many", "n-trials: must be a whole number, got 'many'; see `greenshift run --help`"),
+        ("run digits --seed -1", "seed: must be at least 0, got '-1'; see `greenshift run --help`"),
+        ("serve --port 70000", "port: must be at most 65535, got '70000'; see `greenshift serve --help`"),
+        ("report x", "out: missing; see `greenshift report --help`"),
+        ("report x --out y --format pfd",
+         "format: must be html, md, pdf, got 'pfd' (did you mean pdf?); see `greenshift report --help`"),
     ],
-    ids=" ".join,
-)
-def test_a_wrong_command_line_is_refused(call: Call, tmp_path: Path, arguments: list[str]) -> None:
-    assert_refused(call(*arguments))
+)  # fmt: skip
+def test_a_wrong_command_line_is_refused_in_one_line(call: Call, tmp_path: Path, arguments: str, said: str) -> None:
+    assert call(*arguments.split()) == Done(2, "", f"error: {said}\n")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("arguments", "listed"), [([], "submit"), (["token"], "revoke")])
+def test_without_a_command_all_are_listed(call: Call, arguments: list[str], listed: str) -> None:
+    done = call(*arguments)
+    assert (done.returncode, done.stderr) == (2, "error: command: missing\n")
+    assert any(line.split()[:1] == [listed] for line in done.stdout.splitlines())
+
+
+def test_a_command_that_is_interrupted_says_so(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.cli.presets.preset_names", lambda: signal.raise_signal(signal.SIGINT))
+    assert call("presets") == Done(130, "", "Interrupted.\n")
 
 
 def test_a_seed_that_a_study_file_could_not_have_is_refused(call: Call) -> None:
