@@ -1,4 +1,4 @@
-"""Asking the optimizer takes up to seconds, so it happens on a thread of its own."""
+"""Asking the optimizer takes up to seconds, so it happens on a thread of its own; what is quick comes together."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from service.errors import ServiceError
 from service.optimizer import Optimizer, Suggestion, Told
 from service.telemetry import ASK_SECONDS, TELL_SECONDS
+
+# Who asks quickly waits longer for the disk: so long suggestions are collected, to be recorded together.
+_COLLECT_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -30,14 +33,14 @@ class Asked:
     """The optimizer has learned of `told` and then answered, or failed.
 
     Attributes:
-        suggestion: None is nothing to do until it is told more.
+        suggestions: in their order; none is nothing to do until it is told more.
         seconds: that it took.
         was_fresh: it had just been built from the log, so that building it anew would not help.
         snapshot: of the optimizer behind this answer.
     """
 
     told: list[Told]
-    suggestion: Suggestion | None
+    suggestions: list[Suggestion]
     seconds: float
     was_fresh: bool
     error: Exception | None = None
@@ -52,10 +55,16 @@ class Asker:
     Args:
         make: a fresh optimizer.
         answer: is given what came of a question, from that thread.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, make: Callable[[], Optimizer], answer: Callable[[Asked], None]) -> None:
-        self._make, self._answer = make, answer
+    def __init__(
+        self,
+        make: Callable[[], Optimizer],
+        answer: Callable[[Asked], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._make, self._answer, self._clock = make, answer, clock
         self._optimizer: Optimizer | None = None
         self.is_busy = False
 
@@ -64,18 +73,23 @@ class Asker:
         """Whether the next question must bring the log of all suggestions and tells until then."""
         return self._optimizer is None
 
-    def ask(self, told: list[Told], log: Log | None) -> None:
+    def ask(self, told: list[Told], log: Log | None, n_wanted: int = 1) -> None:
         """Tells the optimizer and asks it; returns at once. Not while `is_busy`.
 
         Args:
             told: what it has not been told yet.
             log: all before that, where `needs_log`; else None.
+            n_wanted: suggestions at most; after the first only those that come at once.
         """
         self.is_busy = True
-        threading.Thread(target=self._work, args=(told, log), daemon=True, name="greenshift-optimizer").start()
 
-    def take(self, asked: Asked) -> Suggestion | None:
-        """Takes an answer in, on the thread that asked, and returns the suggestion.
+        def work() -> None:
+            self._answer(self.answer(told, log, n_wanted))
+
+        threading.Thread(target=work, daemon=True, name="greenshift-optimizer").start()
+
+    def take(self, asked: Asked) -> list[Suggestion]:
+        """Takes an answer in, on the thread that asked, and returns the suggestions.
 
         Raises:
             ServiceError: the optimizer failed.
@@ -84,18 +98,22 @@ class Asker:
         if asked.error is not None:
             said = f"{type(asked.error).__name__}: {asked.error}"
             raise ServiceError(f"the optimizer failed: {said}") from asked.error
-        return asked.suggestion
+        return asked.suggestions
 
-    def _work(self, told: list[Told], log: Log | None) -> None:
-        started, was_fresh = time.monotonic(), self.needs_log
-        suggestion, snapshot, failure = None, None, None
+    def answer(self, told: list[Told], log: Log | None, n_wanted: int = 1) -> Asked:
+        """What comes of a question as `ask` puts it, here and now."""
+        started, was_fresh = self._clock(), self.needs_log
+        suggestions: list[Suggestion] = []
+        snapshot, failure = None, None
         try:
-            suggestion, snapshot = self._try(told, log)
+            optimizer = self._told(told, log)
+            suggestions, snapshot = self._collected(optimizer, n_wanted), optimizer.snapshot()
         except Exception as error:  # noqa: BLE001 - raised again by the thread that asked
             self._optimizer, failure = None, error
-        self._answer(Asked(told, suggestion, time.monotonic() - started, was_fresh, failure, snapshot))
+        return Asked(told, suggestions, self._clock() - started, was_fresh, failure, snapshot)
 
-    def _try(self, told: list[Told], log: Log | None) -> tuple[Suggestion | None, bytes | None]:
+    def _told(self, told: list[Told], log: Log | None) -> Optimizer:
+        """The optimizer, which knows all by now."""
         if self._optimizer is None:
             optimizer = self._make()
             if log is not None:
@@ -104,5 +122,16 @@ class Asker:
         for event in told:
             with TELL_SECONDS.time():
                 self._optimizer.tell(event.trial_id, event.objectives, cost=event.cost, failure=event.failure)
-        with ASK_SECONDS.time():
-            return self._optimizer.ask(), self._optimizer.snapshot()
+        return self._optimizer
+
+    def _collected(self, optimizer: Optimizer, n_wanted: int) -> list[Suggestion]:
+        """One suggestion, and up to `n_wanted` as long as they come within a moment; none where there is none."""
+        found: list[Suggestion] = []
+        end = self._clock() + _COLLECT_SECONDS
+        while not found or (len(found) < n_wanted and self._clock() < end):
+            with ASK_SECONDS.time():
+                suggestion = optimizer.ask()
+            if suggestion is None:
+                break
+            found.append(suggestion)
+        return found

@@ -41,7 +41,7 @@ _Message = Asked | TrialResult | EpochMetrics | _Signal
 class Coordinator:
     """Runs one study until its budget is spent. The only writer of trials.
 
-    Asking may take a second, so it happens on a thread of its own, one suggestion ahead of need, while this loop
+    Asking may take a second, so it happens on a thread of its own, ahead of need, while this loop
     goes on recording results and refilling workers. Tells are handed to that thread together with the next ask,
     and the store keeps the order of both: it can rebuild the optimizer exactly.
 
@@ -267,15 +267,16 @@ class Coordinator:
             self._dispatcher.submit(self._outputs.spec(trial), self._inbox.put, self._inbox.put)
 
     def _think(self) -> None:
-        """Asks for the next trial, unless enough are waiting or the budget is spent."""
-        n_ahead = max(1, self._dispatcher.n_slots() // 4)
-        if self._asker.is_busy or self._stopping or self._paused or len(self._ready) >= n_ahead:
+        """Asks for further trials, unless enough are waiting or the budget is spent."""
+        if self._asker.is_busy or self._stopping or self._paused or (self._starved and not self._untold):
             return
-        if self._limits.is_spent or (self._starved and not self._untold):
+        n_ahead = max(1, self._dispatcher.n_slots() // 4)
+        n_wanted = self._limits.n_more(n_ahead - len(self._ready))
+        if n_wanted <= 0:
             return
         told, self._untold = self._untold, []
         self._told |= {entry.trial_id for entry in told}
-        self._asker.ask(told, self._log() if self._asker.needs_log else None)
+        self._asker.ask(told, self._log() if self._asker.needs_log else None, n_wanted)
 
     def _handle(self, messages: list[_Message]) -> None:
         for trial in self._record([m for m in messages if isinstance(m, TrialResult)]):
@@ -295,14 +296,13 @@ class Coordinator:
             logger.warning("the optimizer failed and is built anew from the log", exc_info=asked.error)
             self._asker.ask(asked.told, self._log())
             return
-        suggestion = self._asker.take(asked)
-        trial = None if suggestion is None else trial_of(suggestion, self._study, self._facts)
-        if asked.told or trial is not None:
-            self._store.record_asked(self._study.study_id, asked.told, trial, asked.snapshot)
-        if trial is not None:
+        trials = [trial_of(suggestion, self._study, self._facts) for suggestion in self._asker.take(asked)]
+        if asked.told or trials:
+            self._store.record_asked(self._study.study_id, asked.told, trials, asked.snapshot)
+        for trial in trials:
             self._add(trial)
         # Nothing to suggest until something is told.
-        self._starved = trial is None
+        self._starved = not trials
 
     def _record(self, results: list[TrialResult]) -> list[Trial]:
         """Records what has come back, in one transaction, and returns the trials that are finished by it."""

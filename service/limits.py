@@ -54,6 +54,13 @@ class Limits:
         """Whether no further trial is to be asked for."""
         return self._progress.has_stalled or self._spent.reaches(self._spec.budget, self._clock() - self._started)
 
+    def n_more(self, n_wanted: int) -> int:
+        """How many further trials are to be asked for, where `n_wanted` could be put to use."""
+        if self.is_spent:
+            return 0
+        n_trials = self._spec.budget.n_trials
+        return n_wanted if n_trials is None else min(n_wanted, n_trials - self._spent.n_trials)
+
     @property
     def is_overrun(self) -> bool:
         """Whether trials that wait are not to be begun any more."""

@@ -125,30 +125,31 @@ class Store(Reader):
         Raises:
             ServiceError: the study has this trial already.
         """
-        self.record_asked(trial.study_id, (), trial, snapshot)
+        self.record_asked(trial.study_id, (), [trial], snapshot)
 
     def record_asked(
-        self, study_id: str, told: Sequence[Told], trial: Trial | None = None, snapshot: bytes | None = None
+        self, study_id: str, told: Sequence[Told], trials: Sequence[Trial] = (), snapshot: bytes | None = None
     ) -> None:
-        """Records what the optimizer was told, and then the new trial that it suggested, in one transaction.
+        """Records what the optimizer was told, and then the new trials that it suggested, in one transaction.
 
         Args:
             study_id: whose optimizer.
             told: in its order.
-            trial: as in `add_trial`, with its `snapshot`; None is no suggestion.
-            snapshot: the optimizer's state behind this ask, or None.
+            trials: as in `add_trial`, in their order.
+            snapshot: the optimizer's state behind the last of them, or None.
 
         Raises:
-            ServiceError: the study has this trial already; nothing is recorded then.
+            ServiceError: the study has one of these trials already; nothing is recorded then.
         """
-        if trial is not None and (trial.state is not TrialState.WAITING or trial.attempt):
-            raise ValueError(f"a new trial must be WAITING at attempt 0, got {trial.state} at {trial.attempt}")
+        for trial in trials:
+            if trial.state is not TrialState.WAITING or trial.attempt:
+                raise ValueError(f"a new trial must be WAITING at attempt 0, got {trial.state} at {trial.attempt}")
 
         def record(connection: Connection) -> None:
             for each in told:
                 _tell(connection, study_id, each.trial_id, each.objectives, each.failure, each.cost)
-            if trial is not None:
-                _add(connection, trial, snapshot)
+            for trial in trials:
+                _add(connection, trial, snapshot if trial is trials[-1] else None)
 
         self._write(study_id, record)
 

@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from service.asking import Asked, Asker
 from service.assembly import make_coordinator, make_optimizer
 from service.optimizer import Optimizer, Told
 from service.proposals import told_of, trial_of
@@ -88,28 +89,25 @@ class Simulation:
         return self.idle_seconds / (self.idle_seconds + self.busy_seconds)
 
     def _think(self) -> None:
-        if self.is_asking or len(self.ready) >= max(1, self.n_workers // 4):
+        n_wanted = max(1, self.n_workers // 4) - len(self.ready)
+        if self.is_asking or n_wanted <= 0:
             return
         told, self.untold = self.untold, []
-        started = time.perf_counter()
-        for entry in told:
-            self.optimizer.tell(entry.trial_id, entry.objectives, cost=entry.cost, failure=entry.failure)
-        suggestion = self.optimizer.ask()
-        seconds = time.perf_counter() - started
-        if suggestion is None and not told:
+        asker = Asker(lambda: self.optimizer, lambda _: None, time.perf_counter)
+        asked = asker.answer(told, None, n_wanted)
+        n_asked = max(1, len(asker.take(asked)))
+        if not asked.suggestions and not told:
             return
         self.is_asking = True
-        self.ask_seconds.append(seconds)
-        self._at(max(self.now, self.asker_free_at) + seconds, ("asked", (told, suggestion)))
+        self.ask_seconds += [asked.seconds / n_asked] * n_asked
+        self._at(max(self.now, self.asker_free_at) + asked.seconds, ("asked", asked))
 
-    def _asked(self, answer: Any) -> None:
-        told, suggestion = answer
+    def _asked(self, asked: Asked) -> None:
         self.is_asking = False
         with _Charged(self):
-            trial = None if suggestion is None else trial_of(suggestion, self.study, FACTS)
-            self.store.record_asked(self.study.study_id, told, trial, self.optimizer.snapshot())
-            if trial is not None:
-                self.ready.append(trial)
+            trials = [trial_of(suggestion, self.study, FACTS) for suggestion in asked.suggestions]
+            self.store.record_asked(self.study.study_id, asked.told, trials, asked.snapshot)
+            self.ready.extend(trials)
 
     def _dispatch(self) -> None:
         n_free = min(len(self.ready), len(self.idle))

@@ -12,6 +12,7 @@ def test_a_small_run_completes_every_trial_and_is_measured(tmp_path: Path) -> No
     run = reach(tmp_path, n_trials=6, n_workers=3, trial_seconds=0.05, optimizer="random")
     assert run.n_trials == 6
     assert 0 < run.loop_seconds <= run.all_seconds
+    assert run.cluster_seconds > 0
     assert 0 < run.busy_share < 1
     assert run.peak_bytes > 0 and run.database_bytes > 0
 

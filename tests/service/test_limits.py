@@ -22,6 +22,20 @@ def test_the_last_trial_of_a_budget_is_begun_and_none_is_asked_for_after_it() ->
     assert spent == [(False, False, True), (True, False, False)]
 
 
+def test_no_more_is_asked_for_than_the_budget_has_room_for() -> None:
+    limits = limits_of({"n_trials": 5})
+    limits.add()
+    assert (limits.n_more(3), limits.n_more(9), limits.n_more(-1)) == (3, 4, -1)
+    for _ in range(4):
+        limits.add()
+    assert limits.n_more(3) == 0
+    now = [0.0]
+    timed = limits_of({"wall_seconds": 5}, now)
+    assert timed.n_more(9) == 9
+    now[0] = 5.0
+    assert timed.n_more(9) == 0
+
+
 def test_time_runs_from_where_the_limits_are_made() -> None:
     now = [100.0]
     limits = limits_of({"wall_seconds": 5}, now)

@@ -151,22 +151,24 @@ def test_what_was_told_and_what_was_suggested_are_recorded_together_or_not_at_al
 ) -> None:
     add("1")
     told = [Told("1", {"error": 0.5}), Told("2", None, "diverged")]
-    store.record_asked(study.study_id, told, trial("3", study_id=study.study_id), b"behind 3")
+    one, three, four, five = (trial(name, study_id=study.study_id) for name in "1345")
+    store.record_asked(study.study_id, told, [three, four], b"behind 4")
     n_events = len(store.events(study.study_id))
     with pytest.raises(ServiceError, match="has a trial 1 already"):
-        store.record_asked(study.study_id, told, trial("1", study_id=study.study_id), b"never")
+        store.record_asked(study.study_id, told, [five, one], b"never")
     store.record_asked(study.study_id, told[:1])
     log = store.events(study.study_id)
-    assert [(e.kind, e.trial_id) for e in log[n_events - 3 :]] == [
+    assert [(e.kind, e.trial_id) for e in log[n_events - 4 :]] == [
         ("trial_told", "1"),
         ("trial_told", "2"),
         ("trial_added", "3"),
+        ("trial_added", "4"),
         ("trial_told", "1"),
     ]
-    assert log[n_events - 2].payload == {"objectives": None, "failure": "diverged", "cost": None}
+    assert log[n_events - 3].payload == {"objectives": None, "failure": "diverged", "cost": None}
     snapshot = store.latest_snapshot(study.study_id)
     assert snapshot is not None
-    assert (snapshot.seq, snapshot.data) == (log[n_events - 1].seq, b"behind 3")
+    assert (snapshot.seq, snapshot.data) == (log[n_events - 1].seq, b"behind 4")
 
 
 def test_a_failed_attempt_may_wait_for_the_next(store: Store, study: Study, add: AddTrial) -> None:
