@@ -69,10 +69,31 @@ def save_checkpoint(checkpoint: Checkpoint, url: str) -> None:
     Raises:
         OSError: the place cannot be written.
     """
-    content = asdict(checkpoint) | {"legs": [leg.model_dump() for leg in checkpoint.legs]}
+    save_document(as_document(checkpoint), url)
+
+
+def as_document(checkpoint: Checkpoint) -> dict[str, Any]:
+    """A checkpoint as tensors in plain containers."""
+    return asdict(checkpoint) | {"legs": [leg.model_dump() for leg in checkpoint.legs]}
+
+
+def from_document(document: dict[str, Any]) -> Checkpoint:
+    """The checkpoint that `as_document` made one of."""
+    return Checkpoint(**document | {"legs": tuple(Leg(**leg) for leg in document["legs"])})
+
+
+def save_document(document: dict[str, Any], url: str) -> None:
+    """Writes tensors in plain containers, whole or not at all; raises whatever the store does."""
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(document, buffer)
     _write(url, buffer.getvalue())
+
+
+def load_document(url: str) -> dict[str, Any]:
+    """Tensors in plain containers, on the CPU; raises whatever the store does."""
+    store, path = fsspec.core.url_to_fs(url)
+    document: dict[str, Any] = torch.load(io.BytesIO(store.cat_file(path)), map_location="cpu", weights_only=True)
+    return document
 
 
 @contextmanager
@@ -87,9 +108,7 @@ def or_without(what: str, where: str) -> Iterator[None]:
 def load_checkpoint(url: str) -> Checkpoint | None:
     """The checkpoint at `url`, on the CPU; None, with a warning, where there is none that can be read."""
     try:
-        store, path = fsspec.core.url_to_fs(url)
-        content = torch.load(io.BytesIO(store.cat_file(path)), map_location="cpu", weights_only=True)
-        return Checkpoint(**content | {"legs": tuple(Leg(**leg) for leg in content["legs"])})
+        return from_document(load_document(url))
     except Exception as error:  # noqa: BLE001 - a store of any kind may raise anything, and the trial can start afresh
         logger.warning("no checkpoint at %s, training starts from the beginning: %r", url, error)
         return None

@@ -51,17 +51,19 @@ def run_trial(
         on_epoch: is given the metrics of each epoch while the trial goes on.
         on_interim: is given what is known of the trial whenever that grows, if the trial is not isolated.
         should_stop: once it says so, the trial ends as cancelled: within a batch of training, and if isolated within
-            a second of anything that is Python, and killed three seconds later.
+            a second of anything that is Python (two, where it is to leave its training), and killed three seconds
+            later.
         isolated: in a process of its own, kept for the next trial. Then whatever happens to that process, up to its
             death, is a failure of the trial, and its memory has a limit.
     """
     started = time.monotonic()
     stop = _Stop(spec, should_stop)
-    so_far = Interim()
+    so_far = Interim.at_first(spec)
 
     def learn(interim: Interim) -> None:
         nonlocal so_far
         so_far = interim
+        stop.seconds_before = interim.seconds_before
         on_interim(interim)
 
     try:
@@ -162,15 +164,21 @@ def as_failure(error: Exception) -> Failure:
 
 
 class _Stop:
-    """Whether a trial must end now: asked to, or at its limit of time."""
+    """Whether a trial must end now: asked to, or at its limit of time.
+
+    Attributes:
+        seconds_before: that the attempts took which it goes on from.
+    """
 
     def __init__(self, spec: AnyTrialSpec, should_stop: Callable[[], bool]) -> None:
         self._limit, self._should_stop = spec.time_limit_seconds, should_stop
         self._started = time.monotonic()
         self._is_late = False
+        self.seconds_before = 0.0
 
     def __call__(self) -> bool:
-        self._is_late = self._limit is not None and time.monotonic() - self._started > self._limit
+        seconds = self.seconds_before + time.monotonic() - self._started
+        self._is_late = self._limit is not None and seconds > self._limit
         return self._is_late or self._should_stop()
 
     def limit_failure(self, error: Exception) -> Failure | None:

@@ -113,10 +113,13 @@ class Attempt(Frozen):
     Attributes:
         resume_from: where the checkpoint lies that training goes on from; None or nothing there starts afresh.
         checkpoint_to: where this trial leaves a checkpoint; None leaves none. Paths, or URLs that fsspec knows.
+        rescue_from: where an earlier attempt at this trial left its training when it was told to end, before
+            `resume_from`; None or nothing of use there begins anew. A task of the user's own always does.
+        rescue_to: where this attempt leaves its training when it is told to end; None leaves nothing.
         data_dir: folder of the data sets; None uses the worker's GREENSHIFT_DATA_DIR.
         model_path: where the trained weights are written, or None.
         site: what its energy means in carbon and water.
-        time_limit_seconds: the trial fails when it runs longer; None is no limit.
+        time_limit_seconds: the trial fails when it runs longer, with attempts that it goes on from; None is no limit.
         memory_limit_bytes: the trial fails when its process of its own is resident with more; None is no limit, and
             a trial inside the worker's process has none.
     """
@@ -126,6 +129,8 @@ class Attempt(Frozen):
     attempt: int = Field(1, ge=1)
     resume_from: str | None = None
     checkpoint_to: str | None = None
+    rescue_from: str | None = None
+    rescue_to: str | None = None
     seed: int = Field(0, ge=0, lt=_SEED_END)
     data_dir: str | None = None
     model_path: str | None = None
@@ -181,7 +186,11 @@ AnyTrialSpec = TrialSpec | TaskTrialSpec
 
 
 class Leg(Frozen):
-    """What one trial spent on what another goes on with; None is unknown."""
+    """What one trial spent on what another goes on with, or one attempt on what the next does; None is unknown.
+
+    Attributes:
+        epochs: that it trained to their ends.
+    """
 
     trial_id: str
     epochs: int
@@ -251,12 +260,21 @@ class Interim(Frozen):
     Attributes:
         energy: that training and evaluation have spent so far; None before the first window is closed.
         inference: that passes repeated to measure an inference have spent so far.
-        earlier_legs: of the trials that this one goes on from.
+        earlier_legs: of the trials and attempts that this one goes on from.
+        seconds_before: that the attempts took which this one goes on from.
+        rescue: where the training lies for the next attempt to go on from; None is nowhere.
     """
 
     energy: EnergyReport | None = None
     inference: InferenceEnergy | None = None
     earlier_legs: tuple[Leg, ...] = ()
+    seconds_before: float = 0.0
+    rescue: str | None = None
+
+    @classmethod
+    def at_first(cls, spec: AnyTrialSpec) -> Interim:
+        """Before anything is done, all that an earlier attempt left is there still."""
+        return cls(rescue=spec.rescue_from)
 
 
 class LayerSummary(Frozen):
@@ -283,12 +301,14 @@ class TrialResult(Frozen):
         int8_deployment_energy: of the same network with 8-bit multiplications, to compare with.
         inference: what stands behind `inference_energy`, where that was asked for; its joules are no part of `energy`.
         by_seed: `objectives` of each seed alone, where the trial trained several.
-        training_loss: mean loss of each epoch that this trial trained, one seed after the other.
-        earlier_legs: of the trials that this one went on from, first one first; `energy` is of this trial alone, the
-            objectives `energy`, `emissions`, `water_litres` and `embodied_grams` are of all legs.
+        training_loss: mean loss of each epoch that this trial trained, in all its attempts, one seed after the other.
+        earlier_legs: of the trials and of the own attempts that this one went on from, first one first; `energy` is of
+            this attempt alone, the objectives `energy`, `emissions`, `water_litres` and `embodied_grams` of all legs.
         layers: of the trained network, where the trial trained several of the first; empty of a task, and of results
             from before workers told them.
         duration_seconds: of the whole attempt, data loading included.
+        seconds_before: that the attempts took which this one went on from.
+        rescue: where the training of a trial that is to be tried again lies, as far as it has come; None is nowhere.
     """
 
     study_id: str
@@ -303,8 +323,15 @@ class TrialResult(Frozen):
     earlier_legs: tuple[Leg, ...] = ()
     layers: tuple[LayerSummary, ...] = ()
     duration_seconds: float = 0.0
+    seconds_before: float = 0.0
+    rescue: str | None = None
     worker: str = ""
     failure: Failure | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole trial: of this attempt and those that it went on from."""
+        return self.seconds_before + self.duration_seconds
 
 
 class TaskFacts(Frozen):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from worker import trial
 from worker.checkpoint import checkpoint_of_seed
+from worker.energy.devices import pick_device
 from worker.energy.merge import merge_reports
+from worker.errors import StoppedError
 from worker.objectives import SPENT
-from worker.schema import EpochMetrics, InferenceEnergy, Interim, Measurement, TrialResult, TrialSpec
+from worker.rescue import Rescued, Unfinished, find_rescued, save_rescued
+from worker.schema import EpochMetrics, InferenceEnergy, Interim, Leg, Measurement, TrialResult, TrialSpec
 
 
 def run_seeds(
@@ -21,7 +25,8 @@ def run_seeds(
     """Trains the networks of `spec`: seeds `seed`, `seed + 1`, ..., each exactly as a trial of its own would be.
 
     What a trial spends is the sum over its seeds, every other objective the mean; either is unknown where one seed's
-    is, or where seeds were read in different ways. The weights are those of the first seed.
+    is, or where seeds were read in different ways. The weights are those of the first seed. What was told to stop
+    leaves all that it has trained where `spec` says, and what an earlier attempt left there is gone on with.
 
     Args:
         spec: what to train.
@@ -32,18 +37,49 @@ def run_seeds(
     Raises:
         WorkerError: that of the first seed that fails; the seeds after it are not trained.
     """
-    results: list[TrialResult] = []
-    for index in range(spec.n_seeds):
-        past, n_epochs = [_interim(result) for result in results], index * spec.epochs
+    started = time.monotonic()
+    rescued = find_rescued(spec, lambda: trial.make_meter(pick_device(), spec.site))
+    results, unfinished = list(rescued.finished), rescued.unfinished
+    before = {"seconds_before": rescued.seconds, "rescue": spec.rescue_from}
+    latest = Interim(earlier_legs=rescued.legs, **before)
+    on_interim(latest)
 
-        def tell(interim: Interim, past: Sequence[Interim] = past) -> None:
-            on_interim(_merge([*past, interim]))
+    def tell(interim: Interim) -> None:
+        nonlocal latest
+        latest = _merge([*map(_interim, results), interim]).model_copy(update=before)
+        on_interim(latest)
 
-        def tell_epoch(metrics: EpochMetrics, n_epochs: int = n_epochs) -> None:
-            on_epoch(metrics.model_copy(update={"epoch": n_epochs + metrics.epoch}))
+    def tell_epoch(metrics: EpochMetrics) -> None:
+        on_epoch(metrics.model_copy(update={"epoch": len(results) * spec.epochs + metrics.epoch}))
 
-        results.append(trial.run(_of_seed(spec, index), tell, tell_epoch, should_stop))
-    return results[0] if spec.n_seeds == 1 else _combine(results)
+    while len(results) < spec.n_seeds:
+        of_seed, left = _of_seed(spec, len(results)), list[Unfinished]()
+        try:
+            result = trial.run(of_seed, tell, tell_epoch, should_stop, unfinished=unfinished, on_stop=left.append)
+        except StoppedError:
+            so_far = Rescued(
+                trial_id=spec.trial_id,
+                seconds=rescued.seconds + time.monotonic() - started,
+                finished=tuple(map(_as_legs, results)),
+                unfinished=left[0] if left else unfinished,
+            )
+            has_advanced = bool(left) or len(results) > len(rescued.finished)
+            if spec.rescue_to is not None and has_advanced and save_rescued(so_far, spec.rescue_to):
+                on_interim(latest.model_copy(update={"rescue": spec.rescue_to}))
+            raise
+        results.append(result)
+        unfinished = None
+    whole = results[0] if spec.n_seeds == 1 else _combine(results)
+    return whole.model_copy(update={"attempt": spec.attempt, "seconds_before": rescued.seconds})
+
+
+def _as_legs(result: TrialResult) -> TrialResult:
+    """The result of a seed for a later attempt, of which what this one spent is a leg."""
+    if result.energy is None:
+        return result
+    n_before = sum(leg.epochs for leg in result.earlier_legs if leg.trial_id == result.trial_id)
+    leg = Leg.of(result.trial_id, len(result.training_loss) - n_before, result.energy)
+    return result.model_copy(update={"earlier_legs": (*result.earlier_legs, leg), "energy": None, "inference": None})
 
 
 def _of_seed(spec: TrialSpec, index: int) -> TrialSpec:

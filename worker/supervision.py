@@ -23,6 +23,8 @@ from worker.schema import (
 TICK_SECONDS = 0.05
 # A trial that was told to end and does not see it is interrupted, then killed.
 INTERRUPT_SECONDS = 0.5
+# One that leaves its training for the next attempt does so after its batch, for which it has longer.
+RESCUE_SECONDS = 2.0
 KILL_SECONDS = 3.0
 _MIB = 2**20
 
@@ -61,11 +63,12 @@ class Supervision:
         self._process, self._spec = process, spec
         self._on_epoch, self._should_stop = on_epoch, should_stop
         self._unmeasured: EnergyReport | None = None
-        self._so_far = Interim()
+        self._so_far = Interim.at_first(spec)
         self._n_memory_kills = n_memory_kills()
         self._started = time.monotonic()
         self._ending: Failure | None = None
         self._ending_since = 0.0
+        self._patience = INTERRUPT_SECONDS if spec.rescue_to is None else RESCUE_SECONDS
         self.was_disturbed = self._is_killed = False
 
     def run(self) -> TrialResult:
@@ -90,7 +93,8 @@ class Supervision:
 
     def _watch(self) -> None:
         """Looks whether the trial must end."""
-        limit, seconds = self._spec.time_limit_seconds, time.monotonic() - self._started
+        limit = self._spec.time_limit_seconds
+        seconds = self._so_far.seconds_before + time.monotonic() - self._started
         allowed, resident = self._spec.memory_limit_bytes, self._process.resident_bytes()
         if allowed is not None and resident > allowed:
             said = f"{resident / _MIB:.0f} MiB were resident, over the limit of {allowed / _MIB:.0f} MiB"
@@ -112,7 +116,7 @@ class Supervision:
         if seconds > KILL_SECONDS:
             self._process.dump()
             self._kill()
-        elif seconds > INTERRUPT_SECONDS and not self.was_disturbed:
+        elif seconds > self._patience and not self.was_disturbed:
             self.was_disturbed = True
             self._process.interrupt()
 
@@ -173,7 +177,7 @@ class Supervision:
 def failed(spec: AnyTrialSpec, failure: Failure, so_far: Interim | None = None) -> TrialResult:
     """The result of a trial that failed, with what was known of it."""
     names = {"study_id": spec.study_id, "trial_id": spec.trial_id, "attempt": spec.attempt}
-    return TrialResult(**names, **dict(so_far or Interim()), failure=failure)
+    return TrialResult(**names, **dict(so_far or Interim.at_first(spec)), failure=failure)
 
 
 def _increased(before: int | None, after: int | None) -> bool:

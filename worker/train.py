@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,29 @@ from worker.optimizers import latent_norm, make_optimizer, make_schedule
 from worker.schema import AugmentationName, Precision, Recipe
 
 
+@dataclass(frozen=True)
+class Position:
+    """How far a training is, between two batches.
+
+    Attributes:
+        epochs: that are whole, those of earlier trials included.
+        batches: of the epoch after them.
+        order: state of the generator at that epoch's beginning, from which the order of its images follows; None where
+            it has not begun.
+        loss: sum over its images so far.
+        losses: mean loss of each whole epoch that this trial trained.
+    """
+
+    epochs: int = 0
+    batches: int = 0
+    order: Tensor | None = None
+    loss: float = 0.0
+    losses: tuple[float, ...] = ()
+
+
+BEGINNING = Position()
+
+
 def train(
     model: nn.Module,
     data: Split,
@@ -24,11 +49,12 @@ def train(
     *,
     augmentation: tuple[AugmentationName, ...] = (),
     optimizer: optim.Optimizer | None = None,
-    first_epoch: int = 0,
+    start: Position = BEGINNING,
     on_epoch: Callable[[int, float], None] = lambda _epoch, _loss: None,
     should_stop: Callable[[], bool] = lambda: False,
+    on_stop: Callable[[Position], None] = lambda _: None,
 ) -> tuple[float, ...]:
-    """Trains `model` in place and returns the mean loss of each epoch that it trained.
+    """Trains `model` in place and returns the mean loss of each epoch, with those of `start`.
 
     Args:
         model: any classifier of `data.images`.
@@ -38,9 +64,10 @@ def train(
         generator: on the CPU; decides batch order and augmentation.
         augmentation: the data set's, for a recipe that names none.
         optimizer: one that `make_optimizer` made of this model, with what it remembers; None makes a fresh one.
-        first_epoch: epochs that this network was trained before; the schedule goes on from there.
+        start: what is behind this network, optimizer and generator; the schedule goes on from there.
         on_epoch: is given the number of each epoch, from 1, and its mean loss.
         should_stop: is asked after every batch.
+        on_stop: is told where training was then, which is where it can go on.
 
     Raises:
         DivergedError: the loss of an epoch is not finite.
@@ -49,16 +76,23 @@ def train(
     optimizer = make_optimizer(model, recipe) if optimizer is None else optimizer
     n_batches = len(_batch_ends(len(data), recipe.batch_size))
     names = augmentation if recipe.augmentation is None else recipe.augmentation
-    schedule = make_schedule(optimizer, recipe.schedule, epochs * n_batches, first_epoch * n_batches)
-    losses = []
+    n_done = start.epochs * n_batches + start.batches
+    schedule = make_schedule(optimizer, recipe.schedule, epochs * n_batches, n_done)
+    losses = list(start.losses)
     model.train()
-    for epoch in range(first_epoch, epochs):
-        total = torch.zeros((), device=data.images.device)
-        for images, labels in _batches(data, recipe.batch_size, generator, names):
+    for epoch in range(start.epochs, epochs):
+        # The first one may have begun already.
+        begun = start if epoch == start.epochs else BEGINNING
+        state = generator.get_state() if begun.order is None else begun.order
+        total = torch.full((), begun.loss, device=data.images.device)
+        order = _order(len(data), generator, begun)
+        batches = _batches(data, order, recipe.batch_size, generator, names, begun.batches)
+        for n_batch, (images, labels) in enumerate(batches, begun.batches + 1):
             loss = train_step(model, images, labels, optimizer, recipe)
             schedule.step()
             total += loss * len(labels)
             if should_stop():
+                on_stop(Position(epoch, n_batch, state, total.item(), tuple(losses)))
                 raise StoppedError(f"stopped in epoch {epoch + 1} of {epochs}")
         losses.append(total.item() / len(data))
         if not torch.isfinite(total):
@@ -112,17 +146,30 @@ def evaluate(
     return n_wrong.item() / len(data)
 
 
+def _order(n: int, generator: torch.Generator, begun: Position) -> Tensor:
+    """A fresh random order of `n` images, or that of an epoch that has begun, which `generator` has left behind."""
+    if begun.order is None:
+        return torch.randperm(n, generator=generator)
+    earlier = torch.Generator()
+    earlier.set_state(begun.order)
+    return torch.randperm(n, generator=earlier)
+
+
 def _batches(
-    data: Split, batch_size: int, generator: torch.Generator, names: tuple[AugmentationName, ...]
+    data: Split,
+    order: Tensor,
+    batch_size: int,
+    generator: torch.Generator,
+    names: tuple[AugmentationName, ...],
+    n_done: int,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """All images once, augmented and normalised, in a fresh random order."""
-    order = torch.randperm(len(data), generator=generator).to(data.images.device)
-    start = 0
-    for end in _batch_ends(len(data), batch_size):
+    """All images in this order, augmented and normalised, but those of the batches that are done."""
+    order = order.to(data.images.device)
+    ends = _batch_ends(len(data), batch_size)
+    for start, end in list(pairwise([0, *ends]))[n_done:]:
         chosen = order[start:end]
         images = augment(data.pick(chosen), names, generator)
         yield data.normalise(images), data.labels[chosen]
-        start = end
 
 
 def _batch_ends(n: int, batch_size: int) -> list[int]:

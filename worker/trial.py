@@ -26,12 +26,13 @@ from worker.energy.carbon import carbon_model, check_site
 from worker.energy.devices import describe, gpu_uuid, pick_device, synchronize
 from worker.energy.meter import EnergyMeter
 from worker.energy.sources import open_source
-from worker.errors import ConfigurationError, WorkerError
+from worker.errors import ConfigurationError, StoppedError, WorkerError
 from worker.families import build_model, convert, deployment_cost
 from worker.layers import summarize_layers
 from worker.models import build_network, example_input, load_weights
 from worker.objectives import Trained, analytic, measure_inference_energy, measure_objectives, reset_peak_memory
 from worker.optimizers import make_optimizer
+from worker.rescue import Unfinished, random_states, restore_random
 from worker.schema import (
     AnyTrialSpec,
     EnergyReport,
@@ -45,7 +46,7 @@ from worker.schema import (
     TrialSpec,
 )
 from worker.tabulate import deployment_table
-from worker.train import evaluate, train
+from worker.train import BEGINNING, Position, evaluate, train
 
 
 def run(
@@ -53,6 +54,9 @@ def run(
     on_interim: Callable[[Interim], None] = lambda _: None,
     on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
+    *,
+    unfinished: Unfinished | None = None,
+    on_stop: Callable[[Unfinished], None] = lambda _: None,
 ) -> TrialResult:
     """Trains and evaluates the network of `spec`.
 
@@ -61,6 +65,8 @@ def run(
         on_interim: is given what is known by now, also what training and evaluation spent where they fail.
         on_epoch: is given the metrics of each epoch of training.
         should_stop: is asked after every batch of training, and before passes that are repeated.
+        unfinished: training that an earlier attempt left, to go on with.
+        on_stop: is given what a later attempt may go on with, where `should_stop` said so.
 
     Raises:
         ConfigurationError: the data set, the network or the shift depth does not exist.
@@ -70,10 +76,31 @@ def run(
     device = pick_device()
     data = load_dataset(spec.dataset, spec.data_dir)
     torch.manual_seed(spec.seed)
-    earlier = load_checkpoint(spec.resume_from) if spec.resume_from is not None else None
+    earlier = _earlier(spec, unfinished)
     so_far = Interim(earlier_legs=earlier.legs if earlier is not None else ())
     on_interim(so_far)
     training = _begin(spec, earlier, data, device)
+    if unfinished is not None:
+        training.start = unfinished.position
+        restore_random(unfinished.random, device)
+    try:
+        return _run(training, data, so_far, on_interim, on_epoch, should_stop)
+    except StoppedError:
+        if (left := _unfinished(training, so_far.earlier_legs)) is not None:
+            on_stop(left)
+        raise
+
+
+def _run(
+    training: _Training,
+    data: Dataset,
+    so_far: Interim,
+    on_interim: Callable[[Interim], None],
+    on_epoch: Callable[[EpochMetrics], None],
+    should_stop: Callable[[], bool],
+) -> TrialResult:
+    """Trains and evaluates under the meter, and reports."""
+    spec, device = training.spec, training.device
     learned, judge = (split.to(device) for split in _splits(spec, data))
     meter = make_meter(device, spec.site)
     reset_peak_memory(device)
@@ -82,7 +109,7 @@ def run(
             losses = _train(training, learned, data, on_epoch, should_stop)
             error = _judge(training, judge)
     finally:
-        energy = meter.report()
+        training.energy = energy = meter.report()
         so_far = so_far.model_copy(update={"energy": energy})
         on_interim(so_far)
     _leave(training, so_far.earlier_legs, energy)
@@ -109,16 +136,34 @@ def run(
     )
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Training:
-    """A training that begins, or goes on from a checkpoint."""
+    """A training that begins, or goes on from a checkpoint.
+
+    Attributes:
+        start: what was behind it when it began here.
+        stopped: where it can go on, once it has stopped there or is done.
+        energy: that it spent here, once that is known.
+    """
 
     spec: TrialSpec
     model: nn.Module
     optimizer: optim.Optimizer
     generator: torch.Generator
     device: torch.device
-    first_epoch: int = 0
+    start: Position = BEGINNING
+    stopped: Position | None = None
+    energy: EnergyReport | None = None
+
+    def stop(self, position: Position) -> None:
+        """Nothing trains it any more."""
+        self.stopped = position
+
+
+def _earlier(spec: TrialSpec, unfinished: Unfinished | None) -> Checkpoint | None:
+    if unfinished is not None:
+        return unfinished.checkpoint
+    return load_checkpoint(spec.resume_from) if spec.resume_from is not None else None
 
 
 def _begin(spec: TrialSpec, earlier: Checkpoint | None, data: Dataset, device: torch.device) -> _Training:
@@ -138,7 +183,7 @@ def _begin(spec: TrialSpec, earlier: Checkpoint | None, data: Dataset, device: t
     optimizer = make_optimizer(model, spec.recipe)
     restore_optimizer(optimizer, model, earlier.optimizer)
     generator.set_state(earlier.generator)
-    return _Training(spec, model, optimizer, generator, device, earlier.epochs)
+    return _Training(spec, model, optimizer, generator, device, Position(epochs=earlier.epochs))
 
 
 def _place(model: nn.Module, spec: TrialSpec, device: torch.device) -> nn.Module:
@@ -168,7 +213,7 @@ def _train(
 ) -> tuple[float, ...]:
     """Mean loss of each epoch."""
     recipe = training.spec.recipe
-    return train(
+    losses = train(
         cast(nn.Module, torch.compile(training.model)) if recipe.compile else training.model,
         learned,
         recipe,
@@ -176,10 +221,13 @@ def _train(
         training.generator,
         augmentation=data.augmentation,
         optimizer=training.optimizer,
-        first_epoch=training.first_epoch,
+        start=training.start,
         on_epoch=EpochStream(training.spec, on_epoch),
         should_stop=should_stop,
+        on_stop=training.stop,
     )
+    training.stop(Position(training.spec.epochs, losses=losses))
+    return losses
 
 
 def _judge(training: _Training, judge: Split) -> float:
@@ -194,22 +242,31 @@ def _leave(training: _Training, earlier_legs: tuple[Leg, ...], energy: EnergyRep
     spec = training.spec
     if (url := spec.checkpoint_to) is not None:
         with or_without("the checkpoint", url):
-            save_checkpoint(_checkpoint(training, earlier_legs, energy), url)
+            save_checkpoint(_checkpoint(training, spec.epochs, earlier_legs, energy), url)
     if (path := spec.model_path) is not None:
         with or_without("the weights", path):
             _save(training.model, Path(path))
 
 
-def _checkpoint(training: _Training, earlier_legs: tuple[Leg, ...], energy: EnergyReport) -> Checkpoint:
+def _unfinished(training: _Training, earlier_legs: tuple[Leg, ...]) -> Unfinished | None:
+    """What a later attempt needs to go on; None where the training was stopped in the middle of a step."""
+    position, energy = training.stopped, training.energy
+    if position is None or energy is None:
+        return None
+    checkpoint = _checkpoint(training, position.epochs, earlier_legs, energy)
+    return Unfinished(checkpoint, position, random_states(training.device))
+
+
+def _checkpoint(training: _Training, epochs: int, earlier_legs: tuple[Leg, ...], energy: EnergyReport) -> Checkpoint:
     spec = training.spec
     return Checkpoint(
         trial_id=spec.trial_id,
-        epochs=spec.epochs,
+        epochs=epochs,
         shift_depth=spec.shift_depth,
         model=training.model.state_dict(),
         optimizer=optimizer_state(training.optimizer, training.model),
         generator=training.generator.get_state(),
-        legs=(*earlier_legs, Leg.of(spec.trial_id, spec.epochs - training.first_epoch, energy)),
+        legs=(*earlier_legs, Leg.of(spec.trial_id, epochs - training.start.epochs, energy)),
     )
 
 

@@ -98,7 +98,7 @@ def test_what_a_failed_trial_spent_is_not_lost():
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
 def test_an_exception_becomes_a_failure_of_its_kind(monkeypatch, error, kind):
-    def fail(*_):
+    def fail(*_, **__):
         raise error
 
     monkeypatch.setattr(trial, "run", fail)
@@ -113,7 +113,7 @@ def test_an_exception_becomes_a_failure_of_its_kind(monkeypatch, error, kind):
 
 
 def test_an_interrupt_is_no_failure_of_the_trial(monkeypatch):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(trial, "run", interrupt)
@@ -168,7 +168,7 @@ def test_a_trial_past_its_limit_of_time_says_so():
 
 
 def test_an_error_after_the_limit_of_time_is_itself(monkeypatch):
-    def fail(_spec, _on_interim, _on_epoch, should_stop):
+    def fail(_spec, _on_interim, _on_epoch, should_stop, **_):
         assert should_stop()
         raise RuntimeError("a bug")
 

@@ -13,7 +13,7 @@ from worker.errors import DivergedError
 from worker.families import shift_config
 from worker.optimizers import latent_norm, make_optimizer, make_schedule
 from worker.schema import OptimizerName, Recipe
-from worker.train import evaluate, predict, train, train_step
+from worker.train import Position, evaluate, predict, train, train_step
 
 OPTIMIZERS = get_args(OptimizerName)
 BASE = Recipe(learning_rate=0.02, weight_decay=1e-3, batch_size=16, weight_bits=4)
@@ -172,7 +172,7 @@ def test_training_in_two_parts_equals_training_at_once():
     constant = BASE.model_copy(update={"schedule": "constant"})
     whole, model = train_one(constant, epochs=3)
     first = train(parted, digits(), constant, 1, generator, optimizer=optimizer)
-    rest = train(parted, digits(), constant, 3, generator, optimizer=optimizer, first_epoch=1)
+    rest = train(parted, digits(), constant, 3, generator, optimizer=optimizer, start=Position(epochs=1))
 
     assert (*first, *rest) == whole
     assert same_state(parted, model)
