@@ -29,8 +29,8 @@ _TAIL_BYTES = 16_384
 _PIECE_BYTES = 65_536
 # Of each pipe at a time, so that limits are looked at however much a trial prints.
 _MAX_PIECES = 16
-# For a last dump of its stack by a process that is about to be killed.
-_LAST_WORDS_SECONDS = 0.3
+# For a last dump of its stack by a process that is about to be killed: at most, and then of silence.
+_LAST_WORDS_SECONDS, _SILENCE_SECONDS = 3.0, 0.3
 _KILL_SECONDS = 10.0
 
 
@@ -104,11 +104,15 @@ class ChildProcess:
 
     def dump(self) -> None:
         """Lets the process print its Python stack, whatever it does, into `last_words`."""
+        before = said = self._tail
         self._signal(signal.SIGUSR2)
         end = time.monotonic() + _LAST_WORDS_SECONDS
-        # All of that time: the dump comes in many small pieces.
-        while self.is_alive() and (left := end - time.monotonic()) > 0:
-            self.receive(left)
+        # The dump comes in many small pieces, the first of them late where the machine is busy.
+        while self.is_alive() and time.monotonic() < end:
+            self.receive(_SILENCE_SECONDS)
+            if said == self._tail != before:
+                return
+            said = self._tail
 
     def kill(self) -> None:
         """Ends the process and what it has started, at once; what it said before can still be received."""

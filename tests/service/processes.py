@@ -71,7 +71,7 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def have_ended(pids: Iterable[int], seconds: float) -> bool:
+def have_ended(pids: Iterable[int], seconds: float = 120.0) -> bool:
     """Whether all these processes end within `seconds`."""
     end = time.monotonic() + seconds
     for pid in pids:

@@ -13,9 +13,14 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+from worker import supervision
+
+# The environment variable that names a file, which is there once a trial does what never ends.
+BEGUN = "GREENSHIFT_TEST_BEGUN"
 _hoard: list[bytearray] = []
 
 
@@ -39,18 +44,26 @@ class SlowToJudge(Misbehaving):
 
     def forward(self, images: Tensor) -> Tensor:
         if not self.training and len(images) > 1:
-            time.sleep(600)
+            sleep()
         return super().forward(images)
 
 
+def sleep() -> None:
+    """Minutes in one call, which a signal wakes."""
+    Path(os.environ[BEGUN]).touch()
+    time.sleep(600)
+
+
 def hoard() -> None:
-    """Another 64 MiB that are really there."""
-    _hoard.append(bytearray(os.urandom(1) * 2**26))
+    """Another 64 MiB that are really there, up to half a GiB."""
+    if len(_hoard) < 8:
+        _hoard.append(bytearray(os.urandom(1) * 2**26))
     time.sleep(0.01)
 
 
 def hold_the_lock() -> None:
     """Minutes in one call that lets no other Python run: no handler, no thread."""
+    Path(os.environ[BEGUN]).touch()
     sum(range(10**12))
 
 
@@ -88,7 +101,7 @@ MISDEEDS: dict[str, Callable[[], object]] = {
     "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "killed-with-seed-one": die_with_seed_one,
     "hoard": hoard,
-    "sleep": lambda: time.sleep(600),
+    "sleep": sleep,
     "hold-the-lock": hold_the_lock,
     "slow": lambda: time.sleep(0.05),
     "refuse": refuse,
@@ -103,6 +116,13 @@ NETWORKS = SimpleNamespace(
     **{name.replace("-", "_"): partial(Misbehaving, misdeed) for name, misdeed in MISDEEDS.items()},
     slow_to_judge=partial(SlowToJudge, MISDEEDS["none"]),
 )
+
+
+def jump_once_begun(monkeypatch: pytest.MonkeyPatch, begun: Path) -> None:
+    """Limits of time pass when a trial says that it does what never ends, and not before."""
+    monkeypatch.setenv(BEGUN, str(begun))
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600 * begun.exists())
+    monkeypatch.setattr(supervision, "time", clock)
 
 
 def install(folder: Path) -> None:

@@ -8,7 +8,8 @@ import torch
 
 from tests.service.processes import have_ended
 from tests.worker.distributions import install
-from worker import isolation, trial
+from tests.worker.misbehaving import jump_once_begun
+from worker import isolation, supervision, trial
 from worker.energy.reading import Reading
 from worker.energy.sources import NoSource
 from worker.entry import describe_task, run_trial
@@ -21,6 +22,7 @@ import math, os, random, time
 import numpy as np
 import torch
 from ConfigSpace import ConfigurationSpace
+from tests.worker import misbehaving
 from worker.tasks import Task, TaskObjective
 
 SPACE = ConfigurationSpace({"x": (0.0, 1.0)})
@@ -60,7 +62,7 @@ several = task(lambda _: {"loss": np.ones(2), "time": 1})
 diverging = task(lambda evaluation: evaluation.report(1, math.inf))
 refusing = task(refuse)
 waiting = task(wait)
-sleeping = task(lambda _: time.sleep(600))
+sleeping = task(lambda _: misbehaving.sleep())
 exiting = task(lambda _: os._exit(7))
 whereabouts = task(tell)
 """
@@ -276,7 +278,9 @@ def test_a_space_that_is_none_is_refused_in_one_line(name, reason):
 
 
 @pytest.mark.slow
-def test_a_task_in_a_process_of_its_own_cannot_bring_down_its_worker(monkeypatch):
+def test_a_task_in_a_process_of_its_own_cannot_bring_down_its_worker(monkeypatch, tmp_path):
+    jump_once_begun(monkeypatch, tmp_path / "begun")
+    monkeypatch.setattr(supervision, "KILL_SECONDS", 120.0)
     children = WarmChildren()
     monkeypatch.setattr(isolation, "_warm_children", lambda: children)
 
@@ -286,7 +290,8 @@ def test_a_task_in_a_process_of_its_own_cannot_bring_down_its_worker(monkeypatch
     with pytest.raises(ConfigurationError, match="got 'hill'"):
         describe_task("hill", isolated=True)
     (child,) = children.pids
-    slept = run_trial(make_spec("sleeping", time_limit_seconds=0.2), isolated=True)
+    slept = run_trial(make_spec("sleeping", time_limit_seconds=600), isolated=True)
+    (tmp_path / "begun").unlink()
     assert slept.failure.kind is FailureKind.TIME_LIMIT
     assert "process_died" not in slept.energy.flags
     gone = run_trial(make_spec("exiting"), isolated=True)
@@ -295,5 +300,5 @@ def test_a_task_in_a_process_of_its_own_cannot_bring_down_its_worker(monkeypatch
         "the process of the trial exited with code 7",
     )
     assert "process_died" in gone.energy.flags
-    assert have_ended([child], seconds=1)
+    assert have_ended([child])
     children.close()
