@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from service.errors import InputError
+from worker.schema import did_you_mean
 
 
 def preset_names() -> list[str]:
@@ -28,7 +29,9 @@ def read_document(source: str) -> dict[str, Any]:
     elif Path(source).is_file():
         text = _read_text(Path(source))
     else:
-        raise InputError(f"study must be a YAML file or a preset ({', '.join(preset_names())}), got {source!r}")
+        names = preset_names()
+        guess = did_you_mean(source, names)
+        raise InputError(f"study must be a YAML file or a preset ({', '.join(names)}), got {source!r}{guess}")
     try:
         data = _Loader(text).get_single_data()
     except yaml.YAMLError as error:

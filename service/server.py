@@ -22,10 +22,11 @@ from service.ledger import Ledger
 from service.schema import Study, StudySpec, StudyState, TrialState
 from service.scores import FinalScore
 from service.seen import SeenTrials
+from service.space import check_space
 from service.store import Store
 from service.study_run import StudyRun, write_spec
 from service.warmstart import needs_front
-from service.workers import default_n_workers
+from service.workers import default_n_workers, plan_workers
 from worker.schema import TrialResult
 
 # What a study may be given anew when it goes on.
@@ -63,6 +64,9 @@ def run_study(
     """
     spec, out = spec if isinstance(spec, StudySpec) else StudySpec.load(spec), Path(out)
     models_dir = str((out / "models").resolve())
+    check_space(spec)
+    if scheduler is None and n_workers is not None:
+        plan_workers(n_workers, "local")
     with open_study(spec, out) as (study, store):
         seen = SeenTrials(store, study.study_id)
         earlier = front_in_files(str(spec.warm_start), study.spec) if needs_front(study, store) else None
@@ -146,7 +150,9 @@ def finalize_study(
 
 def _cluster(n_workers: int | None, scheduler: Access | None) -> AbstractContextManager[Any]:
     """Processes on this machine, or the workers of a running scheduler."""
-    return local_cluster(n_workers or default_n_workers()) if scheduler is None else remote_cluster(scheduler)
+    if scheduler is not None:
+        return remote_cluster(scheduler)
+    return local_cluster(default_n_workers() if n_workers is None else n_workers)
 
 
 @contextmanager

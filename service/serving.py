@@ -74,7 +74,8 @@ def serve(serving: Serving, on_start: Callable[[str], None] = lambda _: None) ->
         on_start: is given the URL once requests are accepted.
 
     Raises:
-        InputError: an address, a folder or a database that cannot be used, or a port that is in use.
+        InputError: an address, a folder or a database that cannot be used, a port that is in use, or more workers than
+            this machine can have.
         RefusedError: other machines could reach the service, and it knows no token.
         DamagedError: the file of the store is damaged; that ends the service.
         KeyboardInterrupt: it was Ctrl-C.
@@ -82,6 +83,8 @@ def serve(serving: Serving, on_start: Callable[[str], None] = lambda _: None) ->
     if serving.data_dir is not None and not serving.data_dir.is_dir():
         raise InputError(f"data_dir: must be a folder that is there, got {serving.data_dir}")
     check_https(serving)
+    if serving.scheduler is None:
+        plan_workers(_n_workers(serving), "local")
     url = serving.database_url or database_of(serving.out)
     with (
         # First, so that a port in use leaves nothing behind.
@@ -181,10 +184,11 @@ def _connect(serving: Serving) -> Callable[[], AbstractContextManager[Any]]:
     if serving.data_dir is not None:
         # What the processes on this machine inherit.
         os.environ["GREENSHIFT_DATA_DIR"] = str(serving.data_dir.resolve())
-    n_workers = serving.n_workers or default_n_workers()
-    # More than there are GPUs is said before anything begins.
-    plan_workers(n_workers, "local")
-    return partial(local_cluster, n_workers)
+    return partial(local_cluster, _n_workers(serving))
+
+
+def _n_workers(serving: Serving) -> int:
+    return default_n_workers() if serving.n_workers is None else serving.n_workers
 
 
 def _server(serving: Serving, store: Store, databases: Sequence[Database], *, require_token: bool) -> uvicorn.Server:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, get_args
 
 import numpy as np
@@ -20,8 +22,9 @@ from ConfigSpace.util import deactivate_inactive_hyperparameters
 from pydantic import ValidationError
 
 from service.errors import InputError
+from service.faults import in_one_line, shortened, unknown_key
 from service.schema import DEFAULT_EPOCHS, Fidelity, StudySpec
-from worker.schema import Family, Recipe
+from worker.schema import Family, Recipe, did_you_mean
 
 # The paper's 13 parameters, under our names: its shift_type is `quantizer` (Q, PS: deepshift-q, deepshift-ps) and
 # its rounding is `deterministic` = nearest or `stochastic` = stochastic-log.
@@ -29,6 +32,9 @@ _PAPER_OPTIMIZERS = ["sgd", "adam", "adadelta", "adagrad", "rmsprop", "radam", "
 _WITH_MOMENTUM = ["sgd", "rmsprop"]
 # What other families than shift have no use for.
 _OF_SHIFT = ("quantizer", "weight_bits", "activation_integer_bits", "activation_fraction_bits", "rounding")
+
+# More layers than any network has.
+_DEEPEST = 10**6
 
 
 def build_space(spec: StudySpec, n_layers: int) -> ConfigurationSpace:
@@ -75,7 +81,20 @@ def initial_configs(spec: StudySpec, space: ConfigurationSpace) -> list[dict[str
     Raises:
         InputError: a hyperparameter or value that the space does not have.
     """
-    return [_complete(config, space, f"initial_configs.{i}: ") for i, config in enumerate(spec.initial_configs)]
+    named = {f"initial_configs.{i}": config for i, config in enumerate(spec.initial_configs)}
+    if faults := [fault for key, config in named.items() for fault in _foreign(config, space, key)]:
+        raise InputError(shortened(faults))
+    return [_complete(config, space, f"{key}: ") for key, config in named.items()]
+
+
+def check_space(spec: StudySpec) -> None:
+    """Refuses what no network could have, before anybody has looked at that of the study.
+
+    Raises:
+        InputError: a space, a range or an initial config that cannot be.
+    """
+    if "space" not in spec.gaps:
+        initial_configs(spec, build_space(spec, _DEEPEST))
 
 
 def fitted(config: dict[str, Any], space: ConfigurationSpace, fidelity: Fidelity | None) -> dict[str, Any]:
@@ -91,7 +110,9 @@ def fitted(config: dict[str, Any], space: ConfigurationSpace, fidelity: Fidelity
         if fidelity is not None and name in fidelity.knobs:
             continue
         if name not in space:
-            raise InputError(f"{name} is no hyperparameter of the space, which has {', '.join(sorted(space))}")
+            known = sorted(space)
+            guess = did_you_mean(name, known)
+            raise InputError(f"{name} is no hyperparameter of the space{guess}, which has {', '.join(known)}")
         values[name] = _read(space[name], value)
         if not space[name].legal_value(values[name]):
             raise InputError(f"{name} must be {_range(space[name])}, got {value!r}")
@@ -111,6 +132,26 @@ def check_fidelity(fidelity: Fidelity, network: str, n_layers: int) -> None:
     for key, depth in depths.items():
         if depth > n_layers:
             raise InputError(f"{key}: shift_depth must be 1..{n_layers}, the layers of {network}, got {depth:g}")
+
+
+class _Faults:
+    """What is wrong with a space, so that all of it can be told at once."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Keeps what is said in the block for later."""
+        try:
+            yield
+        except InputError as error:
+            self._lines.append(str(error))
+
+    def check(self) -> None:
+        """Raises all that was said."""
+        if self._lines:
+            raise InputError(shortened(self._lines))
 
 
 def _dsnn() -> list[Hyperparameter[Any, Any]]:
@@ -158,14 +199,23 @@ def _adjusted(
     hyperparameters: list[Hyperparameter[Any, Any]], spec: StudySpec, n_layers: int
 ) -> list[Hyperparameter[Any, Any]]:
     """As the study's `ranges` and `fixed` say."""
-    free = {hp.name: hp for hp in hyperparameters if hp.name not in spec.fixed}
+    free, faults = {hp.name: hp for hp in hyperparameters if hp.name not in spec.fixed}, _Faults()
     for name, (low, high) in spec.ranges.items():
-        hp = free.get(name)
-        if not isinstance(hp, UniformFloatHyperparameter | UniformIntegerHyperparameter):
-            numbers = ", ".join(sorted(n for n, other in free.items() if hasattr(other, "lower")))
-            raise InputError(f"ranges: {name!r} is no number that is searched; allowed are {numbers}")
-        free[name] = _ranged(hp, low, high, n_layers)
+        with faults.noted():
+            free[name] = _ranged(_searched(name, free), low, high, n_layers)
+    faults.check()
     return [*free.values(), *_constants(spec)]
+
+
+def _searched(
+    name: str, free: dict[str, Hyperparameter[Any, Any]]
+) -> UniformFloatHyperparameter | UniformIntegerHyperparameter:
+    hp = free.get(name)
+    if isinstance(hp, UniformFloatHyperparameter | UniformIntegerHyperparameter):
+        return hp
+    numbers = sorted(n for n, other in free.items() if hasattr(other, "lower"))
+    guess, allowed = did_you_mean(name, numbers), ", ".join(numbers)
+    raise InputError(f"ranges.{name}: no number that is searched{guess}; allowed are {allowed}")
 
 
 def _ranged(
@@ -175,11 +225,11 @@ def _ranged(
     is_whole = isinstance(hp, UniformIntegerHyperparameter)
     if low >= high or (is_whole and not (float(low).is_integer() and float(high).is_integer())):
         kind = "whole numbers" if is_whole else "numbers"
-        raise InputError(f"ranges: {hp.name} must be two {kind}, the lower one first, got {low:g}..{high:g}")
+        raise InputError(f"ranges.{hp.name}: must be two {kind}, the lower one first, got {low:g}..{high:g}")
     default = min(max(hp.default_value, low), high)
     make: Any = Integer if is_whole else Float
     if low <= 0 and hp.log:
-        raise InputError(f"ranges: {hp.name} must be above 0, got {low:g}..{high:g}")
+        raise InputError(f"ranges.{hp.name}: must be above 0, got {low:g}..{high:g}")
     ranged: Hyperparameter[Any, Any] = make(hp.name, (low, high), default=default, log=hp.log)
     if hp.name in Recipe.model_fields:
         _check_values(ranged, "ranges")
@@ -207,6 +257,19 @@ def _read(hp: Hyperparameter[Any, Any], value: Any) -> Any:
             return value
         return int(number) if isinstance(hp, UniformIntegerHyperparameter) and number.is_integer() else number
     return next((choice for choice in _extremes(hp) if str(choice) == value), value)
+
+
+def _foreign(config: dict[str, Any], space: ConfigurationSpace, key: str) -> list[str]:
+    """What of a config the space does not have, a line each."""
+    unknown = [name for name in config if name not in space]
+    illegal = [name for name in config if name in space and not _is_legal(space[name], config[name])]
+    return [f"{key}.{name}: {unknown_key(name, sorted(space))}" for name in unknown] + [
+        f"{key}.{name}: must be {_range(space[name])}, got {config[name]!r}" for name in illegal
+    ]
+
+
+def _is_legal(hp: Hyperparameter[Any, Any], value: Any) -> bool:
+    return isinstance(value, str | int | float) and bool(hp.legal_value(value))
 
 
 def _range(hp: Hyperparameter[Any, Any]) -> str:
@@ -243,21 +306,26 @@ def _custom_space(spec: StudySpec, serialized: dict[str, Any], n_layers: int) ->
     space = _parsed(serialized, spec.seed)
     taken = spec.fidelity.knobs if spec.fidelity else ()
     knobs = {name: most for name, most in (("shift_depth", n_layers), ("epochs", None)) if name not in taken}
+    faults = _Faults()
     for hp in space.values():
-        if hp.name in knobs:
-            _check_bounds(hp, knobs[hp.name])
-        elif hp.name in Recipe.model_fields:
-            _check_values(hp)
-        elif hp.name == "family" and spec.family == "search" and set(_extremes(hp)) <= set(get_args(Family)):
-            continue
-        else:
-            searched = ["family"] if spec.family == "search" else []
-            allowed = ", ".join(sorted({*Recipe.model_fields, *knobs, *searched}))
-            raise InputError(f"space: hyperparameter {hp.name!r} is unknown; allowed are {allowed}")
+        with faults.noted():
+            _check_own(hp, spec, knobs)
+    faults.check()
     if spec.ranges or spec.fixed.keys() & set(space):
         raise InputError("space: a ConfigSpace JSON object holds its ranges itself, and nothing that is fixed besides")
     space.add(_constants(spec))
     return space
+
+
+def _check_own(hp: Hyperparameter[Any, Any], spec: StudySpec, knobs: dict[str, int | None]) -> None:
+    if hp.name in knobs:
+        _check_bounds(hp, knobs[hp.name])
+    elif hp.name in Recipe.model_fields:
+        _check_values(hp)
+    elif not (hp.name == "family" and spec.family == "search" and set(_extremes(hp)) <= set(get_args(Family))):
+        searched = ["family"] if spec.family == "search" else []
+        allowed = sorted({*Recipe.model_fields, *knobs, *searched})
+        raise InputError(f"space.{hp.name}: {unknown_key(hp.name, allowed)}")
 
 
 def _extremes(hp: Hyperparameter[Any, Any]) -> list[Any]:
@@ -273,15 +341,15 @@ def _check_bounds(hp: Hyperparameter[Any, Any], most: int | None, key: str = "sp
     is_whole = not isinstance(hp, UniformFloatHyperparameter) and all(isinstance(v, int) for v in values)
     if not is_whole or min(values) < 1 or (most is not None and max(values) > most):
         allowed = "1 or more" if most is None else f"1..{most}"
-        raise InputError(f"{key}: {hp.name} must be whole numbers, {allowed}, got {values[0]}..{values[-1]}")
+        raise InputError(f"{key}.{hp.name}: must be whole numbers, {allowed}, got {values[0]}..{values[-1]}")
 
 
 def _check_values(hp: Hyperparameter[Any, Any], key: str = "space") -> None:
     """Refuses a hyperparameter with values that no training run has."""
     if isinstance(hp, UniformFloatHyperparameter) and Recipe.model_fields[hp.name].annotation is int:
-        raise InputError(f"{key}: {hp.name} must be whole numbers, got a float range")
+        raise InputError(f"{key}.{hp.name}: must be whole numbers, got a float range")
     for value in _extremes(hp):
         try:
             Recipe.model_validate({hp.name: value})
         except ValidationError as error:
-            raise InputError(f"{key}: {hp.name}: {error.errors()[0]['msg']}, got {value!r}") from error
+            raise InputError(f"{key}.{hp.name}: {in_one_line(error.errors()[0])}") from error

@@ -6,7 +6,7 @@ from typing import Any
 
 from service.errors import InputError
 from service.schema import Direction, StudySpec
-from worker.schema import SPENT_OBJECTIVES, TaskDescription
+from worker.schema import SPENT_OBJECTIVES, TaskDescription, did_you_mean
 
 _MIN_OBJECTIVES, _MAX_OBJECTIVES = 2, 3
 
@@ -44,7 +44,8 @@ def _check_objectives(spec: StudySpec, task: TaskDescription) -> None:
     for name, direction in spec.objectives.items():
         allowed = _allowed(task)
         if name not in allowed:
-            raise InputError(f"objectives: task {task.name} has {', '.join(allowed)}, got {name!r}")
+            guess = did_you_mean(name, allowed)
+            raise InputError(f"objectives: task {task.name} has {', '.join(allowed)}, got {name!r}{guess}")
         if direction != allowed[name]:
             raise InputError(f"objectives.{name}: must be {allowed[name]}, as task {task.name} says, got {direction!r}")
 

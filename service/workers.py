@@ -18,6 +18,8 @@ import pynvml
 from service.access import Access
 from service.errors import InputError
 
+# More would have no time to answer the scheduler.
+_WORKERS_PER_CORE = 32
 # The kernel ends a worker with whoever started it, before anything is loaded that takes time.
 _START = """
 import sys
@@ -60,15 +62,18 @@ def plan_workers(n_workers: int, name: str) -> list[WorkerPlan]:
     """`n_workers` that share this machine: each has a GPU of its own, if it has any, and an equal share of the cores.
 
     Args:
-        n_workers: 1 or more.
+        n_workers: how many.
         name: that theirs begin with.
 
     Raises:
-        InputError: more workers than GPUs, which would then share a GPU and its energy counter.
+        InputError: none, more than GPUs, which would then share a GPU and its energy counter, or more than cores have
+            time for.
     """
     gpus = gpu_uuids()
-    if gpus and n_workers > len(gpus):
-        raise InputError(f"workers must be 1..{len(gpus)}, the GPUs of this machine, got {n_workers}")
+    most = len(gpus) or _WORKERS_PER_CORE * n_cores()
+    if not 1 <= n_workers <= most:
+        why = "the GPUs of this machine" if gpus else f"{_WORKERS_PER_CORE} for each core of this machine"
+        raise InputError(f"workers must be 1..{most}, {why}, got {n_workers}")
     n_threads = max(1, n_cores() // n_workers)
     if gpus:
         return [WorkerPlan(f"{name}-gpu{i}", gpu, n_threads) for i, gpu in enumerate(gpus[:n_workers])]

@@ -12,6 +12,7 @@ from typing import Any, SupportsFloat
 from worker.errors import ConfigurationError, DivergedError, StoppedError
 from worker.plugins import load_plugin, plugin_names
 from worker.schema import SPENT_OBJECTIVES, TaskFidelity, TaskObjective
+from worker.spelling import did_you_mean
 
 __all__ = ["Evaluation", "Task", "TaskFidelity", "TaskObjective", "find_task"]
 _NAME = re.compile("[a-z][a-z0-9_]*")
@@ -104,8 +105,9 @@ def find_task(name: str) -> Task:
     """
     found = load_plugin("greenshift.tasks", name)
     if found is None:
-        known = ", ".join(plugin_names("greenshift.tasks")) or "none is installed"
-        raise ConfigurationError(f"task must be an entry point of greenshift.tasks ({known}), got {name!r}")
+        names = plugin_names("greenshift.tasks")
+        known, guess = ", ".join(names) or "none is installed", did_you_mean(name, names)
+        raise ConfigurationError(f"task must be an entry point of greenshift.tasks ({known}), got {name!r}{guess}")
     if not isinstance(found, Task):
         raise ConfigurationError(f"greenshift.tasks {name!r} must be a Task, got {type(found).__name__}")
     return found

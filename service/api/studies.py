@@ -11,10 +11,11 @@ from pydantic import Field
 from service.api.context import Context, FoundStudy, InContext, problems
 from service.api.security import Caller
 from service.api.submission import Submission
-from service.errors import ConflictError
+from service.errors import ConflictError, InputError
 from service.ledger import AMOUNTS, Entry
 from service.names import STUDY_ID, WITHOUT_NUL
 from service.schema import Study, StudySpec, StudyState, Trial
+from service.space import check_space
 from service.wire import (
     API,
     LedgerDocument,
@@ -50,6 +51,7 @@ def submit(
 ) -> StudyDocument:
     """Submits a study: the keys of its YAML file as a JSON object. It starts as soon as there are workers."""
     _find_earlier(study, context)
+    _check_space(study)
     study_id = None
     if idempotency_key is not None:
         study_id = hashlib.sha256(f"{caller}\n{idempotency_key}".encode()).hexdigest()[:12]
@@ -107,6 +109,14 @@ def show_ledger(study: FoundStudy, context: InContext) -> LedgerDocument:
     """Lists all energy that a study has spent, by cause and by worker: failed attempts are no exception."""
     entries = context.digests.ledger(study).entries
     return LedgerDocument(joules=_joules(entries), entries=[_spending(entry) for entry in entries])
+
+
+def _check_space(study: StudySpec) -> None:
+    """Refuses a space, a range or a config that no network could have."""
+    try:
+        check_space(study)
+    except InputError as error:
+        raise HTTPException(422, str(error)) from error
 
 
 def _find_earlier(study: StudySpec, context: Context) -> None:

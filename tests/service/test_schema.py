@@ -139,6 +139,11 @@ def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
         StudySpec.load("nonsense")
 
 
+def test_the_preset_that_was_meant_is_guessed() -> None:
+    with pytest.raises(InputError, match=r", got 'fashion_mnist' \(did you mean fashion-mnist\?\)$"):
+        StudySpec.load("fashion_mnist")
+
+
 def test_a_file_is_read_like_a_dict(tmp_path: Path) -> None:
     path = tmp_path / "study.json"
     path.write_text(study_spec().model_dump_json())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
 
 from service.errors import InputError
 from service.schema import StudySpec
-from service.space import build_space, initial_configs
+from service.space import build_space, check_space, initial_configs
 from tests.service.fakes import N_LAYERS, study_spec
 from worker.schema import Recipe
 
@@ -92,7 +93,7 @@ def test_a_space_of_the_users_own_may_search_a_free_knob() -> None:
 
 @pytest.mark.parametrize("name", ["colour", "shift_depth"])
 def test_a_hyperparameter_that_no_worker_reads_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match=f"^space: .*'{name}'.*allowed are .*weight_bits"):
+    with pytest.raises(InputError, match=rf"^space\.{name}: unknown key; allowed are .*weight_bits"):
         space_of(space=custom(Integer(name, (1, 5))))
 
 
@@ -110,8 +111,13 @@ def test_a_broken_space_is_refused_in_one_line(broken: dict[str, Any]) -> None:
 
 
 def test_a_value_that_no_recipe_allows_is_refused_before_any_trial() -> None:
-    with pytest.raises(InputError, match="weight_bits"):
-        space_of(space=custom(Integer("weight_bits", (2, 20))))
+    with pytest.raises(InputError) as caught:
+        space_of(space=custom(Integer("weight_bits", (2, 20)), Float("batch_size", (1, 5)), Integer("bits", (1, 2))))
+    assert [line[:54] for line in str(caught.value).splitlines()] == [
+        "space.batch_size: must be whole numbers, got a float r",
+        "space.bits: unknown key; allowed are activation_fracti",
+        "space.weight_bits: must be at most 8, got 20",
+    ]
 
 
 @pytest.mark.parametrize("name", ["dsnn", "paper"])
@@ -160,7 +166,7 @@ def test_a_space_of_the_users_own_may_search_the_family_where_the_study_does() -
     own = custom(Categorical("family", ["int8", "float"]), Float("learning_rate", (0.001, 0.1)))
 
     assert "family" in space_of(family="search", space=own)
-    with pytest.raises(InputError, match="'family' is unknown"):
+    with pytest.raises(InputError, match=r"^space\.family: unknown key; allowed are activation_"):
         space_of(space=own)
 
 
@@ -215,20 +221,20 @@ def test_a_range_of_the_study_replaces_that_of_the_space_and_keeps_its_scale() -
 @pytest.mark.parametrize(
     ("name", "values", "said"),
     [
-        ("colour", (1, 2), "'colour' is no number that is searched; allowed are activation_.*weight_decay"),
-        ("optimizer", (1, 2), "'optimizer' is no number"),
-        ("momentum", (0.1, 0.2), "'momentum' is no number"),
-        ("weight_bits", (2, 9), "weight_bits: .*less than or equal to 8, got 9"),
-        ("weight_bits", (2.5, 4), "weight_bits must be two whole numbers, the lower one first, got 2.5..4"),
-        ("weight_decay", (0.1, 0.01), "weight_decay must be two numbers, the lower one first, got 0.1..0.01"),
-        ("weight_decay", (0, 0.01), "weight_decay must be above 0, got 0..0.01"),
-        ("shift_depth", (0, 4), "shift_depth must be whole numbers, 1..10, got 0..4"),
-        ("shift_depth", (2, 11), "shift_depth must be whole numbers, 1..10, got 2..11"),
-        ("epochs", (2, 4), "'epochs' is no number that is searched"),
+        ("colour", (1, 2), "colour: no number that is searched; allowed are activation_.*weight_decay"),
+        ("optimizer", (1, 2), "optimizer: no number"),
+        ("momentum", (0.1, 0.2), "momentum: no number"),
+        ("weight_bits", (2, 9), "weight_bits: must be at most 8, got 9"),
+        ("weight_bits", (2.5, 4), "weight_bits: must be two whole numbers, the lower one first, got 2.5..4"),
+        ("weight_decay", (0.1, 0.01), "weight_decay: must be two numbers, the lower one first, got 0.1..0.01"),
+        ("weight_decay", (0, 0.01), "weight_decay: must be above 0, got 0..0.01"),
+        ("shift_depth", (0, 4), "shift_depth: must be whole numbers, 1..10, got 0..4"),
+        ("shift_depth", (2, 11), "shift_depth: must be whole numbers, 1..10, got 2..11"),
+        ("epochs", (2, 4), "epochs: no number that is searched"),
     ],
 )
 def test_a_range_that_cannot_be_is_refused(name: str, values: tuple[float, float], said: str) -> None:
-    with pytest.raises(InputError, match=f"^ranges: {said}"):
+    with pytest.raises(InputError, match=rf"^ranges\.{said}"):
         space_of(ranges={name: values}, fidelity=EPOCHS, fixed={"momentum": 0.5})
 
 
@@ -263,9 +269,36 @@ def test_an_initial_config_is_completed_by_the_defaults_and_rid_of_what_is_inact
     assert second == default | {"learning_rate": 0.02}
 
 
-@pytest.mark.parametrize("wrong", [{"colour": "red"}, {"weight_bits": 9}, {"optimizer": "lion"}, {"shift_depth": 3}])
-def test_an_initial_config_that_is_none_of_the_space_is_refused_in_one_line(wrong: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"weight_bit": 3}, "weight_bit: unknown key (did you mean weight_bits?); allowed are activation_"),
+        ({"weight_bits": 9}, "weight_bits: must be 2..5, got 9"),
+        ({"weight_bits": None}, "weight_bits: must be 2..5, got None"),
+        ({"learning_rate": [0.1]}, "learning_rate: must be 0.001..0.2, got [0.1]"),
+        ({"optimizer": "lion"}, "optimizer: must be sgd or adam or radam or rmsprop, got 'lion'"),
+        ({"shift_depth": 3}, "shift_depth: unknown key; allowed are activation_"),
+    ],
+)
+def test_an_initial_config_that_is_none_of_the_space_is_refused_in_one_line(wrong: dict[str, Any], said: str) -> None:
     spec = study_spec(initial_configs=[{}, wrong])
-    with pytest.raises(InputError, match=rf"^initial_configs\.1: .*{next(iter(wrong))}.*the space has .*momentum") as e:
+    with pytest.raises(InputError, match=rf"^initial_configs\.1\.{re.escape(said)}") as e:
         initial_configs(spec, build_space(spec, N_LAYERS))
     assert len(str(e.value).splitlines()) == 1
+
+
+def test_all_faults_of_ranges_and_of_initial_configs_are_told_at_once() -> None:
+    with pytest.raises(InputError) as ranges:
+        space_of(ranges={"weight_bit": [2, 3], "learning_rate": [3, 1], "batch_size": [16, 32]})
+    assert [line.split(" (")[0] for line in str(ranges.value).splitlines()] == [
+        "ranges.weight_bit: no number that is searched",
+        "ranges.learning_rate: must be two numbers, the lower one first, got 3..1",
+    ]
+    with pytest.raises(InputError) as configs:
+        check_space(study_spec(initial_configs=[{"colour": 1, "weight_bits": 9}, {}, {"momentum": 2}]))
+    keys = [line.split(": ")[0] for line in str(configs.value).splitlines()]
+    assert keys == ["initial_configs.0.colour", "initial_configs.0.weight_bits", "initial_configs.2.momentum"]
+
+
+def test_before_a_network_is_known_its_depth_is_no_fault() -> None:
+    check_space(study_spec(ranges={"shift_depth": [4, 600]}, fidelity=EPOCHS))

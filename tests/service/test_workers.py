@@ -93,8 +93,19 @@ def test_each_gpu_has_a_worker_and_an_equal_share_of_the_cores(monkeypatch: pyte
     plans = plan_workers(2, "n1")
     assert plans == [WorkerPlan("n1-gpu0", A, 4), WorkerPlan("n1-gpu1", B, 4)]
     assert {plan.resource for plan in plans} == {"GPU"}
-    with pytest.raises(InputError, match=r"^workers must be 1\.\.2, the GPUs of this machine, got 3$"):
-        plan_workers(3, "n1")
+    for n_workers in (0, 3):
+        with pytest.raises(InputError, match=rf"^workers must be 1\.\.2, the GPUs of this machine, got {n_workers}$"):
+            plan_workers(n_workers, "n1")
+
+
+@pytest.mark.parametrize("n_workers", [-1, 0, 97, 10**12])
+@pytest.mark.usefixtures("no_gpus")
+def test_cores_have_time_for_so_many_workers(monkeypatch: pytest.MonkeyPatch, n_workers: int) -> None:
+    monkeypatch.setattr(workers, "n_cores", lambda: 3)
+    with pytest.raises(
+        InputError, match=rf"^workers must be 1\.\.96, 32 for each core of this machine, got {n_workers}$"
+    ):
+        plan_workers(n_workers, "n1")
 
 
 @pytest.mark.usefixtures("no_gpus")

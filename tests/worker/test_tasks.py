@@ -32,6 +32,7 @@ def test_a_task_is_found_by_its_name(plugin):
     ("name", "message"),
     [
         ("hill", r"^task must be an entry point of greenshift.tasks \(broken, function, gone, valley\), got 'hill'$"),
+        ("Vally", r", valley\), got 'Vally' \(did you mean valley\?\)$"),
         ("function", "^greenshift.tasks 'function' must be a Task, got function$"),
         ("gone", "^greenshift.tasks 'gone': tests.worker.valley:gone cannot be loaded: AttributeError: .*gone"),
         ("broken", "^greenshift.tasks 'broken': broken_task:task cannot be loaded: ValueError: no licence$"),

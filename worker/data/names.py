@@ -17,6 +17,7 @@ from worker.data.svhn import read_svhn, svhn_files
 from worker.errors import ConfigurationError
 from worker.plugins import load_plugin, plugin_names
 from worker.schema import AugmentationName
+from worker.spelling import did_you_mean
 
 DEFAULT_SIZE = 64
 MAX_SIZE = 1024
@@ -43,8 +44,9 @@ def find_source(name: str) -> DataSource:
         return _from_listing(listing, size or DEFAULT_SIZE)
     source = _BY_FILES.get(base) or _plugin(base)
     if source is None:
-        known = ", ".join([*dataset_names(), f"{_IMAGE_FOLDER}NAME"])
-        raise ConfigurationError(f"dataset must be one of {known}; got {name!r}")
+        known = [*dataset_names(), f"{_IMAGE_FOLDER}NAME"]
+        guess = did_you_mean(base, known)
+        raise ConfigurationError(f"dataset must be one of {', '.join(known)}; got {name!r}{guess}")
     return source if size is None else _resized(source, size)
 
 

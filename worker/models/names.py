@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from worker.errors import ConfigurationError
 from worker.models.resnet import ResNet
-from worker.models.torchvision_networks import is_torchvision_network, smallest_side, torchvision_network
+from worker.models.torchvision_networks import smallest_side, torchvision_names, torchvision_network
 from worker.models.vgg import DEPTHS, SmallVGG
 from worker.plugins import load_plugin, plugin_names
+from worker.spelling import did_you_mean
 
 ImageShape = tuple[int, int, int]
 # What building or running a network raises where it does not take images of a shape.
@@ -44,7 +45,7 @@ def build_network(name: str, image_shape: ImageShape, n_classes: int) -> nn.Modu
     """
     if name in NETWORKS:
         return NETWORKS[name](image_shape, n_classes)
-    if is_torchvision_network(name):
+    if name in torchvision_names():
         build: Callable[[], nn.Module] = lambda: torchvision_network(name, image_shape, n_classes)  # noqa: E731
         smallest = smallest_side(name)
     elif (own := load_plugin("greenshift.networks", name)) is not None:
@@ -85,6 +86,7 @@ def _unknown(name: str) -> str:
     return (
         f"network must be one of {', '.join(NETWORKS)}, a classification network of torchvision such as resnet18, "
         f"or an entry point of greenshift.networks{installed}; got {name!r}"
+        f"{did_you_mean(name, [*NETWORKS, *own, *torchvision_names()])}"
     )
 
 

@@ -22,11 +22,11 @@ logger = logging.getLogger(__name__)
 _SINGLE_OUTPUT = {"aux_logits": False, "init_weights": True}
 
 
-def is_torchvision_network(name: str) -> bool:
-    """Whether torchvision has a classification network of this name."""
+def torchvision_names() -> list[str]:
+    """Of torchvision's classification networks."""
     from torchvision import models  # slow to import: networks of ours do without
 
-    return name in models.list_models(module=models)
+    return list(models.list_models(module=models))
 
 
 def torchvision_network(name: str, image_shape: tuple[int, int, int], n_classes: int) -> nn.Module:

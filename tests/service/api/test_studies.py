@@ -56,6 +56,15 @@ def test_every_fault_is_a_line_with_key_value_and_what_is_allowed(http: TestClie
     assert store.studies() == []
 
 
+def test_hyperparameters_that_are_none_are_refused_at_once(http: TestClient, store: Store) -> None:
+    answer = http.post(STUDIES, json=study_document(ranges={"weight_bit": [2, 3]}))
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith(
+        "ranges.weight_bit: no number that is searched (did you mean weight_bits?); allowed are activation_"
+    )
+    assert store.studies() == []
+
+
 def test_a_long_value_is_not_sent_back_whole(http: TestClient) -> None:
     detail = http.post(STUDIES, json=study_document(optimizer="x" * 100_000)).json()["detail"]
     assert detail.startswith("optimizer: must be 'greenshift'") and len(detail) <= 300

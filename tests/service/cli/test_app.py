@@ -112,6 +112,25 @@ def test_a_seed_that_a_study_file_could_not_have_is_refused(call: Call) -> None:
     assert_refused(call("run", "digits", "--seed", str(2**40), "--workers", "1", "--n-trials", "1"), "seed")
 
 
+@pytest.mark.parametrize("command", ["run digits --workers", "serve --port 0 --local-workers"])
+def test_more_workers_than_can_be_are_refused_before_anything_is_started(
+    call: Call, tmp_path: Path, command: str
+) -> None:
+    done = call(*command.split(), "1000000", "--out", "out")
+    assert_refused(done, "error: workers must be 1..", "got 1000000")
+    assert done.stdout == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_hyperparameters_that_are_none_are_refused_before_anything_is_started(call: Call, tmp_path: Path) -> None:
+    done = call("run", study_file(tmp_path, "ranges: {weight_bit: [2, 3], momentum: [1, 0]}"), "--out", "out")
+    assert_refused(
+        done, "ranges.weight_bit: no number", "did you mean weight_bits?", "ranges.momentum: must be two num"
+    )
+    assert done.stdout == ""
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_a_data_folder_that_nobody_named_is_refused_before_any_trial(tmp_path: Path) -> None:
     done = run_for_real("run", "fashion-mnist", "--workers", "1", "--out", "out", cwd=tmp_path)

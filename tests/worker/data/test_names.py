@@ -94,13 +94,15 @@ def test_two_entry_points_of_one_name_are_refused(plugin, monkeypatch, tmp_path)
         load_dataset("stripes")
 
 
-def test_an_unknown_data_set_is_refused_with_the_known_ones():
-    message = f"dataset must be one of {', '.join(OURS)}, imagefolder:NAME; got 'imagenet'"
-
+@pytest.mark.parametrize(
+    ("name", "guess"),
+    [("coco", ""), ("imagenet", " (did you mean tiny-imagenet?)"), ("cifar-10@16", " (did you mean cifar10?)")],
+)
+def test_an_unknown_data_set_is_refused_with_the_known_ones(name, guess):
     with pytest.raises(ConfigurationError) as error:
-        load_dataset("imagenet")
+        load_dataset(name)
 
-    assert str(error.value) == message
+    assert str(error.value) == f"dataset must be one of {', '.join(OURS)}, imagefolder:NAME; got {name!r}{guess}"
 
 
 @pytest.mark.parametrize("name", ["digits@", "digits@0", "digits@1025", "digits@-3", "digits@big", "digits@8@9"])

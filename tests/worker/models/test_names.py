@@ -55,6 +55,17 @@ def test_an_unknown_network_is_refused_with_the_known_ones(plugin):
     assert all(name in str(error.value) for name in NETWORKS)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("resnet80", "resnet8"), ("resnet-20", "resnet20"), ("mobilenetv2", "mobilenet_v2"), ("perceptron", None)],
+)
+def test_the_network_that_was_meant_is_guessed(name, meant):
+    with pytest.raises(ConfigurationError) as error:
+        build_network(name, (3, 32, 32), 10)
+
+    assert str(error.value).endswith(f"got {name!r}" if meant is None else f"got {name!r} (did you mean {meant}?)")
+
+
 @pytest.mark.parametrize("name", ["resnet8", "vgg11-small", "shufflenet_v2_x0_5"])
 def test_two_networks_of_one_seed_are_equal(name):
     torch.manual_seed(3)
