@@ -10,6 +10,8 @@ from functools import cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
+from service.dashboard.bundle import bundled
+
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -41,7 +43,7 @@ class Asset:
 
 
 class Assets:
-    """All files by name, such as `js/study.js`; those that end on `.html` are pages.
+    """All files by name, such as `style.css`; each page `study.html` has its script `study.js`, made of those in `js/`.
 
     Attributes:
         version: changes with the content of any file, so that each may be kept for ever under a path that has it.
@@ -50,6 +52,7 @@ class Assets:
     def __init__(self) -> None:
         folder = files("service.dashboard")
         self._files = dict(_read(folder / "static", "")) | dict(_read(folder / "vendor", "vendor/"))
+        self._files |= dict(self._scripts())
         contents = b"".join(name.encode() + asset.content for name, asset in sorted(self._files.items()))
         self.version = hashlib.sha256(contents).hexdigest()[:12]
 
@@ -57,13 +60,15 @@ class Assets:
         """The file of a name that is no page, or None."""
         return None if name.endswith(".html") else self._files.get(name)
 
-    def modules(self) -> list[str]:
-        """The names of all scripts that others import."""
-        return sorted(name for name in self._files if name.startswith("js/"))
-
     def page(self, name: str) -> str:
         """The text of a page."""
         return self._files[f"{name}.html"].content.decode()
+
+    def _scripts(self) -> Iterator[tuple[str, Asset]]:
+        texts = {name: asset.content.decode() for name, asset in self._files.items() if name.startswith("js/")}
+        modules = {name.removeprefix("js/").removesuffix(".js"): text for name, text in texts.items()}
+        for page in [name.removesuffix(".html") for name in self._files if name.endswith(".html")]:
+            yield f"{page}.js", Asset(_TYPES[".js"], bundled(modules, page).encode())
 
 
 def _read(folder: Traversable, prefix: str) -> Iterator[tuple[str, Asset]]:

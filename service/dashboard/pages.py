@@ -67,9 +67,7 @@ def dashboard_router(report: str = "", *, is_there: Callable[..., bool]) -> APIR
 
 def _page(assets: Assets, name: str, report: str) -> Asset:
     folder = f"/assets/{assets.version}"
-    # All at once: a browser learns what a module imports only when that has come.
-    modules = "\n".join(f'<link rel="modulepreload" href="{folder}/{module}">' for module in assets.modules())
-    text = assets.page(name).replace("{{modules}}", modules).replace("{{assets}}", folder)
+    text = assets.page(name).replace("{{assets}}", folder)
     return Asset("text/html; charset=utf-8", text.replace("{{report}}", html.escape(report)).encode())
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Any
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from service.schema import Study, StudyState
@@ -35,6 +37,9 @@ MIDDLES = """points => {
     });
 }"""
 AXIS = "heading => echarts.getInstanceByDom(heading.closest('section').querySelector('.plot')).getOption()"
+PLACE = """point => {
+    return echarts.getInstanceByDom(document.querySelector("section.card .plot")).convertToPixel("grid", point);
+}"""
 TIPS = """async () => {
     const said = [];
     for (const plot of document.querySelectorAll("section.card .plot")) {
@@ -60,7 +65,8 @@ LEFTMOST = """heading => {
     }));
 }"""
 SHOW_HOSTILE = """async (hostile) => {
-    const { Energy } = await import(document.querySelector("script[type=module]").src.replace("study.js", "energy.js"));
+    const { src } = document.querySelector("script[type=module]");
+    const { Energy } = await import(src.replace("study.js", "js/energy.js"));
     const energy = new Energy(document.getElementById("cards"), { study_id: "x" });
     const names = { cause: hostile, worker: hostile, device: hostile, method: hostile, quality: hostile };
     energy.show({ joules: 3, entries: [{ ...names, joules: 3, n_attempts: 1, n_unknown: 0 }] }, null);
@@ -101,6 +107,21 @@ def test_a_point_is_hollow_where_one_of_its_figures_is_an_estimate(browser: Brow
         assert middles == [[True, True], [True, True], [False, True]]
         names = [name for series in options(page, "Pareto front")["legend"] for name in series["data"]]
         assert len(names) == len(set(names))
+
+
+def test_of_thousands_of_points_those_with_an_estimate_are_hollow_as_well(browser: Browser, store: Store) -> None:
+    study = filled(store, 2500, **ON_ENERGY)
+    finish(store, study, measured("a", 0.94, 970.0))
+    finish(store, study, measured("c", 0.95, 980.0))
+    finish(store, study, estimated("b", 0.95, 900.0))
+    with serving(store) as url, Site.opened(browser, url, device_scale_factor=4) as site:
+        page = site.study(study.study_id)
+        expect(page.locator("#cards")).to_have_attribute("data-trials", "2504")
+        seen = Image.open(io.BytesIO(page.locator("canvas").first.screenshot())).convert("RGB")
+        for joules, is_hollow in ((980.0, False), (900.0, True)):
+            x, y = page.evaluate(PLACE, [joules, 0.95])
+            middle, edge = (seen.getpixel((round(4 * (x + dx)), round(4 * y))) for dx in (0, 1.5))
+            assert (min(middle) > 200, min(edge) > 200) == (is_hollow, False)
 
 
 def test_joules_that_were_measured_and_estimates_stand_side_by_side(browser: Browser, store: Store) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Request, Response, expect
+from playwright.sync_api import Browser, Request, expect
 
 from service.client import Client
 from service.coordinator import Coordinator
@@ -175,26 +174,6 @@ def test_a_page_outlives_its_service_and_misses_nothing(browser: Browser, store:
         expect(page.locator("#cards")).to_have_attribute("data-trials", "54")
         expect(page.locator("#link")).to_contain_text("live")
         window.__exit__(None, None, None)
-
-
-def test_of_ten_thousand_trials_only_what_is_new_is_sent(browser: Browser, store: Store) -> None:
-    study = filled(store, 10_000)
-    sent: list[Response] = []
-    with serving(store) as url, Site.opened(browser, url) as site:
-        site.page.on("response", lambda answer: sent.append(answer) if "/points" in answer.url else None)
-        page = site.study(study.study_id)
-        # The first view is of a part, and comes before the others have been read.
-        assert len(sent[0].json()["trial_id"]) == 1000
-        expect(page.locator("#cards")).to_have_attribute("data-trials", "10001")
-        assert sum(len(answer.body()) for answer in sent) < 5_000_000
-        n_before = len(sent)
-        more(store, study, 20_000, 3)
-        expect(page.locator("#cards")).to_have_attribute("data-trials", "10004")
-        new = [answer.json() for answer in sent[n_before:]]
-        assert sum(len(document["trial_id"]) for document in new) <= 9
-        assert max(len(json.dumps(document)) for document in new) < 20_000
-        assert page.locator("section.card").count() == 9
-        assert page.locator("tbody tr").count() < 300
 
 
 def test_a_real_study_is_seen_from_its_first_trial_to_its_end(

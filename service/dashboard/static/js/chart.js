@@ -3,6 +3,9 @@
 import { fill, make, table } from "./dom.js";
 import { onScheme, palette } from "./palette.js";
 
+/** When ECharts is there: it comes behind the page's own script, which asks for data meanwhile. */
+export const library = new Promise((done) => document.addEventListener("DOMContentLoaded", done, { once: true }));
+
 const MOST_ROWS = 200;
 let number = 0;
 

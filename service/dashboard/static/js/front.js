@@ -51,7 +51,7 @@ export class Front {
   /** Draws anew what differs from what is drawn; everything where axes or series are others. */
   #redraw() {
     const marks = new Marks(this.trials, this.selection, this.choices, this.isFullOnly);
-    const shape = JSON.stringify([this.choices, this.isFullOnly, marks.all.length > 0, marks.groups.map(({ id }) => id), ...this.choices.map((name) => this.trials.origins(name))]);
+    const shape = JSON.stringify([this.choices, this.isFullOnly, marks.all.length > 0, marks.isMany, marks.groups.map(({ id }) => id), ...this.choices.map((name) => this.trials.origins(name))]);
     if (shape !== this.shape || marks.all.length === 0) {
       this.shape = shape;
       return this.card.show();

@@ -5,6 +5,10 @@ import { significant } from "./format.js";
 import { ramp } from "./palette.js";
 
 const MOST_COLOURS = 8;
+// More points than this are small squares, which a browser fills in a fraction of the time that outlines of circles take.
+const MANY = 2000;
+// The side of a square and of the hole in a hollow one, in pixels; ECharts fills squares at once that are below 4.
+const [SIDE, HOLE] = [3.9, 1.9];
 
 export class Marks {
   /** The trials that have the figures `x` and `y`, all or those at full fidelity, sorted into series. */
@@ -25,15 +29,14 @@ export class Marks {
     this.fidelities = this.#byFidelity();
     this.groups = this.fidelities.flatMap((group, shade) => this.#byQuality({ ...group, shade }));
     // The places of the points of each series, by its id.
-    this.sets = Object.fromEntries([...this.groups.map((group) => [group.id, group.places]), ["front", this.best], ["default", this.defaults], ["picked", this.picked]]);
+    this.sets = Object.fromEntries([...this.groups.flatMap(({ id, places }) => [[id, places], [holes(id), places]]), ["front", this.best], ["default", this.defaults], ["picked", this.picked]]);
   }
 
   /** All series, or those of which `isWanted`. */
   series(colours, step, isWanted = () => true) {
     const shades = ramp(Math.max(1, this.fidelities.length));
     const name = this.trials.columns.trial_id;
-    // A large series without a point would fail in ECharts.
-    const groups = this.groups.map(({ places, shade, isHollow, ...rest }) => isWanted(rest.id) && ({ type: "scatter", ...rest, color: shades[shade], itemStyle: style(isHollow, shades[shade], colours, 1.2), data: this.#typed(places), dimensions: ["x", "y"], symbolSize: 5, large: places.length > 0, largeThreshold: 0, z: 2 }));
+    const groups = this.groups.filter(({ id }) => isWanted(id)).flatMap((group) => this.#cloud(group, shades[group.shade], colours));
     const others = [
       { id: "attained", type: "line", name: "attained", data: step ? this.best.map((i) => this.#point(i)) : [], step, showSymbol: false, silent: true, color: colours.accent, lineStyle: { width: 1.5 }, z: 3 },
       { id: "up", ...whiskers(this.#bars(this.y, this.x), colours.accent) },
@@ -43,7 +46,12 @@ export class Marks {
         label: { show: true, position: "left", color: colours.mark, formatter: ({ dataIndex }) => name[this.defaults[dataIndex]] } },
       { id: "picked", type: "scatter", name: "picked", data: this.picked.map((i) => this.#point(i)), symbol: "circle", symbolSize: 21, itemStyle: { color: "transparent", borderColor: colours.pick, borderWidth: 3 }, color: colours.pick, z: 7, silent: true },
     ];
-    return [...groups.filter(Boolean), ...others.filter(({ id }) => isWanted(id))];
+    return [...groups, ...others.filter(({ id }) => isWanted(id))];
+  }
+
+  /** Whether points are drawn as many are. */
+  get isMany() {
+    return this.others.length > MANY;
   }
 
   /** Half the length of an error bar: deviation over seeds where several were trained, else what the meter says. */
@@ -54,6 +62,14 @@ export class Marks {
 
   get hasBars() {
     return this.best.some((i) => this.spread(this.x, i) !== null || this.spread(this.y, i) !== null);
+  }
+
+  /** The series of points of one colour; a large one without a point would fail in ECharts. */
+  #cloud({ id, name, places, isHollow }, shade, colours) {
+    const shared = { type: "scatter", id, name, data: this.#typed(places), dimensions: ["x", "y"], large: places.length > 0, largeThreshold: 0, z: 2 };
+    if (!this.isMany) return [{ ...shared, color: shade, itemStyle: style(isHollow, shade, colours, 1.2), symbolSize: 5 }];
+    const squares = (color, symbolSize) => ({ ...shared, symbol: "rect", symbolSize, color, itemStyle: { color } });
+    return [squares(shade, SIDE), ...(isHollow ? [{ ...squares(colours.card, HOLE), id: holes(id), silent: true }] : [])];
   }
 
   #point(i) {
@@ -109,4 +125,5 @@ export class Marks {
   }
 }
 
+const holes = (id) => `${id}, holes`;
 const style = (isHollow, colour, { card }, borderWidth) => (isHollow ? { color: card, borderColor: colour, borderWidth } : { color: colour });

@@ -31,8 +31,8 @@ export class Scheduled {
   async #go() {
     if (!this.#isWanted || this.#isBusy || !this.isSeen) return;
     this.#isBusy = true;
-    const wait = this.#last + this.rest - performance.now();
-    if (wait > 0) await new Promise((done) => setTimeout(done, wait));
+    // Also without a wait: what is done at once by several would be one long task.
+    await new Promise((done) => setTimeout(done, this.#last + this.rest - performance.now()));
     this.#isWanted = false;
     const begin = performance.now();
     try {

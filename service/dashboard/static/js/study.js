@@ -2,6 +2,7 @@
 
 import { report, studyButtons, trialButtons } from "./actions.js";
 import { get, ofStudy } from "./api.js";
+import { library } from "./chart.js";
 import { Correlation } from "./correlation.js";
 import { Trials } from "./data.js";
 import { badge, fill, make, path, tiles } from "./dom.js";
@@ -34,7 +35,7 @@ const of = (rest) => get(ofStudy(study, rest));
 
 async function begin() {
   const trials = new Trials(study);
-  const [document_] = await Promise.all([of(""), trials.page()]);
+  const [document_] = await Promise.all([of(""), trials.page(), library]);
   document.title = `${document_.spec.name} · greenshift`;
   path(["Studies", "/"], [document_.spec.name]);
   const page = new Page(document_, trials);

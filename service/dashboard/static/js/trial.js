@@ -2,7 +2,7 @@
 
 import { trialButtons } from "./actions.js";
 import { get, ofStudy, ofTrial } from "./api.js";
-import { Card } from "./chart.js";
+import { Card, library } from "./chart.js";
 import { Curve } from "./curve.js";
 import { badge, fill, make, path, tiles } from "./dom.js";
 import { follow } from "./events.js";
@@ -94,7 +94,7 @@ function failure(found) {
 }
 
 async function begin() {
-  const [found, trial] = await Promise.all([get(ofStudy(study)), get(ofTrial(study, trialId))]);
+  const [found, trial] = await Promise.all([get(ofStudy(study)), get(ofTrial(study, trialId)), library]);
   document.title = `Trial ${trialId} of ${found.spec.name} · greenshift`;
   path(["Studies", "/"], [found.spec.name, `/studies/${encodeURIComponent(study)}`], [`Trial ${trialId}`]);
   const page = new Page(found, trial);
