@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.service.processes import reserved_port
 from worker.energy.nvml import list_gpus
 
 # One example may take any time: the first call of an operator does, and so does a machine that is busy.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+@pytest.fixture
+def free_port() -> Iterator[int]:
+    """A port on which nobody listens, for whom the test tells of it."""
+    with reserved_port() as port:
+        yield port
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

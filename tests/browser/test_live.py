@@ -18,7 +18,7 @@ from tests.browser.stores import filled, more
 from tests.service.fakes import FakeDispatcher
 from tests.service.processes import GREENSHIFT, started, wait_until
 from tests.service.running import coordinator_of, new_study
-from tests.service.served import files, free_port, serving, store
+from tests.service.served import files, serving, store
 
 pytestmark = pytest.mark.slow
 
@@ -160,9 +160,9 @@ def test_what_cannot_be_is_said_in_the_words_of_the_service(browser: Browser, st
         expect(page.get_by_text(re.compile("must not have ended, it is COMPLETED"))).to_be_visible()
 
 
-def test_a_page_outlives_its_service_and_misses_nothing(browser: Browser, store: Store) -> None:
-    study, port = filled(store, 50), free_port()
-    with serving(store, port) as url:
+def test_a_page_outlives_its_service_and_misses_nothing(browser: Browser, store: Store, free_port: int) -> None:
+    study = filled(store, 50)
+    with serving(store, free_port) as url:
         window = Site.opened(browser, url)
         site = window.__enter__()
         page = site.study(study.study_id)
@@ -170,7 +170,7 @@ def test_a_page_outlives_its_service_and_misses_nothing(browser: Browser, store:
         expect(page.locator("#cards")).to_have_attribute("data-trials", "51")
     expect(page.locator("#link")).to_contain_text("no connection; trying again")
     more(store, study, 100, 3)
-    with serving(store, port):
+    with serving(store, free_port):
         expect(page.locator("#cards")).to_have_attribute("data-trials", "54")
         expect(page.locator("#link")).to_contain_text("live")
         window.__exit__(None, None, None)

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from service.api.rates import Rates
 from service.store import Store, Tokens
 from tests.browser.pages import Site, card
-from tests.service.served import files, free_port, recorded, serving, store
+from tests.service.served import files, recorded, serving, store
 
 pytestmark = pytest.mark.slow
 
@@ -66,17 +66,17 @@ def test_a_service_that_comes_back_is_found(browser: Browser, store: Store) -> N
         shows(site.page)
 
 
-def test_a_token_that_is_revoked_under_a_page_is_asked_for_anew(browser: Browser, store: Store) -> None:
-    study, tokens, port = recorded(store), Tokens(store), free_port()
+def test_a_token_that_is_revoked_under_a_page_is_asked_for_anew(browser: Browser, store: Store, free_port: int) -> None:
+    study, tokens = recorded(store), Tokens(store)
     secret = tokens.create_token("laptop")
-    with Site.opened(browser, f"http://127.0.0.1:{port}") as site:
-        with serving(store, port, require_token=True) as url:
+    with Site.opened(browser, f"http://127.0.0.1:{free_port}") as site:
+        with serving(store, free_port, require_token=True) as url:
             site.page.goto(f"{url}/studies/{study.study_id}")
             site.page.get_by_label("Token").fill(secret)
             site.page.keyboard.press("Enter")
             expect(site.page.locator("#link")).to_contain_text("live")
             tokens.revoke_token("laptop")
-        with serving(store, port, require_token=True):
+        with serving(store, free_port, require_token=True):
             expect(site.page.get_by_role("heading", name="A token, please")).to_be_visible(timeout=20_000)
 
 

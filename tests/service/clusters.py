@@ -8,6 +8,8 @@ from typing import Any
 
 from distributed import Client, LocalCluster
 
+from service.fleet import identity_of
+
 
 @contextmanager
 def threads(n_workers: int, **options: Any) -> Iterator[LocalCluster]:
@@ -22,3 +24,12 @@ def client_of_threads(n_workers: int, **options: Any) -> Iterator[Client]:
     """A client of such workers; its `cluster` are they."""
     with threads(n_workers, **options) as cluster, Client(cluster, set_as_default=False) as client:
         yield client
+
+
+def workers_of(client: Client) -> dict[str, dict[str, Any]]:
+    """What the scheduler knows of its workers, by address; none while it does not answer.
+
+    Not what the client remembers: Dask overwrites that every two seconds, without the workers.
+    """
+    workers: dict[str, dict[str, Any]] = identity_of(client).get("workers", {})
+    return workers

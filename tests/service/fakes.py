@@ -198,7 +198,7 @@ class FakeDispatcher:
     def wait_for_submitted(self, n: int) -> None:
         """Returns once `n` attempts have been submitted in all."""
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.submitted) >= n, timeout=30)
+            assert self._changed.wait_for(lambda: len(self.submitted) >= n, timeout=120)
 
     def held(self) -> list[str]:
         """Trials whose results are held back, the longest held first."""

@@ -6,6 +6,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -42,6 +43,15 @@ def dask_scheduler(folder: Path, *options: str, port: int = 0) -> Iterator[tuple
     with started(*command, log=folder / "scheduler.log") as process:
         wait_until(lambda: told.is_file() and told.read_text().endswith("}"))
         yield process, json.loads(told.read_text())["address"]
+
+
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """A port on which nobody listens but who is told of it: it is held, so the system gives it to nobody else."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
 
 
 def wait_until(is_so: Callable[[], object], seconds: float = 120.0) -> None:

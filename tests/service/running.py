@@ -45,7 +45,7 @@ def in_background(coordinator: Coordinator, meanwhile: Callable[[], None]) -> St
         except BaseException:
             coordinator.stop()
             raise
-        return running.result(timeout=60)
+        return running.result(timeout=120)
 
 
 def assert_complete(store: Store, study: Study, n_trials: int) -> None:

@@ -82,12 +82,6 @@ def epoch(study: Study, trial_id: str, number: int) -> EpochMetrics:
     )
 
 
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 @contextmanager
 def serving(
     store: Store, port: int = 0, *, require_token: bool = False, requests_per_second: float | None = None
@@ -107,6 +101,6 @@ def serving(
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(timeout=30)
+        thread.join(timeout=120)
         listener.close()
         assert not thread.is_alive()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from service.ledger import Ledger, reports_of
 from service.ranking import costs, front
 from service.schema import StudySpec
 from service.store import Event, Store
-from tests.service.processes import DASK, GREENSHIFT, descendants, started, wait_until
+from tests.service.processes import DASK, GREENSHIFT, descendants, reserved_port, started, wait_until
 from worker.schema import TrialResult
 
 N_TRIALS = 60
@@ -32,11 +31,10 @@ QUICK = StudySpec.load(str(Path(__file__).parent / "quick.yaml")).model_dump(mod
 class Site:
     """A scheduler, two workers and a service, each a process of its own that can be killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, scheduler_port: int, port: int) -> None:
+        self._folder, self._scheduler_port, self._port = folder, scheduler_port, port
         self._stacks: dict[str, ExitStack] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._scheduler_port, self._port = _free_port(), _free_port()
 
     @property
     def database(self) -> Path:
@@ -63,15 +61,21 @@ class Site:
         self._stacks.pop(name).close()
 
     def kill_a_worker(self) -> None:
-        """Ends the Dask worker below `greenshift worker`, with the trial that it runs."""
-        for pid in descendants(self.processes["worker-0"].pid):
-            if "dask" in Path(f"/proc/{pid}/cmdline").read_text():
-                os.kill(pid, signal.SIGKILL)
-                return
+        """Ends the Dask worker below `greenshift worker` once it is there, with the trial that it runs."""
+
+        def is_killed() -> bool:
+            for pid in descendants(self.processes["worker-0"].pid):
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    if "dask" in Path(f"/proc/{pid}/cmdline").read_text():
+                        os.kill(pid, signal.SIGKILL)
+                        return True
+            return False
+
+        wait_until(is_killed)
 
     def lock_database(self, seconds: float) -> None:
         """Keeps everybody from writing for a while."""
-        with sqlite3.connect(self.database, isolation_level=None) as connection:
+        with sqlite3.connect(self.database, isolation_level=None, timeout=60) as connection:
             connection.execute("BEGIN EXCLUSIVE")
             time.sleep(seconds)
             connection.execute("ROLLBACK")
@@ -86,20 +90,21 @@ class Site:
 
 @contextmanager
 def site(folder: Path) -> Iterator[Site]:
-    place = Site(folder)
-    try:
-        for name in ("scheduler", "worker-0", "worker-1", "serve"):
-            place.start(name)
-        yield place
-    finally:
-        place.close()
+    with reserved_port() as scheduler_port, reserved_port() as port:
+        place = Site(folder, scheduler_port, port)
+        try:
+            for name in ("scheduler", "worker-0", "worker-1", "serve"):
+                place.start(name)
+            yield place
+        finally:
+            place.close()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_nothing_is_lost_whatever_is_killed_restarted_or_locked(tmp_path: Path) -> None:
     with site(tmp_path) as place:
-        wait_until(lambda: _answers(place), seconds=60)
+        wait_until(lambda: _answers(place))
         with place.client() as client:
             study_id = client.submit(QUICK, n_trials=N_TRIALS).study_id
         with Store(place.database) as store:
@@ -168,8 +173,3 @@ def _answers(place: Site) -> bool:
         except UnreachableError:
             return False
     return True
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

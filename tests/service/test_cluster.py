@@ -10,6 +10,7 @@ from distributed import Client
 from service import cluster, workers
 from service.access import Access
 from service.errors import InputError
+from tests.service.clusters import workers_of
 from tests.service.processes import have_ended, wait_until
 
 
@@ -31,7 +32,7 @@ def test_a_dead_address_is_refused_in_one_line() -> None:
 @pytest.mark.usefixtures("no_gpus")
 def test_a_local_cluster_has_workers_with_one_slot_and_an_equal_share_of_the_cores() -> None:
     with cluster.local_cluster(2) as client:
-        found = client.scheduler_info(n_workers=-1)["workers"]
+        found = workers_of(client)
         assert [w["resources"] for w in found.values()] == [{"CPU_SLOT": 1}] * 2
         assert all(address.startswith("tcp://127.0.0.1:") for address in found)
         share = str(max(1, (os.cpu_count() or 1) // 2))
@@ -39,8 +40,8 @@ def test_a_local_cluster_has_workers_with_one_slot_and_an_equal_share_of_the_cor
         assert set(client.run(os.getenv, "OMP_WAIT_POLICY").values()) == {"PASSIVE"}
         pids = list(client.run(os.getpid).values())
         with cluster.remote_cluster(Access(client.scheduler.address)) as other:
-            assert len(other.scheduler_info(n_workers=-1)["workers"]) == 2
-    assert have_ended(pids, seconds=5)
+            assert len(workers_of(other)) == 2
+    assert have_ended(pids)
 
 
 @pytest.mark.usefixtures("no_gpus")
@@ -49,20 +50,20 @@ def test_a_local_worker_that_is_killed_is_started_again_and_said_once(caplog: py
         # Dask's nanny starts the worker again by itself; nobody of Dask's does so for the nanny.
         (nanny,), (before,) = client.run(os.getppid).values(), client.run(os.getpid).values()
         os.kill(nanny, signal.SIGKILL)
-        assert have_ended([before], seconds=20)
+        assert have_ended([before])
         wait_until(lambda: set(client.run(os.getpid, on_error="ignore").values()) - {before})
-        (worker,) = client.scheduler_info(n_workers=-1)["workers"].values()
+        (worker,) = workers_of(client).values()
         assert worker["name"] == "local-0"
         pids = [*client.run(os.getpid).values(), *client.run(os.getppid).values()]
     said = [record.getMessage() for record in caplog.records if record.name == "service.cluster"]
     assert said == ["worker local-0: ended with code -9; starting again in 1 s"]
-    assert have_ended(pids, seconds=5)
+    assert have_ended(pids)
 
 
 @pytest.mark.usefixtures("no_gpus")
 def test_two_clusters_on_one_machine_do_not_quarrel_about_a_port(capfd: pytest.CaptureFixture[str]) -> None:
     with cluster.local_cluster(1), cluster.local_cluster(1) as second:
-        assert len(second.scheduler_info(n_workers=-1)["workers"]) == 1
+        assert len(workers_of(second)) == 1
     assert "8787" not in capfd.readouterr().err
 
 
@@ -70,7 +71,7 @@ def test_a_worker_sees_the_gpu_that_it_is_pinned_to(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(workers, "gpu_uuids", lambda: ["GPU-a"])
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     with cluster.local_cluster(1) as client:
-        (worker,) = client.scheduler_info(n_workers=-1)["workers"].values()
+        (worker,) = workers_of(client).values()
         assert worker["resources"] == {"GPU": 1}
         assert list(client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()) == ["GPU-a"]
         # What the user wants of threads is kept.
@@ -88,4 +89,4 @@ def test_a_client_that_does_not_close_in_time_is_no_error(monkeypatch: pytest.Mo
     with monkeypatch.context() as patched, cluster.local_cluster(1) as client:
         patched.setattr(Client, "close", closes_late)
         pids = list(client.run(os.getpid).values())
-    assert have_ended(pids, seconds=5)
+    assert have_ended(pids)

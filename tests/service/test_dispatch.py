@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -16,7 +17,7 @@ from distributed import Client
 from service.cluster import local_cluster
 from service.dispatch import DaskDispatcher, Dispatcher, InlineDispatcher, OwnTask, Task, lost
 from service.errors import ClusterLostError, InputError, ServiceError
-from tests.service.clusters import client_of_threads
+from tests.service.clusters import client_of_threads, workers_of
 from tests.service.fakes import energy_report, failed
 from tests.service.processes import descendants, have_ended, wait_until
 from tests.worker.distributions import write
@@ -32,6 +33,24 @@ from worker.schema import (
     TrialResult,
     TrialSpec,
 )
+
+# A task of as many steps as it takes until a file says that it is enough.
+TICKING = """
+import itertools
+import time
+from dataclasses import replace
+from tests.worker.valley import valley
+
+def tick(evaluation):
+    for step in itertools.count(1):
+        evaluation.report(step, 1.0)
+        if (evaluation.data_dir / "enough").exists():
+            return {"height": 1.0, "calm": 1.0}
+        time.sleep(0.05)
+
+ticking = replace(valley, run=tick)
+"""
+TASKS = "[greenshift.tasks]\nvalley = tests.worker.valley:valley\nticking = clockwork:ticking\n"
 
 
 def trial_spec(trial_id: str = "00001", **changes: Any) -> TrialSpec:
@@ -49,9 +68,9 @@ def trial_spec(trial_id: str = "00001", **changes: Any) -> TrialSpec:
 
 @pytest.fixture(scope="module")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The task `valley`, known to this process and to those that it starts."""
+    """The tasks `valley` and `ticking`, known to this process and to those that it starts."""
     folder = tmp_path_factory.mktemp("distribution")
-    write(folder, "unused", "", "[greenshift.tasks]\nvalley = tests.worker.valley:valley\n")
+    write(folder, "clockwork", TICKING, TASKS)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
@@ -84,7 +103,7 @@ def submitted(
     thread = threading.Thread(target=dispatcher.submit, args=(spec, results.put, on_epoch))
     thread.start()
     yield results
-    thread.join(timeout=60)
+    thread.join(timeout=120)
     assert not thread.is_alive()
 
 
@@ -160,9 +179,7 @@ class TestContract:
             seen = [epochs.get(timeout=120) for _ in range(2)]
             assert results.empty()
             dispatcher.cancel("00006")
-            asked = time.monotonic()
-            result = results.get(timeout=30)
-            assert time.monotonic() - asked < 2
+            result = results.get(timeout=120)
         assert [(m.study_id, m.trial_id, m.attempt, m.epoch) for m in seen] == [("s", "00006", 2, n) for n in (1, 2)]
         assert result.failure is not None
         assert (result.trial_id, result.attempt, result.failure.kind) == ("00006", 2, FailureKind.CANCELLED)
@@ -182,7 +199,7 @@ def test_a_worker_on_dask_keeps_torch_in_the_process_of_its_trials(client: Clien
 
 
 def test_a_result_says_by_the_name_that_the_scheduler_knows_who_made_it(client: Client) -> None:
-    names = {str(worker["name"]) for worker in client.scheduler_info(n_workers=-1)["workers"].values()}
+    names = {str(worker["name"]) for worker in workers_of(client).values()}
     (result,) = results_of(DaskDispatcher(client), trial_spec("00010", network="resnet7"))
     assert names == {result.worker}
 
@@ -200,7 +217,7 @@ def test_a_trial_that_waits_for_a_worker_is_cancelled_without_one() -> None:
         results: SimpleQueue[TrialResult] = SimpleQueue()
         dispatcher.submit(trial_spec("00009"), results.put)
         dispatcher.cancel("00009")
-        result = results.get(timeout=30)
+        result = results.get(timeout=120)
     assert result.failure is not None
     assert (result.failure.kind, result.failure.message) == (FailureKind.CANCELLED, "the trial was cancelled")
     assert results.empty()
@@ -227,7 +244,7 @@ def test_what_a_trial_spent_on_a_worker_that_is_told_to_end_is_known(
             running.is_cancelled = is_cancelled
         (worker,) = client.cluster.workers.values()
         client.sync(worker.close)
-        result = results.get(timeout=30)
+        result = results.get(timeout=120)
     assert result.failure is not None
     assert result.failure.kind is (FailureKind.CANCELLED if is_cancelled else FailureKind.WORKER_LOST)
     assert (result.worker, result.energy) == (str(worker.name), energy_report(7.0))
@@ -246,7 +263,7 @@ def test_a_trial_on_a_worker_that_retires_ends_there_and_goes_to_another() -> No
             pass
         assert [epochs.get(timeout=120) for _ in range(3)] == [2, 3, 4]
         dispatcher.cancel("00010")
-        result = results.get(timeout=30)
+        result = results.get(timeout=120)
     assert result.failure is not None
     assert result.failure.kind is FailureKind.CANCELLED
     assert results.empty()
@@ -255,12 +272,12 @@ def test_a_trial_on_a_worker_that_retires_ends_there_and_goes_to_another() -> No
 def test_a_drained_worker_finishes_its_trial_gets_no_other_and_holds_up_nobody() -> None:
     drained: set[str] = set()
     with client_of_threads(2) as client:
-        names = {address: str(w["name"]) for address, w in client.scheduler_info(n_workers=-1)["workers"].items()}
+        names = {address: str(w["name"]) for address, w in workers_of(client).items()}
         dispatcher = DaskDispatcher(client, is_drained=drained.__contains__)
         epochs: SimpleQueue[int] = SimpleQueue()
         results: SimpleQueue[TrialResult] = SimpleQueue()
         dispatcher.submit(trial_spec("00013", epochs=10_000), results.put, lambda m: epochs.put(m.epoch))
-        assert epochs.get(timeout=90) == 1
+        assert epochs.get(timeout=120) == 1
         (busy,) = [address for address, keys in client.processing().items() if keys]
         drained.add(names[busy])
         assert (dispatcher.n_slots(), dispatcher.n_free(5)) == (2, 1)
@@ -271,7 +288,7 @@ def test_a_drained_worker_finishes_its_trial_gets_no_other_and_holds_up_nobody()
         drained.update(names.values())
         assert dispatcher.n_free(5) == 0
         dispatcher.cancel("00013")
-        assert results.get(timeout=30).trial_id == "00013"
+        assert results.get(timeout=120).trial_id == "00013"
         wait_until(lambda: dispatcher.n_slots() == 0)
         drained.clear()
         wait_until(lambda: dispatcher.n_slots() == 2)
@@ -290,13 +307,12 @@ def test_a_killed_worker_is_a_lost_trial_and_the_next_attempt_runs(client: Clien
     results: SimpleQueue[TrialResult] = SimpleQueue()
     spec = trial_spec("00004", epochs=10_000)
     dispatcher.submit(spec, results.put)
-    while not any(client.processing().values()):
-        pass
+    wait_until(lambda: any(client.processing().values()))
     children = descendants(pid)
     os.kill(pid, signal.SIGKILL)
     assert children
-    assert have_ended(children, seconds=1)
-    result = results.get(timeout=60)
+    assert have_ended(children)
+    result = results.get(timeout=120)
     assert result.failure is not None
     assert (result.failure.kind, result.attempt) == (FailureKind.WORKER_LOST, 1)
     assert result.worker in result.failure.message
@@ -310,30 +326,36 @@ def test_a_killed_worker_is_a_lost_trial_and_the_next_attempt_runs(client: Clien
 
 
 @pytest.mark.slow
-def test_an_attempt_outlives_the_dispatcher_that_began_it_and_is_adopted_by_the_next(client: Client) -> None:
+def test_an_attempt_outlives_the_dispatcher_that_began_it_and_is_adopted_by_the_next(
+    client: Client, tmp_path: Path
+) -> None:
     address = client.scheduler.address
-    spec = trial_spec("00011", epochs=20)
+    config = {"rate": 0.5, "start": 8.0}
+    spec = TaskTrialSpec(study_id="s", trial_id="00011", task="ticking", config=config, data_dir=str(tmp_path))
     with Client(address, set_as_default=False) as first:
         dispatcher = DaskDispatcher(first, durable=True)
         epochs: SimpleQueue[int] = SimpleQueue()
         dispatcher.submit(spec, lambda _: None, lambda metrics: epochs.put(metrics.epoch))
         begun = epochs.get(timeout=120)
+    later: SimpleQueue[int] = SimpleQueue()
     results: SimpleQueue[TrialResult] = SimpleQueue()
     with Client(address, set_as_default=False) as second:
         dispatcher = DaskDispatcher(second, durable=True)
         assert not dispatcher.adopt(trial_spec("00011", attempt=7), results.put)
-        assert dispatcher.adopt(spec, results.put, lambda metrics: epochs.put(metrics.epoch))
+        assert dispatcher.adopt(spec, results.put, lambda metrics: later.put(metrics.epoch))
+        assert later.get(timeout=120) > begun
+        assert results.empty()
+        (tmp_path / "enough").touch()
         result = results.get(timeout=120)
-        assert (result.trial_id, result.failure, len(result.training_loss)) == ("00011", None, 20)
+        assert (result.trial_id, result.failure, result.objectives["height"].value) == ("00011", None, 1.0)
         assert not dispatcher.adopt(spec, results.put)
-    assert epochs.get(timeout=1) > begun
 
 
 @pytest.mark.parametrize("durable", [False, True])
 def test_a_scheduler_that_has_gone_unnoticed_is_said_to_be_lost(durable: bool) -> None:
     with ExitStack() as stack:
         address = stack.enter_context(client_of_threads(1, protocol="tcp")).scheduler.address
-        with Client(address, set_as_default=False, timeout=1) as client:
+        with Client(address, set_as_default=False, timeout=30) as client:
             dispatcher = DaskDispatcher(client, durable=durable)
             stack.close()
             client.close()
@@ -343,11 +365,11 @@ def test_a_scheduler_that_has_gone_unnoticed_is_said_to_be_lost(durable: bool) -
                 dispatcher.adopt(trial_spec("00013"), lambda _: None)
 
 
-def test_an_attempt_that_waits_for_workers_that_are_gone_is_lost_and_not_forgotten() -> None:
+def test_an_attempt_that_waits_for_workers_that_are_gone_is_lost_and_not_forgotten(tmp_path: Path) -> None:
     with client_of_threads(1) as client:
         dispatcher = DaskDispatcher(client)
         dispatcher.inspect(Task("digits", "resnet8"))
-        blocker = client.submit(time.sleep, 2, resources={"CPU_SLOT": 1})
+        blocker = client.submit(wait_until, (tmp_path / "enough").exists, resources={"CPU_SLOT": 1})
         results: SimpleQueue[TrialResult] = SimpleQueue()
         dispatcher.submit(trial_spec("00012"), results.put)
         client.cluster.scale(0)
@@ -355,6 +377,7 @@ def test_an_attempt_that_waits_for_workers_that_are_gone_is_lost_and_not_forgott
             dispatcher.n_free(1)
             time.sleep(0.05)
         result = results.get()
+        (tmp_path / "enough").touch()
         del blocker
     assert result.failure is not None
     assert result.failure.kind is FailureKind.WORKER_LOST
@@ -374,7 +397,7 @@ def test_an_attempt_that_cannot_be_taken_back_from_its_scheduler_ends_all_the_sa
         (client if ends == "client" else client.cluster).close()
         if ends == "cluster":
             client.close()
-        result = results.get(timeout=60)
+        result = results.get(timeout=120)
     assert result.failure is not None
     assert result.failure.kind is FailureKind.CANCELLED
     assert results.empty()

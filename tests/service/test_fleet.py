@@ -16,7 +16,7 @@ from distributed.versions import get_versions
 from service import fleet as fleet_module
 from service.errors import InputError
 from service.fleet import Fleet
-from tests.service.clusters import client_of_threads
+from tests.service.clusters import client_of_threads, workers_of
 from tests.service.fakes import FACTS
 from tests.service.processes import wait_until
 from worker.schema import FailureKind, TaskFacts
@@ -24,7 +24,7 @@ from worker.schema import FailureKind, TaskFacts
 
 def test_a_worker_that_does_not_know_the_study_gets_none_of_its_trials(caplog: pytest.LogCaptureFixture) -> None:
     with client_of_threads(2) as client:
-        (poor, rich) = sorted(client.scheduler_info(n_workers=-1)["workers"])
+        (poor, rich) = sorted(workers_of(client))
         fleet = Fleet(client)
         facts = fleet.inspect(partial(knows_only, rich))
         assert facts.device == rich
@@ -52,7 +52,7 @@ def test_a_study_that_ends_before_all_have_answered_says_nothing_of_the_others(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with client_of_threads(2) as client:
-        addresses = sorted(client.scheduler_info(n_workers=-1)["workers"])
+        addresses = sorted(workers_of(client))
         Fleet(client).inspect(partial(answers_at_once, addresses[0]))
     assert "gets no trial" not in caplog.text
 
@@ -61,7 +61,7 @@ def test_a_pinned_study_runs_on_one_model_of_device_only() -> None:
     with client_of_threads(2) as client:
         fleet = Fleet(client)
         fleet.inspect(device_of_worker)
-        addresses = sorted(client.scheduler_info(n_workers=-1)["workers"])
+        addresses = sorted(workers_of(client))
         while fleet.n_slots() < 2:
             time.sleep(0.01)
         for address in addresses:
@@ -87,7 +87,7 @@ def test_a_worker_is_set_aside_after_three_failures_in_a_row(caplog: pytest.LogC
         fleet.inspect(device_of_worker)
         while fleet.n_slots() < 2:
             time.sleep(0.01)
-        (good, bad) = sorted(client.scheduler_info(n_workers=-1)["workers"])
+        (good, bad) = sorted(workers_of(client))
         kinds = [FailureKind.CRASHED, FailureKind.CRASHED, None, FailureKind.CRASHED, FailureKind.OUT_OF_MEMORY]
         for kind in [*kinds, FailureKind.DIVERGED]:
             fleet.heed(bad, kind)
@@ -99,7 +99,7 @@ def test_a_worker_is_set_aside_after_three_failures_in_a_row(caplog: pytest.LogC
 
 def test_a_drained_worker_gets_no_trial_and_is_not_even_asked_until_it_is_taken_back() -> None:
     with client_of_threads(2) as client:
-        names = {address: str(w["name"]) for address, w in client.scheduler_info(n_workers=-1)["workers"].items()}
+        names = {address: str(w["name"]) for address, w in workers_of(client).items()}
         one, other = names
         drained = {names[one]}
         fleet = Fleet(client, drained.__contains__)
@@ -128,7 +128,7 @@ def test_a_worker_of_another_version_gets_no_trial(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, package: str, theirs: str, ours: str
 ) -> None:
     with client_of_threads(2) as client:
-        (good, bad) = sorted(client.scheduler_info(n_workers=-1)["workers"])
+        (good, bad) = sorted(workers_of(client))
         claim(monkeypatch, bad, **{package: theirs})
         fleet = Fleet(client)
         assert fleet.inspect(device_of_worker).device == good

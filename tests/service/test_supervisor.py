@@ -45,7 +45,7 @@ def supervised(
         yield supervisor
     finally:
         supervisor.stop()
-        thread.join(timeout=60)
+        thread.join(timeout=120)
         assert not thread.is_alive()
 
 
@@ -194,7 +194,7 @@ def test_a_cluster_that_is_not_there_is_tried_again(store: Store, tmp_path: Path
     stopped = store.create_study(study_spec())
     with supervised(store, tmp_path, connect):
         store.request(stopped.study_id, "stop")
-        assert tried.wait(timeout=30)
+        assert tried.wait(timeout=120)
         wait_for(store, stopped, StudyState.STOPPED)
     assert store.n_trials(stopped.study_id)[TrialState.RUNNING.lower()] == 0
 
@@ -216,7 +216,7 @@ def test_a_store_that_is_not_there_for_a_while_does_not_end_the_supervisor(store
     stopped = store.create_study(study_spec())
     store.request(stopped.study_id, "stop")
     with supervised(store, tmp_path, connect):
-        assert tried.wait(timeout=30)
+        assert tried.wait(timeout=120)
         wait_for(store, stopped, StudyState.STOPPED)
 
 

@@ -35,7 +35,7 @@ class Starter:
     def close(self) -> None:
         """After the end of all processes."""
         for process in self.processes:
-            process.communicate(timeout=10)
+            process.communicate(timeout=60)
 
 
 @contextmanager
@@ -45,9 +45,9 @@ def running(starter: Starter, said: list[str]) -> Iterator[Upkeep]:
     thread = threading.Thread(target=found.run)
     thread.start()
     for _ in range(2):
-        assert starter.has_started.acquire(timeout=10)
+        assert starter.has_started.acquire(timeout=60)
     yield found
-    thread.join(timeout=10)
+    thread.join(timeout=60)
     assert not thread.is_alive()
     starter.close()
 
@@ -65,7 +65,7 @@ def test_a_worker_that_ended_is_started_again_after_its_pause() -> None:
     for now, n_started in [(0, 1), (5, 1), (5.9, 1), (6, 2), (7, 2), (8.9, 2), (9, 3), (99, 3), (99.9, 3), (100, 4)]:
         worker.look(now)
         assert len(starter.processes) == n_started, now
-        starter.processes[-1].wait(timeout=10)
+        starter.processes[-1].wait(timeout=60)
     starter.close()
     pids = [process.pid for process in starter.processes]
     assert said == [
@@ -121,7 +121,7 @@ def test_workers_that_do_not_end_are_killed_with_their_children(
         if is_asked_twice:
             found.stop()
     assert [process.returncode for process in starter.processes] == [-9, -9]
-    assert have_ended(pids, seconds=1)
+    assert have_ended(pids)
 
 
 def test_no_worker_outlives_an_upkeep_that_fails() -> None:

@@ -29,7 +29,7 @@ def test_what_is_compressed_already_is_not_again(http: TestClient, study: Study)
 
 
 def test_an_event_is_read_while_its_stream_goes_on(store: Store, study: Study) -> None:
-    with serving(store) as url, httpx2.Client(timeout=20) as client:
+    with serving(store) as url, httpx2.Client(timeout=60) as client:
         path = f"{url}/api/v1/studies/{study.study_id}/events"
         with client.stream("GET", path, headers={"Accept-Encoding": "gzip"}) as answer:
             assert "Content-Encoding" not in answer.headers

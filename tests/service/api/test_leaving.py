@@ -20,7 +20,7 @@ __all__ = ["files", "store"]  # fixtures
 def read_a_little(url: str, path: str) -> None:
     """Opens a stream, reads its first bytes and is gone."""
     address = urlsplit(url)
-    with socket.create_connection((address.hostname or "", address.port or 0), timeout=10) as connection:
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=60) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
         assert connection.recv(100)
         # More is sent than the network holds, so the service waits.

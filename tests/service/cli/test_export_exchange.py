@@ -12,7 +12,7 @@ from smac.scenario import Scenario
 from service.exchange.optuna_out import opened
 from service.store import Store
 from tests.service.cli.commands import Call, assert_refused
-from tests.service.served import free_port, recorded, serving
+from tests.service.served import recorded, serving
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +65,9 @@ def test_a_study_of_a_service_becomes_runs_of_mlflow(call: Call, tmp_path: Path)
     assert (tmp_path / "there" / "mlflow.sqlite3").is_file() and (tmp_path / "other.sqlite3").is_file()
 
 
-def test_a_tracking_server_that_is_not_there_is_code_4(call: Call) -> None:
+def test_a_tracking_server_that_is_not_there_is_code_4(call: Call, free_port: int) -> None:
     pytest.importorskip("mlflow", reason="NO MLFLOW: that a study is exported to it is NOT TESTED")
-    done = call("export", "told", "--to", "mlflow", "--out", f"http://127.0.0.1:{free_port()}")
+    done = call("export", "told", "--to", "mlflow", "--out", f"http://127.0.0.1:{free_port}")
     assert (done.returncode, len(done.stderr.splitlines())) == (4, 1)
     assert "error: no tracking server answers at http://127.0.0.1" in done.stderr
 

@@ -12,7 +12,6 @@ from service.errors import RefusedError, UnreachableError
 from service.schema import Study, StudyState, TrialState
 from service.store import Store
 from tests.service.fakes import study_document
-from tests.service.served import free_port
 
 
 def public(kind: type) -> dict[str, inspect.Signature | None]:
@@ -31,7 +30,7 @@ def test_both_clients_offer_the_same(waits: type, awaited: type) -> None:
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
-    return asyncio.run(asyncio.wait_for(work, timeout=30))
+    return asyncio.run(asyncio.wait_for(work, timeout=120))
 
 
 def test_whatever_asks_the_service_is_called_and_then_awaited() -> None:
@@ -106,9 +105,9 @@ def test_following_events_leaves_time_for_other_work(url: str, store: Store, stu
     assert run(follow()) == [event.seq for event in store.events(study.study_id)]
 
 
-def test_where_nobody_listens_it_is_said() -> None:
+def test_where_nobody_listens_it_is_said(free_port: int) -> None:
     async def ask() -> None:
-        async with AsyncClient(f"http://127.0.0.1:{free_port()}") as client:
+        async with AsyncClient(f"http://127.0.0.1:{free_port}") as client:
             await client.health()
 
     with pytest.raises(UnreachableError, match="no service answers at"):

@@ -4,7 +4,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from service.schema import Study, StudySpec, StudyState, TrialState
 from service.store import Store, Tokens, Workers, WorkerStatus
 from service.wire import Drain, StudySummary
 from tests.service.fakes import completed, study_document, study_spec
-from tests.service.served import begin, finish, free_port, recorded, serving
+from tests.service.served import begin, finish, recorded, serving
 
 
 def test_a_preset_a_file_a_dict_and_a_spec_can_be_submitted(client: Client, store: Store, tmp_path: Path) -> None:
@@ -134,8 +133,12 @@ def test_a_token_is_taken_from_the_environment_and_a_missing_one_is_refused(
 
 def test_waiting_ends_with_the_study_and_tells_what_changed(client: Client, study: Study, store: Store) -> None:
     seen: list[StudySummary] = []
-    threading.Timer(0.3, store.set_study_state, (study.study_id, StudyState.COMPLETED)).start()
-    assert client.study(study.study_id).wait(progress=seen.append, timeout=30) is StudyState.COMPLETED
+
+    def see(summary: StudySummary) -> None:
+        seen.append(summary)
+        store.set_study_state(study.study_id, StudyState.COMPLETED)
+
+    assert client.study(study.study_id).wait(progress=see, timeout=60) is StudyState.COMPLETED
     assert [s.state for s in seen] == [StudyState.RUNNING, StudyState.COMPLETED]
 
 
@@ -150,8 +153,8 @@ def test_progress_is_written_to_standard_error(
     assert capsys.readouterr().err == "toy RUNNING: 1 waiting, 1 running, 4 completed, 1 failed\n"
 
 
-def test_where_nobody_listens_it_is_said_at_once() -> None:
-    with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(UnreachableError) as error:
+def test_where_nobody_listens_it_is_said_at_once(free_port: int) -> None:
+    with Client(f"http://127.0.0.1:{free_port}") as client, pytest.raises(UnreachableError) as error:
         client.studies()
     assert error.value.exit_code == 4
     assert str(error.value).startswith("no service answers at http://127.0.0.1:")
@@ -172,7 +175,7 @@ def answering(answer: bytes) -> Iterator[str]:
         thread = threading.Thread(target=answer_one)
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        thread.join(timeout=10)
+        thread.join(timeout=60)
 
 
 def test_another_kind_of_server_is_no_service() -> None:
@@ -184,10 +187,8 @@ def test_another_kind_of_server_is_no_service() -> None:
 def test_a_service_that_says_nothing_is_given_up_after_the_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        started = time.monotonic()
         with Client(url, timeout=0.2) as client, pytest.raises(UnreachableError, match="timed out"):
             client.studies()
-        assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("url", ["localhost:8765", "ftp://localhost", "http://", "http://a:b"])
@@ -221,7 +222,7 @@ def forgetful(url: str) -> Iterator[str]:
         thread = threading.Thread(target=relay)
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        thread.join(timeout=10)
+        thread.join(timeout=60)
         assert not thread.is_alive()
 
 
@@ -251,25 +252,25 @@ def test_following_events_ends_with_the_study(client: Client, study: Study, stor
     assert (events[-1].kind, events[-1].payload) == ("study_stopped", {"reason": "asked for"})
 
 
-def test_a_service_that_starts_again_loses_and_repeats_no_event(store: Store, study: Study) -> None:
-    port, read = free_port(), threading.Event()
+def test_a_service_that_starts_again_loses_and_repeats_no_event(store: Store, study: Study, free_port: int) -> None:
+    read = threading.Event()
     found: list[int] = []
 
     def follow() -> None:
-        with Client(f"http://127.0.0.1:{port}") as client:
+        with Client(f"http://127.0.0.1:{free_port}") as client:
             for event in client.study(study.study_id).iter_events(follow=True):
                 found.append(event.seq)
                 read.set()
 
     reader = threading.Thread(target=follow)
-    with serving(store, port):
+    with serving(store, free_port):
         reader.start()
-        assert read.wait(10)
+        assert read.wait(60)
     finish(store, study, completed("00007", error=0.5, deployment_energy=1.0))
-    with serving(store, port):
+    with serving(store, free_port):
         begin(store, study, "00008")
         store.set_study_state(study.study_id, StudyState.COMPLETED)
-        reader.join(timeout=20)
+        reader.join(timeout=60)
     assert not reader.is_alive()
     assert found == [e.seq for e in store.events(study.study_id)]
 

@@ -16,7 +16,6 @@ from optuna.trial import TrialState
 
 from service.exchange.optuna_out import FILE, opened, write_optuna
 from tests.service.exchange.conftest import CONFIG, Told
-from tests.service.served import free_port
 
 
 @pytest.fixture(scope="module")
@@ -84,30 +83,29 @@ def test_attributes_hold_fidelity_origin_and_failure(study: optuna.Study) -> Non
     assert "network: resnet8" in study.user_attrs["study.yaml"]
 
 
-def test_the_dashboard_of_optuna_opens_it(file: Path) -> None:
-    port = free_port()
-    command = [str(Path(sys.executable).with_name("optuna-dashboard")), f"sqlite:///{file}", "--port", str(port)]
+def test_the_dashboard_of_optuna_opens_it(file: Path, free_port: int) -> None:
+    command = [str(Path(sys.executable).with_name("optuna-dashboard")), f"sqlite:///{file}", "--port", str(free_port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        url = f"http://127.0.0.1:{port}"
+        url = f"http://127.0.0.1:{free_port}"
         (summary,) = answer(f"{url}/api/studies", process)["study_summaries"]
         assert summary["study_name"] == "toy"
         shown = answer(f"{url}/api/studies/{summary['study_id']}", process)
         assert len(shown["trials"]) == 8
         assert [t["number"] for t in shown["best_trials"]] == [1, 2]
-        with urllib.request.urlopen(f"{url}/dashboard/studies/{summary['study_id']}", timeout=30) as page:
+        with urllib.request.urlopen(f"{url}/dashboard/studies/{summary['study_id']}", timeout=120) as page:
             assert b"<html" in page.read().lower()
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=120)
 
 
 def answer(url: str, process: subprocess.Popen[bytes]) -> Any:
     """What a server that is starting says, once it does."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=30) as response:
+            with urllib.request.urlopen(url, timeout=120) as response:
                 return json.load(response)
         except OSError:
             assert process.poll() is None and time.monotonic() < end
