@@ -75,6 +75,47 @@ async def _ask_identity(client: Client) -> dict[str, Any]:
     return found
 
 
+def want(client: Client, n_workers: int, seconds: float = 60.0) -> None:
+    """Makes the scheduler ask for at least so many workers: who starts some asks it, as the Dask operator does.
+
+    A scheduler that does not answer, or is of other versions, is left as it is.
+
+    Args:
+        client: of the cluster.
+        n_workers: those that are there included.
+        seconds: after which it asks for what it would by itself: who is gone keeps no machine.
+    """
+
+    def raise_target(dask_scheduler: Any) -> None:
+        dask_scheduler.greenshift_wants = n_workers, time.monotonic() + seconds
+        if hasattr(dask_scheduler, "greenshift_own_target"):
+            return
+        own = dask_scheduler.greenshift_own_target = dask_scheduler.adaptive_target
+
+        def adaptive_target(*arguments: Any, **options: Any) -> int:
+            n_wanted, until = dask_scheduler.greenshift_wants
+            return max(int(own(*arguments, **options)), n_wanted if time.monotonic() < until else 0)
+
+        dask_scheduler.adaptive_target = dask_scheduler.handlers["adaptive_target"] = adaptive_target
+
+    with suppress(*UNREACHABLE):
+        # Sent by value, as it need not have this program; another Python might not understand it.
+        if not _difference_of_scheduler(client):
+            client.run_on_scheduler(raise_target)
+
+
+def _difference_of_scheduler(client: Client) -> str:
+    """The first difference between its versions and ours in words; empty where there is none.
+
+    Raises:
+        OSError: it does not answer.
+    """
+    scheduler = client.scheduler
+    if scheduler is None:
+        raise OSError("the client is closed")
+    return _difference(_versions(), _versions(client.sync(scheduler.versions, packages=_NOT_DASKS)))
+
+
 @dataclass(frozen=True)
 class Standing:
     """What a study knows of a worker: the model of its device, and whether it gets no trial."""
@@ -231,10 +272,7 @@ class Fleet:
 
         The function is sent to it by value, as it need not have this program; hence its versions come first.
         """
-        scheduler = self._client.scheduler
-        assert scheduler is not None, "it has just told its address"
-        theirs = _versions(self._client.sync(scheduler.versions, packages=_NOT_DASKS))
-        if different := _difference(_versions(), theirs):
+        if different := _difference_of_scheduler(self._client):
             raise InputError(f"scheduler: {address} has {different}")
         self._client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from service.batch import worker_names
 from service.errors import InputError, NotFoundError, RefusedError, ServiceError
-from service.scaling import Decision, Job, Rules, Seen, decide, first_to_go, is_dirty, is_fresh, is_settled
+from service.scaling import Decision, Job, Rules, Seen, decide, first_to_go, is_dirty, is_fresh, is_settled, to_do
 from service.schema import StudyState
 from service.wire import Drain, StudySummary, Worker, WorkersDocument
 
@@ -195,11 +195,12 @@ class Scaler:
         leaving = [worker for crew in crews if crew.is_leaving for worker in crew.workers]
         n_idle = sum(worker.n_slots - worker.n_running for worker in others if worker.state == "active")
         studies = [study.n_trials for study in self._office.studies() if study.state in _TO_RUN]
+        n_running, n_waiting = to_do((n.running, n.waiting) for n in studies)
         n_ready = sum(bool(crew.workers) for crew in staying)
         return Seen(
             self._clock(),
-            n_running=max(0, sum(n.running for n in studies) - sum(w.n_running for w in [*others, *leaving])),
-            n_waiting=max(0, sum(n.waiting if n.running else max(1, n.waiting) for n in studies) - n_idle),
+            n_running=max(0, n_running - sum(w.n_running for w in [*others, *leaving])),
+            n_waiting=max(0, n_waiting - n_idle),
             n_ready=n_ready,
             n_coming=len(staying) - n_ready,
             grams_per_kwh=self._intensity(),

@@ -110,6 +110,19 @@ def n_wanted(seen: Seen, rules: Rules) -> int:
     return min(max(n, rules.minimum), rules.maximum)
 
 
+def to_do(studies: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """Trials that run, and those that could, of all studies.
+
+    Args:
+        studies: of each that is to run, the trials that run and those that wait. One of which none runs wants a worker
+            in any case: its first trial is there only when somebody can be asked.
+    """
+    counts = list(studies)
+    return sum(running for running, _ in counts), sum(
+        waiting if running else max(1, waiting) for running, waiting in counts
+    )
+
+
 def decide(seen: Seen, rules: Rules, before: Decision | None = None) -> Decision:
     """How many workers there shall be: more at once, fewer only after the cool-down.
 

@@ -15,10 +15,11 @@ from distributed import Client
 
 from service.assembly import facts_of, make_coordinator, pin, settle, task_of
 from service.coordinator import Coordinator
+from service.demand import Demand
 from service.dispatch import DaskDispatcher
 from service.earlier import front_in_store
 from service.errors import ClusterLostError, DamagedError, NoWorkerError, ServiceError
-from service.fleet import Standing, identity_of
+from service.fleet import Standing, identity_of, want
 from service.roster import Bulletin, roster
 from service.schema import Study, StudyState
 from service.sharing import SharedDispatcher, Shares
@@ -107,6 +108,7 @@ class _Session:
     def __init__(self, store: Store, client: Client, places: Places, *, durable: bool) -> None:
         self._store, self._client, self._places, self._durable = store, client, places, durable
         self._shares, self._bulletin, self._workers = Shares(), Bulletin(store), Workers(store)
+        self._demand = Demand(store, partial(want, client))
         self._drained: frozenset[str] = frozenset()
         self._runs: dict[str, _Run] = {}
         # Why studies wait, as it was said last: they are tried every second.
@@ -133,7 +135,9 @@ class _Session:
         standings = {study_id: run.standings() for study_id, run in self._runs.items()}
         # A scheduler that does not answer has not lost its workers, and nobody must act as if it had.
         if identity := identity_of(self._client):
-            self._bulletin.tell(roster(identity, standings), self._runs)
+            found = roster(identity, standings)
+            self._bulletin.tell(found, self._runs)
+            self._demand.tell(found, self._drained)
 
     def _say_waits(self, study_id: str, why: str) -> None:
         if why and why != self._waits.get(study_id):

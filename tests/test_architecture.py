@@ -114,9 +114,11 @@ ARROWS = {
     },
     "finalize": {"dispatch", "ranking", "scores", "specs", "store"},
     "roster": {"fleet", "store", "telemetry"},
+    "demand": {"scaling", "store"},
     "supervisor": {
         "assembly",
         "coordinator",
+        "demand",
         "dispatch",
         "earlier",
         "fleet",

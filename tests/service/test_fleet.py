@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
 import sys
 import time
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib import metadata
 from typing import Any
+from urllib.request import urlopen
 
 import dask
 import pytest
@@ -15,7 +17,7 @@ from distributed.versions import get_versions
 
 from service import fleet as fleet_module
 from service.errors import InputError
-from service.fleet import Fleet
+from service.fleet import Fleet, want
 from tests.service.clusters import client_of_threads, workers_of
 from tests.service.fakes import FACTS
 from tests.service.processes import wait_until
@@ -246,3 +248,48 @@ def test_workers_that_are_there_are_seen_whatever_dask_asks_meanwhile(monkeypatc
     # Dask asks for no worker, and so often that its answer comes between ours and our looking at it.
     with dask.config.set({"distributed.client.scheduler-info-interval": "1ms"}), client_of_threads(2) as client:
         assert {len(Fleet(client).alive()) for _ in range(50)} == {2}
+
+
+# By which the Dask operator asks.
+ROUTES = ["distributed.http.scheduler.api"]
+
+
+@contextmanager
+def asked_cluster(n_workers: int = 1) -> Iterator[tuple[Client, Scheduler]]:
+    """A scheduler that answers over HTTP as one of the Dask operator does."""
+    with dask.config.set({"distributed.scheduler.http.routes": ROUTES}), client_of_threads(n_workers) as client:
+        yield client, client.cluster.scheduler
+
+
+def told(scheduler: Scheduler) -> int:
+    """What the scheduler answers who asks it over HTTP."""
+    with urlopen(f"http://127.0.0.1:{scheduler.http_server.port}/api/v1/adaptive_target", timeout=10) as answer:
+        return int(json.load(answer)["workers"])
+
+
+def test_a_scheduler_wants_what_it_was_told_and_never_less_than_it_does_itself() -> None:
+    with asked_cluster(2) as (client, scheduler):
+        assert told(scheduler) == 0
+        want(client, 5)
+        assert told(scheduler) == 5
+        assert client.sync(client.scheduler.adaptive_target) == 5
+        want(client, 0)
+        assert told(scheduler) == 0
+
+
+def test_what_a_service_wanted_that_is_gone_is_forgotten() -> None:
+    with asked_cluster() as (client, scheduler):
+        want(client, 5, 0.0)
+        assert told(scheduler) == 0
+
+
+def test_a_scheduler_of_other_versions_or_that_does_not_answer_is_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with asked_cluster() as (client, scheduler):
+        with monkeypatch.context() as patch:
+            patch.setattr(fleet_module, "_versions", lambda found=None: {"python": "3.9" if found else "3.11"})
+            want(client, 5)
+        assert told(scheduler) == 0
+    want(client, 5)
+    assert client.status == "closed"
