@@ -52,7 +52,7 @@ class Coordinator:
         dispatcher: where trials run.
         facts: of the study's data set and network, or of its task.
         models_dir: where workers put the weights of full-fidelity trials; None keeps none.
-        checkpoints: path or URL under which workers leave checkpoints, where the study goes on from them.
+        checkpoints: path or URL under which workers leave checkpoints; None leaves none.
         on_change: called after every change, from the thread that runs the loop.
     """
 
@@ -220,7 +220,7 @@ class Coordinator:
         return self._retry(trial) if request.kind == "retry" else self._cancel(trial)
 
     def _set_paused(self, paused: bool) -> None:
-        """A paused study holds no slot: what runs is cancelled, and made again later."""
+        """A paused study holds no slot: what runs is cancelled, and goes on later."""
         if paused == self._paused:
             return
         self._paused = paused
@@ -311,14 +311,17 @@ class Coordinator:
         for result in results:
             self._limits.spend(result)
             count_result(result)
-        states = [self._state_after(result) for result in results]
-        accepted = [t for t in self._store.finish_attempts(list(zip(results, states, strict=True))) if t is not None]
+        ended = [_without_rescue(result, self._state_after(result)) for result in results]
+        rescued = {result.trial_id for result in results if result.rescued is not None or result.attempt > 1}
+        accepted = [trial for trial in self._store.finish_attempts(ended) if trial is not None]
         for trial in accepted:
             if trial.state is TrialState.WAITING:
                 self._ready.appendleft(trial)
-            else:
-                self._limits.see(trial)
-                self._learn(trial)
+                continue
+            self._limits.see(trial)
+            self._learn(trial)
+            if trial.trial_id in rescued:
+                self._outputs.forget_rescued(trial.trial_id)
         return [trial for trial in accepted if trial.state.is_finished]
 
     def _learn(self, trial: Trial) -> None:
@@ -339,6 +342,9 @@ class Coordinator:
             return TrialState.STOPPED if trial.trial_id in self._unwanted else TrialState.WAITING
         if result.failure.kind is not FailureKind.WORKER_LOST:
             return TrialState.FAILED
+        if result.rescued == result.attempt:
+            # It has got further, and its worker was only told to end.
+            return TrialState.WAITING
         self._n_lost[trial.trial_id] += 1
         is_too_often = self._n_lost[trial.trial_id] > self._study.spec.max_lost_workers
         return TrialState.FAILED if is_too_often else TrialState.WAITING
@@ -371,6 +377,11 @@ class Coordinator:
     def _flush_epochs(self) -> None:
         epochs, self._epochs = self._epochs, []
         self._store.record_epochs(epochs)
+
+
+def _without_rescue(result: TrialResult, state: TrialState) -> tuple[TrialResult, TrialState]:
+    """What is recorded of an attempt: a trial that is finished, and may be retried, keeps nothing to go on from."""
+    return result if state is TrialState.WAITING else result.model_copy(update={"rescued": None}), state
 
 
 def _last_failure(trials: list[Trial]) -> str:

@@ -392,4 +392,4 @@ def lost(spec: AnyTrialSpec, message: str) -> TrialResult:
 
 def _failed(spec: AnyTrialSpec, kind: FailureKind, message: str) -> TrialResult:
     names = {"study_id": spec.study_id, "trial_id": spec.trial_id, "attempt": spec.attempt}
-    return TrialResult(**names, rescue=spec.rescue_from, failure=Failure(kind=kind, message=message))
+    return TrialResult(**names, rescued=spec.rescued, failure=Failure(kind=kind, message=message))

@@ -17,7 +17,7 @@ CAUSES: dict[Cause, str] = {
     "continued": "trials that went on from a checkpoint, without what the trial below had spent",
     "failed": "trials that failed",
     "stopped": "trials that somebody cancelled",
-    "retried": "attempts that were broken off and made again",
+    "retried": "attempts that were broken off, and made again or gone on from",
     "abandoned": "attempts of which nothing came back",
     "late": "attempts whose result came when another one had been made",
     "inference": "passes repeated for the energy of an inference",
@@ -170,4 +170,5 @@ def _cause(event: Line, result: TrialResult) -> Cause:
         return "stopped"
     if result.failure is not None:
         return "failed"
-    return "continued" if result.earlier_legs else "completed"
+    is_continued = any(leg.trial_id != result.trial_id for leg in result.earlier_legs)
+    return "continued" if is_continued else "completed"

@@ -63,4 +63,4 @@ def told_of(result: TrialResult, spec: StudySpec) -> Told:
     known = {str(name): value for name, value in values.items() if value is not None}
     if len(known) < len(values):
         return Told(result.trial_id, None, "unmeasured")
-    return Told(result.trial_id, known, cost=result.duration_seconds or None)
+    return Told(result.trial_id, known, cost=result.seconds or None)

@@ -200,7 +200,8 @@ class StudySpec(Frozen):
         site: what energy means there in carbon and water.
         trial_time_limit_seconds: a trial that runs longer fails; None is no limit.
         trial_memory_limit_bytes: a trial whose process is resident with more fails; None is no limit.
-        max_lost_workers: a trial is tried again until it has lost more workers than that, and fails then.
+        max_lost_workers: a trial is tried again until it has lost more workers than that, and fails then; those not
+            counted that were told to end and left its training.
         baselines: what is trained beside the paper's default to compare the search with: `deepshift-recommended` is the
             same network trained as DeepShift's authors advise.
         keep_models: whose weights stay when a run ends: of all networks trained at full fidelity, of the front and the

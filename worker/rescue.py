@@ -57,8 +57,11 @@ class Rescued:
         return (*ended, *(self.unfinished.checkpoint.legs if self.unfinished is not None else ()))
 
 
-def save_rescued(rescued: Rescued, url: str) -> bool:
-    """Whether it could be written; whoever waits for this process does not interrupt it meanwhile."""
+def save_rescued(rescued: Rescued, spec: TrialSpec) -> bool:
+    """Whether it was asked for and could be written; whoever waits for this process does not interrupt it meanwhile."""
+    if spec.rescue_to is None:
+        return False
+    url = _place(spec.rescue_to, spec.attempt)
     begun = rescued.unfinished
     document = {
         "trial_id": rescued.trial_id,
@@ -82,17 +85,23 @@ def save_rescued(rescued: Rescued, url: str) -> bool:
 def find_rescued(spec: TrialSpec, make_meter: Callable[[], EnergyMeter]) -> Rescued:
     """What an earlier attempt at the trial of `spec` left for it; nothing, with a warning, where that is of no use."""
     fresh = Rescued(spec.trial_id)
-    if spec.rescue_from is None:
+    if spec.rescue_to is None or spec.rescued is None:
         return fresh
+    url = _place(spec.rescue_to, spec.rescued)
     try:
-        found = _from_document(load_document(spec.rescue_from))
+        found = _from_document(load_document(url))
     except Exception as error:  # noqa: BLE001 - a store of any kind may raise anything, and the trial can begin anew
-        logger.warning("trial %s begins anew: nothing to go on from at %s: %r", spec.trial_id, spec.rescue_from, error)
+        logger.warning("trial %s begins anew: nothing to go on from at %s: %r", spec.trial_id, url, error)
         return fresh
     if (why := _objection(spec, found, make_meter())) is not None:
-        logger.warning("trial %s begins anew: %s %s", spec.trial_id, spec.rescue_from, why)
+        logger.warning("trial %s begins anew: %s %s", spec.trial_id, url, why)
         return fresh
     return found
+
+
+def _place(folder: str, attempt: int) -> str:
+    """Each attempt has its own, so that none takes away what another one reads."""
+    return f"{folder.rstrip('/')}/{attempt}.pt"
 
 
 def _objection(spec: TrialSpec, found: Rescued, meter: EnergyMeter) -> str | None:

@@ -113,9 +113,9 @@ class Attempt(Frozen):
     Attributes:
         resume_from: where the checkpoint lies that training goes on from; None or nothing there starts afresh.
         checkpoint_to: where this trial leaves a checkpoint; None leaves none. Paths, or URLs that fsspec knows.
-        rescue_from: where an earlier attempt at this trial left its training when it was told to end, before
-            `resume_from`; None or nothing of use there begins anew. A task of the user's own always does.
-        rescue_to: where this attempt leaves its training when it is told to end; None leaves nothing.
+        rescue_to: folder where attempts at this trial that are told to end leave their training; None leaves nothing.
+        rescued: the attempt that left there what this one goes on from, before `resume_from`; None or nothing of use
+            begins anew. A task of the user's own always does.
         data_dir: folder of the data sets; None uses the worker's GREENSHIFT_DATA_DIR.
         model_path: where the trained weights are written, or None.
         site: what its energy means in carbon and water.
@@ -129,8 +129,8 @@ class Attempt(Frozen):
     attempt: int = Field(1, ge=1)
     resume_from: str | None = None
     checkpoint_to: str | None = None
-    rescue_from: str | None = None
     rescue_to: str | None = None
+    rescued: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0, lt=_SEED_END)
     data_dir: str | None = None
     model_path: str | None = None
@@ -262,19 +262,19 @@ class Interim(Frozen):
         inference: that passes repeated to measure an inference have spent so far.
         earlier_legs: of the trials and attempts that this one goes on from.
         seconds_before: that the attempts took which this one goes on from.
-        rescue: where the training lies for the next attempt to go on from; None is nowhere.
+        rescued: the attempt that left the training which the next one can go on from; None is none.
     """
 
     energy: EnergyReport | None = None
     inference: InferenceEnergy | None = None
     earlier_legs: tuple[Leg, ...] = ()
     seconds_before: float = 0.0
-    rescue: str | None = None
+    rescued: int | None = None
 
     @classmethod
     def at_first(cls, spec: AnyTrialSpec) -> Interim:
         """Before anything is done, all that an earlier attempt left is there still."""
-        return cls(rescue=spec.rescue_from)
+        return cls(rescued=spec.rescued)
 
 
 class LayerSummary(Frozen):
@@ -308,7 +308,7 @@ class TrialResult(Frozen):
             from before workers told them.
         duration_seconds: of the whole attempt, data loading included.
         seconds_before: that the attempts took which this one went on from.
-        rescue: where the training of a trial that is to be tried again lies, as far as it has come; None is nowhere.
+        rescued: of a trial that is to be tried again, the attempt that left its training to go on from; None is none.
     """
 
     study_id: str
@@ -324,7 +324,7 @@ class TrialResult(Frozen):
     layers: tuple[LayerSummary, ...] = ()
     duration_seconds: float = 0.0
     seconds_before: float = 0.0
-    rescue: str | None = None
+    rescued: int | None = None
     worker: str = ""
     failure: Failure | None = None
 

@@ -40,7 +40,7 @@ def run_seeds(
     started = time.monotonic()
     rescued = find_rescued(spec, lambda: trial.make_meter(pick_device(), spec.site))
     results, unfinished = list(rescued.finished), rescued.unfinished
-    before = {"seconds_before": rescued.seconds, "rescue": spec.rescue_from}
+    before = {"seconds_before": rescued.seconds, "rescued": spec.rescued}
     latest = Interim(earlier_legs=rescued.legs, **before)
     on_interim(latest)
 
@@ -64,8 +64,8 @@ def run_seeds(
                 unfinished=left[0] if left else unfinished,
             )
             has_advanced = bool(left) or len(results) > len(rescued.finished)
-            if spec.rescue_to is not None and has_advanced and save_rescued(so_far, spec.rescue_to):
-                on_interim(latest.model_copy(update={"rescue": spec.rescue_to}))
+            if has_advanced and save_rescued(so_far, spec):
+                on_interim(latest.model_copy(update={"rescued": spec.attempt}))
             raise
         results.append(result)
         unfinished = None

@@ -45,7 +45,7 @@ class Columns:
 def _point(trial: Trial) -> Point:
     result = trial.result
     of_result = {
-        "duration_seconds": result.duration_seconds if result else None,
+        "duration_seconds": result.seconds if result else None,
         "worker": result.worker if result else None,
         "failure": result.failure.kind if result and result.failure else None,
     }

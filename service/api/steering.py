@@ -18,7 +18,7 @@ _ENDED = (StudyState.COMPLETED, StudyState.FAILED, StudyState.STOPPED)
 
 @router.post("/pause", status_code=202, responses=problems(404, 409, 422))
 def pause(study: FoundStudy, context: InContext) -> Asked:
-    """Pauses a study: it gives all its slots back, and what ran is made again later."""
+    """Pauses a study: it gives all its slots back, and what ran goes on later."""
     return _ask_active(context, study, "pause")
 
 

@@ -11,7 +11,7 @@ _GOES_ON = (StudyState.WAITING, StudyState.RUNNING)
 
 
 def pause(study: StudyName) -> None:
-    """Lets a study rest: it holds no slot, and what runs is made again later."""
+    """Lets a study rest: it holds no slot, and what runs goes on later."""
     with study_of(study) as handle:
         handle.pause()
         _said(f"{handle.name} will pause")

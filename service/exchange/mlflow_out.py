@@ -185,7 +185,7 @@ def _metrics(trial: Trial, at: int) -> Iterator[Metric]:
             yield Metric(name, figure.value, at, 0)
     for epoch, loss in enumerate(result.training_loss, 1):
         yield Metric("training_loss", loss, at, epoch)
-    yield Metric("duration_seconds", result.duration_seconds, at, 0)
+    yield Metric("duration_seconds", result.seconds, at, 0)
 
 
 def _tags(trial: Trial) -> Iterator[RunTag]:

@@ -129,7 +129,7 @@ def _attributes(trial: Trial) -> dict[str, Any]:
         for name, figure in result.objectives.items():
             known |= {name: figure.value, f"{name}_unit": figure.unit}
             known |= {f"{name}_method": figure.method, f"{name}_quality": figure.quality}
-        known |= {"worker": result.worker, "duration_seconds": result.duration_seconds}
+        known |= {"worker": result.worker, "duration_seconds": result.seconds}
         if result.failure is not None:
             known |= {"failure": str(result.failure.kind), "failure_message": result.failure.message}
     return {name: value for name, value in known.items() if value is not None}

@@ -63,7 +63,7 @@ def _evaluated(spec: StudySpec, trial: Trial, config: Configuration, times: Time
         failure=result.failure.kind if result and result.failure else None,
         budget=trial.fidelity,
         seed=trial.seed,
-        seconds=result.duration_seconds if result else 0.0,
+        seconds=result.seconds if result else 0.0,
         started=started,
         ended=ended,
         more={"trial_id": trial.trial_id, "is_default": trial.is_default, "method_and_quality": figures},

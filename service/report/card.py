@@ -50,7 +50,7 @@ def card_of(run: StudyRun, trial: Trial, facts: TaskFacts | None, files: list[Ne
             "fidelity": trial.fidelity,
             "promoted_from": trial.promoted_from,
             "earlier_legs": [leg.trial_id for leg in result.earlier_legs],
-            "duration_seconds": result.duration_seconds,
+            "duration_seconds": result.seconds,
         },
         "measurements": {name: m.model_dump(mode="json") for name, m in result.objectives.items()},
         "test_error": {"mean": judged.mean, "deviation": judged.deviation, "n_seeds": len(judged.errors)}

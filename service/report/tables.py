@@ -38,7 +38,7 @@ def row(spec: StudySpec, trial: Trial, hyperparameters: Iterable[str]) -> dict[s
             values[f"{objective}_method"] = measurement.method
             values[f"{objective}_quality"] = measurement.quality
     if trial.result is not None:
-        values["duration_seconds"] = round(trial.result.duration_seconds, 3)
+        values["duration_seconds"] = round(trial.result.seconds, 3)
         values["worker"] = trial.result.worker
         values["failure"] = trial.result.failure.kind if trial.result.failure else None
     for name in hyperparameters:

@@ -80,7 +80,7 @@ def test_pausing_resuming_and_stopping_ask_first_and_are_done(browser: Browser, 
         page.get_by_role("button", name="No, go back").click()
         assert store.requests(running.study.study_id) == []
         page.get_by_role("button", name="Pause").click()
-        expect(page.get_by_role("dialog")).to_contain_text("what runs now is made again later")
+        expect(page.get_by_role("dialog")).to_contain_text("what runs now goes on later")
         page.get_by_role("button", name="Pause it").click()
         expect(page.get_by_text("Pause: asked for.")).to_be_visible()
         expect(state).to_have_text("PAUSED")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.outputs import Outputs
-from service.schema import Study, StudyState
+from service.schema import Study, StudySpec, StudyState
 from tests.service.fakes import full_trial, study_spec, trial
 
 FIDELITY = {"min_fidelity": 1, "max_fidelity": 10, "together": {"epochs": [1, 9]}}
@@ -25,10 +25,28 @@ def test_a_promoted_trial_is_told_where_the_one_below_left_its_checkpoint() -> N
     assert places == [(None, "/ck/s/low.pt", None), ("/ck/s/low.pt", None, "/models/high.safetensors")]
 
 
-def test_a_study_that_does_not_continue_leaves_no_checkpoints() -> None:
+def test_a_study_that_does_not_continue_leaves_no_checkpoints_but_of_trials_that_are_told_to_end() -> None:
     promoted = trial("high", promoted_from="low", is_full=False, attempt=1)
     spec = Outputs(study(), None, "/ck").spec(promoted)
     assert (spec.resume_from, spec.checkpoint_to, spec.model_path) == (None, None, None)
+    assert (spec.rescue_to, spec.rescued) == ("/ck/s/high.rescued", None)
+    assert Outputs(study(), None, None).spec(promoted).rescue_to is None
+
+
+def test_a_task_of_the_users_own_is_not_asked_to_leave_anything() -> None:
+    of_task = trial("1", shift_depth=None, epochs=None, attempt=1)
+    spec = StudySpec.load({"name": "own", "task": "valley", "budget": {"n_trials": 1}})
+    assert Outputs(study().model_copy(update={"spec": spec}), None, "/ck").spec(of_task).rescue_to is None
+
+
+def test_a_study_of_which_no_trial_was_given_back_asks_no_store_for_checkpoints(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    outputs = Outputs(study(), None, "nowhere://checkpoints")
+    outputs.clean_up(StudyState.COMPLETED, [full_trial("1", 0.1, 1.0, attempt=1)])
+    assert caplog.text == ""
+    outputs.clean_up(StudyState.COMPLETED, [full_trial("1", 0.1, 1.0, attempt=2)])
+    assert "the checkpoints at nowhere://checkpoints/s were not deleted" in caplog.text
 
 
 @pytest.mark.parametrize("state", [StudyState.COMPLETED, StudyState.STOPPED])

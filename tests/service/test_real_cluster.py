@@ -21,7 +21,8 @@ from service.certificates import make_certificates
 from service.cluster import remote_cluster
 from service.dispatch import DaskDispatcher, Task
 from service.errors import InputError, RefusedError
-from service.schema import StudySpec
+from service.ledger import Ledger
+from service.schema import DEFAULT_EPOCHS, StudySpec, Trial, TrialState
 from service.server import run_study
 from service.store import Store
 from service.workers import n_cores
@@ -81,6 +82,14 @@ def first_result(folder: Path) -> TrialResult:
         (study,) = store.studies()
         result = next(e.payload["result"] for e in store.events(study.study_id) if e.kind == "attempt_finished")
     return TrialResult.model_validate(result)
+
+
+def trial_of(folder: Path) -> Trial:
+    """A study's only trial."""
+    with Store(folder / "study.sqlite") as store:
+        (study,) = store.studies()
+        (trial,) = store.trials(study.study_id)
+    return trial
 
 
 @contextmanager
@@ -182,6 +191,46 @@ def test_a_study_goes_on_elsewhere_as_soon_as_a_worker_is_told_to_end(tmp_path: 
         assert "process_died" not in first.energy.flags
         assert nanny.wait(timeout=120) == 0
         assert have_ended(everybody)
+
+
+def test_a_trial_goes_on_where_its_worker_was_told_to_end_and_nothing_is_trained_or_counted_twice(
+    tmp_path: Path,
+) -> None:
+    with ExitStack() as stack:
+        _, address = stack.enter_context(dask_scheduler(tmp_path))
+        arguments = [address, "--cores-per-worker", str(n_cores()), "--name"]
+        commands = {f"{name}-0": stack.enter_context(greenshift_workers(tmp_path, *arguments, name)) for name in "ab"}
+        client = stack.enter_context(remote_cluster(Access(address)))
+        wait_until(lambda: len(workers_by_name(client)) == 2)
+        stack.enter_context(running_study(tmp_path / "out", address))
+        wait_until(lambda: list(running(client)) == ["default/1"])
+        before = running(client)["default/1"]
+        epochs: SimpleQueue[EpochMetrics] = SimpleQueue()
+        client.subscribe_topic(topic(client), lambda event: epochs.put(EpochMetrics.model_validate_json(event[1])))
+        told = [epochs.get(timeout=60) for _ in range(3)]
+        commands[before].terminate()
+        while (told[-1].attempt, told[-1].epoch) != (2, DEFAULT_EPOCHS):
+            told.append(epochs.get(timeout=60))
+        assert {metrics.attempt for metrics in told} == {1, 2}
+        assert [metrics.epoch for metrics in told] == list(range(told[0].epoch, DEFAULT_EPOCHS + 1))
+        wait_until(lambda: trial_of(tmp_path / "out").state is TrialState.COMPLETED)
+        assert commands[before].wait(timeout=30) == 0
+    first, last = first_result(tmp_path / "out"), trial_of(tmp_path / "out").result
+    assert last is not None and first.energy is not None and last.energy is not None
+    assert (first.rescued, first.worker, last.rescued) == (1, before, None)
+    assert len(last.training_loss) == DEFAULT_EPOCHS
+    # What was spent is known, each part once: by the trial in all, by its attempts, and in the ledger.
+    spent = [first.energy.joules or 0.0, last.energy.joules or 0.0]
+    assert [leg.joules for leg in last.earlier_legs] == spent[:1]
+    assert last.objectives["energy"].value == pytest.approx(sum(spent))
+    assert min(spent) > 0
+    with Store(tmp_path / "out" / "study.sqlite") as store:
+        ledger = Ledger.from_events(store.events(store.studies()[0].study_id))
+    assert {(e.cause, e.worker, e.joules, e.n_unknown) for e in ledger.entries} == {
+        ("retried", before, spent[0], 0),
+        ("completed", last.worker, spent[1], 0),
+    }
+    assert not list((tmp_path / "out" / "checkpoints").iterdir())
 
 
 def test_workers_of_another_version_get_no_trial(tmp_path: Path) -> None:

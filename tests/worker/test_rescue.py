@@ -36,8 +36,8 @@ def after(n_asked: int) -> Callable[[], bool]:
 
 def attempt_at(spec: TrialSpec, number: int, earlier: TrialResult | None, folder: Path) -> TrialSpec:
     """The spec of an attempt, as a coordinator makes it."""
-    update = {"attempt": number, "rescue_to": str(folder / f"{number}.pt")}
-    return spec.model_copy(update=update | {"rescue_from": earlier.rescue if earlier is not None else None})
+    rescued = earlier.rescued if earlier is not None else None
+    return spec.model_copy(update={"attempt": number, "rescue_to": str(folder), "rescued": rescued})
 
 
 def cut_off(spec: TrialSpec, folder: Path, *n_batches: int) -> list[TrialResult]:
@@ -75,7 +75,7 @@ def test_a_trial_that_was_cut_off_comes_to_the_very_result_that_it_would_have_ha
     *_, result = cut_off(spec, tmp_path, *n_batches)
     assert len(whole.training_loss) == 3
     assert known(result) == known(whole)
-    assert result.rescue is None
+    assert result.rescued is None
 
 
 def test_the_weights_and_the_checkpoint_are_those_of_a_trial_that_was_not_disturbed(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_the_seconds_of_all_attempts_are_those_of_the_trial_and_held_to_its_limi
     assert second.seconds_before < third.seconds_before <= first.duration_seconds + second.duration_seconds
     assert third.seconds == third.seconds_before + third.duration_seconds
     # Less than the attempts before took: whatever is left to train is too much.
-    limited = spec.model_copy(update={"time_limit_seconds": third.seconds_before, "rescue_from": second.rescue})
+    limited = attempt_at(spec, 3, second, tmp_path).model_copy(update={"time_limit_seconds": third.seconds_before})
     late = run_trial(limited)
     assert late.failure is not None
     assert late.failure.kind is FailureKind.TIME_LIMIT
@@ -175,15 +175,15 @@ def test_what_is_of_no_use_is_left_alone(
         monkeypatch.setattr(trial, "open_source", lambda _uuid: NoSource())
     first = run_trial(attempt_at(spec, 1, None, tmp_path), should_stop=after(20))
     monkeypatch.setattr(trial, "open_source", lambda _uuid: TenJoules())
-    assert first.rescue == str(tmp_path / "1.pt")
+    assert first.rescued == 1
     if why == "other energy":
         monkeypatch.setattr(trial, "open_source", lambda _uuid: OtherJoules())
     elif why == "other trial":
         spec = spec.model_copy(update={"trial_id": "u"})
     elif why == "nothing":
-        Path(first.rescue).unlink()
+        (tmp_path / "1.pt").unlink()
     elif why == "no rescue":
-        Path(first.rescue).write_bytes(b"no rescue")
+        (tmp_path / "1.pt").write_bytes(b"no rescue")
     result = run_trial(attempt_at(spec, 2, first, tmp_path))
     assert f"trial {spec.trial_id} begins anew: " in caplog.text
     assert (result.earlier_legs, result.seconds_before) == ((), 0.0)
@@ -205,18 +205,24 @@ def test_where_nothing_can_be_measured_a_trial_goes_on_all_the_same(
 
 
 def test_what_cannot_be_left_is_said_and_what_an_earlier_attempt_left_is_there_still(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    spec = make_spec(**SMALL, rescue_to=str(tmp_path / "file" / "t.pt"))
+    spec = make_spec(**SMALL, rescue_to=str(tmp_path / "file"))
     first = run_trial(spec, should_stop=after(5))
     assert first.failure is not None and first.failure.kind is FailureKind.CANCELLED
-    assert first.rescue is None
+    assert first.rescued is None
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "what was trained cannot be written" in caplog.text
     good = run_trial(attempt_at(spec, 1, None, tmp_path), should_stop=after(5))
-    second = run_trial(spec.model_copy(update={"rescue_from": good.rescue}), should_stop=after(5))
-    assert second.rescue == good.rescue == str(tmp_path / "1.pt")
+
+    def fail(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("worker.rescue.save_document", fail)
+    second = run_trial(attempt_at(spec, 2, good, tmp_path), should_stop=after(5))
+    assert (good.rescued, second.rescued) == (1, 1)
+    assert second.seconds_before > 0
 
 
 def test_an_attempt_that_comes_to_nothing_leaves_what_an_earlier_one_left(tmp_path: Path) -> None:
@@ -224,20 +230,20 @@ def test_an_attempt_that_comes_to_nothing_leaves_what_an_earlier_one_left(tmp_pa
     spec = attempt_at(make_spec(**SMALL | {"data_dir": "/nowhere", "dataset": "fashion-mnist"}), 2, first, tmp_path)
     second = run_trial(spec)
     assert second.failure is not None
-    assert second.rescue == first.rescue
-    assert not Path(str(spec.rescue_to)).exists()
+    assert second.rescued == first.rescued == 1
+    assert not (tmp_path / "2.pt").exists()
 
 
 def test_what_a_trial_spends_is_known_before_what_it_leaves_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[Interim] = []
-    monkeypatch.setattr("worker.rescue.save_document", lambda *_: told.append(Interim(rescue="written here")))
+    monkeypatch.setattr("worker.rescue.save_document", lambda *_: told.append(Interim(rescued=7)))
     run_trial(attempt_at(make_spec(**SMALL), 1, None, tmp_path), should_stop=after(5), on_interim=told.append)
-    assert [(i.energy is not None, i.rescue) for i in told[-3:]] == [
+    assert [(i.energy is not None, i.rescued) for i in told[-3:]] == [
         (True, None),
-        (False, "written here"),
-        (True, str(tmp_path / "1.pt")),
+        (False, 7),
+        (True, 1),
     ]
 
 
@@ -245,7 +251,7 @@ def test_nobody_interrupts_what_writes(tmp_path: Path, monkeypatch: pytest.Monke
     handlers = []
     monkeypatch.setattr("worker.rescue.save_document", lambda *_: handlers.append(signal.getsignal(signal.SIGUSR1)))
     before = signal.getsignal(signal.SIGUSR1)
-    assert save_rescued(Rescued("t"), str(tmp_path / "t.pt"))
+    assert save_rescued(Rescued("t"), make_spec(rescue_to=str(tmp_path)))
     assert (handlers, signal.getsignal(signal.SIGUSR1)) == ([signal.SIG_IGN], before)
 
 
@@ -259,7 +265,7 @@ def test_the_process_of_a_trial_leaves_its_training_before_it_ends(tmp_path: Pat
         should_stop=lambda: len(epochs) > 1,
         isolated=True,
     )
-    assert (first.failure and first.failure.kind, first.rescue) == (FailureKind.CANCELLED, str(tmp_path / "1.pt"))
+    assert (first.failure and first.failure.kind, first.rescued) == (FailureKind.CANCELLED, 1)
     again: list[int] = []
     second = run_trial(
         attempt_at(spec, 2, first, tmp_path),

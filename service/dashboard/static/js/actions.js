@@ -6,7 +6,7 @@ import { make } from "./dom.js";
 
 const ACTIVE = ["WAITING", "RUNNING", "PAUSED"];
 const OF_STUDIES = {
-  pause: ["Pause", "It gives all its slots back; what runs now is made again later.", (state) => ["WAITING", "RUNNING"].includes(state)],
+  pause: ["Pause", "It gives all its slots back; what runs now goes on later.", (state) => ["WAITING", "RUNNING"].includes(state)],
   resume: ["Resume", "It goes on where it was.", (state) => ["PAUSED", "STOPPED", "FAILED"].includes(state)],
   stop: ["Stop", "What runs is cancelled; what has finished is kept.", (state) => ACTIVE.includes(state)],
 };

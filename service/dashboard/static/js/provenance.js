@@ -42,13 +42,13 @@ export class Provenance {
   #energy(result) {
     const report = result?.energy;
     if (!report) return this.energy.say("Nothing is known of the energy of this trial.");
-    const facts = [["energy of this trial alone", figure(report.joules, "J", report.quality, report.method)], ["device", report.device || "unknown"], ["window", seconds(report.duration_seconds)]];
+    const facts = [["energy of this attempt alone", figure(report.joules, "J", report.quality, report.method)], ["device", report.device || "unknown"], ["window", seconds(report.duration_seconds)]];
     const gpu = report.gpu;
     if (gpu?.uncertainty_joules != null) facts.push(["uncertainty of the meter (k = 2)", `± ${amount(gpu.uncertainty_joules, "J")}`]);
     if (gpu?.net_joules != null) facts.push(["above idle power", amount(gpu.net_joules, "J")]);
     if (report.emissions_grams != null) facts.push(["emissions", figure(report.emissions_grams, "g", "estimated")]);
     if (report.carbon) facts.push(["carbon intensity", `${significant(report.carbon.grams_per_kwh)} g / kWh, ${report.carbon.source}`]);
-    for (const leg of result.earlier_legs) facts.push([`spent before, by trial ${leg.trial_id}`, amount(leg.joules, "J")]);
+    for (const leg of result.earlier_legs) facts.push([`spent before, by ${leg.trial_id === result.trial_id ? "an earlier attempt" : `trial ${leg.trial_id}`}`, amount(leg.joules, "J")]);
     const flags = report.flags.map((flag) => make("li", {}, FLAGS[flag] ?? flag));
     fill(this.energy.body, tiles(facts), flags.length ? make("div", {}, make("h3", {}, "What to know of it"), make("ul", {}, flags)) : null);
   }

@@ -62,7 +62,7 @@ class Page {
     const heading = make("div", { className: "card-head" }, make("h1", {}, `Trial ${trialId} `, badge(trial.state)), make("div", { className: "row", id: "actions" }, buttons));
     const facts = [["fidelity", trial.fidelity === null ? "full" : `${significant(trial.fidelity)}${trial.is_full ? ", the full one" : ""}`], ["shift depth", trial.shift_depth ?? "–"], ["epochs", trial.epochs ?? "–"], ["seed", trial.seed], ["attempt", trial.attempt]];
     if (trial.promoted_from) facts.push(["promoted from", make("a", { href: `/studies/${study}/trials/${encodeURIComponent(trial.promoted_from)}` }, trial.promoted_from)]);
-    if (trial.result) facts.push(["took", seconds(trial.result.duration_seconds)], ["worker", trial.result.worker || "unknown"]);
+    if (trial.result) facts.push(["took", seconds((trial.result.seconds_before ?? 0) + trial.result.duration_seconds)], ["worker", trial.result.worker || "unknown"]);
     const lines = facts.map(([name, value]) => [name, typeof value === "object" ? value : String(value)]);
     fill(this.head, heading, trial.is_default ? make("p", { className: "soft" }, "What the search is compared with; never counted in the front.") : null, tiles(lines), failure(trial.result?.failure));
   }
