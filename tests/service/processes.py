@@ -96,7 +96,7 @@ def have_ended(pids: Iterable[int], seconds: float = 120.0) -> bool:
     return True
 
 
-def greenshift(*arguments: str, cwd: Path | None = None, seconds: float = 120.0) -> subprocess.CompletedProcess[str]:
+def greenshift(*arguments: str, cwd: Path | None = None, seconds: float = 280.0) -> subprocess.CompletedProcess[str]:
     """Runs the command line in a process of its own, without colours and without a data folder."""
     environment = {k: v for k, v in os.environ.items() if k not in ("GREENSHIFT_DATA_DIR", "FORCE_COLOR")}
     return subprocess.run(

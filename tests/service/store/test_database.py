@@ -19,6 +19,7 @@ from service.errors import InputError, ServiceError
 from service.store import Store
 from tests.service.fakes import study_spec, trial
 from tests.service.postgresql import Server
+from tests.service.processes import wait_until
 
 HOLDS = """
 import sqlite3, sys
@@ -99,11 +100,12 @@ def test_a_postgresql_url_is_taken_as_people_paste_it(name: str, postgresql_url:
         assert store.studies() == [study]
 
 
-def test_a_server_that_is_not_there_is_said_at_once_without_the_password(tmp_path: Path) -> None:
-    started = time.monotonic()
+def test_a_server_that_is_not_there_is_said_at_once_without_the_password(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(InputError, match="cannot be opened: connection is bad") as error:
         Store(f"postgresql://me:secret@/studies?host={tmp_path}")
-    assert time.monotonic() - started < 5
+    assert "trying again" not in caplog.text
     assert "secret" not in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 
@@ -131,7 +133,7 @@ def test_a_change_waits_until_another_process_lets_go_of_the_file(
             assert not writing.done()
             time.sleep(0.01)
         let_go()
-        writing.result(timeout=30)
+        writing.result(timeout=120)
         assert told(store, study_id) == ["1"]
     assert [record.message for record in caplog.records] == [f"{path}: database is locked; trying again"]
 
@@ -166,15 +168,14 @@ def test_a_file_that_is_locked_while_it_is_opened_is_waited_for(tmp_path: Path) 
         time.sleep(0.1)
         assert not opening.done()
         let_go()
-        with opening.result(timeout=30) as store:
+        with opening.result(timeout=120) as store:
             assert store.studies() == []
 
 
-def test_a_fault_that_does_not_pass_is_told_at_once(store: Store) -> None:
-    started = time.monotonic()
+def test_a_fault_that_does_not_pass_is_told_at_once(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ServiceError, match=r"the store .* failed: .*nonsense"):
         store.database.write(lambda connection: connection.execute(text("SELECT nonsense")))
-    assert time.monotonic() - started < 5
+    assert "trying again" not in caplog.text
 
 
 def test_a_full_disk_is_told_and_nothing_is_written_in_part(tmp_path: Path) -> None:
@@ -226,13 +227,15 @@ def test_a_change_that_is_cut_off_in_its_middle_happens_once(postgresql_url: str
 
 
 def test_a_server_that_starts_again_loses_and_doubles_nothing(postgresql: Server, postgresql_url: str) -> None:
-    names = [f"{i}" for i in range(60)]
+    names: list[str] = []
+    is_enough = threading.Event()
     with Store(postgresql_url) as store, ThreadPoolExecutor(1) as pool:
         study_id = store.create_study(study_spec()).study_id
 
         def write() -> None:
-            for name in names:
-                store.record_told(study_id, name)
+            while not is_enough.is_set():
+                store.record_told(study_id, f"{len(names)}")
+                names.append(f"{len(names)}")
 
         writing = pool.submit(write)
         while len(told(store, study_id)) < 5:
@@ -240,7 +243,10 @@ def test_a_server_that_starts_again_loses_and_doubles_nothing(postgresql: Server
         postgresql.stop()
         assert not writing.done()
         postgresql.start()
-        writing.result(timeout=60)
+        n_before = len(told(store, study_id))
+        wait_until(lambda: len(names) > n_before)
+        is_enough.set()
+        writing.result(timeout=120)
         assert told(store, study_id) == names
 
 
@@ -356,5 +362,5 @@ def test_a_commit_that_did_not_arrive_is_not_done_again_before_the_server_says_w
         time.sleep(0.2)
         assert not writing.done()
         cut.let_go()
-        writing.result(timeout=30)
+        writing.result(timeout=120)
         assert told(store, study_id) == ["1"]

@@ -27,7 +27,7 @@ def held_before_commit(store: Store) -> Iterator[tuple[threading.Event, threadin
 
     def hold(_connection: object) -> None:
         is_there.set()
-        go_on.wait(30)
+        go_on.wait(120)
 
     event.listen(store.database._engine, "commit", hold)
     try:
@@ -48,15 +48,15 @@ def test_a_reader_that_goes_on_from_the_last_number_misses_no_writer(where: Wher
         study_id = reader.create_study(study_spec()).study_id
         with held_before_commit(first) as (is_there, go_on):
             one = pool.submit(first.record_told, study_id, "1")
-            assert is_there.wait(30)
+            assert is_there.wait(120)
             two = pool.submit(second.record_told, study_id, "2")
             with pytest.raises(TimeoutError):
                 two.result(timeout=0.2)
             new_events(reader, study_id, seen)
             assert seen == []
             go_on.set()
-            one.result(30)
-            two.result(30)
+            one.result(120)
+            two.result(120)
         new_events(reader, study_id, seen)
     assert [trial_id for _, trial_id in seen] == ["1", "2"]
 
@@ -66,11 +66,11 @@ def test_writers_of_two_studies_do_not_wait_for_each_other(postgresql_url: str) 
         one, two = (first.create_study(study_spec()).study_id for _ in range(2))
         with held_before_commit(first) as (is_there, go_on):
             held = pool.submit(first.record_told, one, "1")
-            assert is_there.wait(30)
+            assert is_there.wait(120)
             second.record_told(two, "2")
             assert not held.done()
             go_on.set()
-            held.result(30)
+            held.result(120)
 
 
 def test_a_reader_beside_two_busy_writers_sees_everything_once_and_in_order(where: Where) -> None:

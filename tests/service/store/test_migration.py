@@ -198,7 +198,7 @@ for argument in sys.argv[1:]:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(200)
     with Store(where) as store:
         print([p.exitcode for p in processes], len(store.studies()))
 """
@@ -208,6 +208,6 @@ def test_processes_that_open_a_new_database_at_once_do_not_race(tmp_path: Path, 
     places = [str(tmp_path / f"{i}.sqlite") for i in range(2)] + [new_postgresql_url]
     done = subprocess.run(
         [sys.executable, "-c", RACE, *places],
-        capture_output=True, text=True, check=False, timeout=120, env=os.environ, cwd=Path(__file__).parents[3],
+        capture_output=True, text=True, check=False, timeout=240, env=os.environ, cwd=Path(__file__).parents[3],
     )  # fmt: skip
     assert done.stdout.splitlines() == ["[0, 0, 0, 0] 4"] * 3, done.stderr
