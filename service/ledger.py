@@ -112,6 +112,14 @@ class Ledger:
                 setattr(total, name, getattr(total, name) + getattr(entry, name))
         return list(sums.values())
 
+    def by_quality(self) -> dict[str, float]:
+        """The joules that are known, by how well they are."""
+        found: dict[str, float] = {}
+        for entry in self.entries:
+            if entry.is_known:
+                found[entry.quality] = found.get(entry.quality, 0.0) + entry.joules
+        return found
+
     @property
     def joules(self) -> float:
         """All that is known; a lower bound where something is unknown."""

@@ -83,7 +83,9 @@ class StudyStatus(Frozen):
         hypervolume: of the front, in the product of the objectives' units; None without a front.
         reference_point: that the hypervolume is measured from, by objective; None without a front. It moves with the
             worst comparable trial, so hypervolumes of two studies, or of one at two times, cannot be compared.
-        energy_joules: that all attempts have spent, as far as it is known; None where nothing is known.
+        energy_joules: that all attempts have spent, as far as it is known and whatever its quality; None where nothing
+            is known.
+        energy_joules_by_quality: what makes it up, measurements and estimates apart; empty where it is None.
         reason: why it is in its state, for people; None where nobody said.
     """
 
@@ -93,6 +95,7 @@ class StudyStatus(Frozen):
     hypervolume: float | None
     reference_point: dict[str, float] | None
     energy_joules: float | None
+    energy_joules_by_quality: dict[str, float] = Field(default_factory=dict)
     reason: str | None = None
 
 
@@ -219,7 +222,7 @@ class Spending(Frozen):
 
 
 class LedgerDocument(Frozen):
-    """All energy that a study has spent; `joules` is what is known of it, None where nothing is."""
+    """All energy that a study has spent; `joules` is all that is known of it, of any quality, None where nothing is."""
 
     joules: float | None
     entries: list[Spending]

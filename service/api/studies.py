@@ -86,14 +86,15 @@ def show_study(study: FoundStudy, context: InContext) -> StudyDocument:
 @router.get("/studies/{study_id}/status", responses=problems(404, 422))
 def show_status(study: FoundStudy, context: InContext) -> StudyStatus:
     """Says how far a study is, how good its front, and how much energy it has spent."""
-    volume = context.digests.volume(study)
+    volume, ledger = context.digests.volume(study), context.digests.ledger(study)
     return StudyStatus(
         study_id=study.study_id,
         state=study.state,
         n_trials=NTrials.model_validate(context.store.n_trials(study.study_id)),
         hypervolume=None if volume is None else volume.hypervolume,
         reference_point=None if volume is None else volume.reference_point,
-        energy_joules=_joules(context.digests.ledger(study).entries),
+        energy_joules=_joules(ledger.entries),
+        energy_joules_by_quality=ledger.by_quality(),
         reason=study.reason,
     )
 

@@ -43,8 +43,8 @@ def status(study: StudyName, as_json: AsJson = False) -> None:
     if found["hypervolume"] is not None:
         point = ", ".join(f"{name} {value:.3g}" for name, value in found["reference_point"].items())
         console.print(f"hypervolume: {found['hypervolume']:.4g} from {point}")
-    joules = found["energy_joules"]
-    console.print(f"energy spent: {'unknown' if joules is None else f'{joules:.4g} J'}")
+    spent = " + ".join(f"{joules:.4g} J {quality}" for quality, joules in found["energy_joules_by_quality"].items())
+    console.print(f"energy spent: {spent or 'unknown'}")
 
 
 def _why_nothing_runs(found: WorkersDocument) -> str | None:

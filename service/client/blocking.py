@@ -200,7 +200,8 @@ class StudyHandle:
     def status(self) -> dict[str, Any]:
         """How far the study is, and why it is in its state.
 
-        The keys: `state`, `n_trials` by state, `hypervolume`, `reference_point`, `energy_joules`, `reason`.
+        The keys: `state`, `n_trials` by state, `hypervolume`, `reference_point`, `energy_joules`,
+        `energy_joules_by_quality`, `reason`.
         """
         return self._client.run(calls.status(self.study_id))
 

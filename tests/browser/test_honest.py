@@ -131,6 +131,9 @@ def test_joules_that_were_measured_and_estimates_stand_side_by_side(browser: Bro
         expect(page.locator(".tiles").first).to_contain_text("400 J" + "measured" + " + " + "500 J" + "≈\xa0estimated")
         card(page, "Energy ledger").scroll_into_view_if_needed()
         expect(card(page, "Energy ledger")).to_contain_text("400 Jmeasured + 500 J≈\xa0estimated")
+        expect(card(page, "Energy ledger").locator(".plot")).to_have_attribute(
+            "aria-label", "Energy by cause: finished trials 400 J measured + 500 J ≈\xa0estimated."
+        )
         rows = opened_table(page, "Hypervolume")
         assert [row[2] for row in rows] == ["100 J measured", "400 J measured + 500 J ≈ estimated"]
         card(page, "Hypervolume").get_by_role("radio", name="energy").check()
@@ -157,6 +160,7 @@ def test_what_a_study_cut_off_does_not_run(browser: Browser, store: Store) -> No
         assert "running now" in options(page, "Workers over time")["yAxis"][0]["data"]
         store.set_study_state(study.study_id, StudyState.FAILED, "the scheduler was lost")
         expect(page.locator("h1 .state")).to_have_text("FAILED")
+        expect(page.locator("#link")).to_have_text("○ nothing more to come")
         page.reload()
         expect(page.locator(".tiles").first).to_contain_text("cut off3")
         opened_table(page, "Workers over time")

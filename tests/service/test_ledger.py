@@ -96,6 +96,7 @@ def test_energies_obtained_in_two_ways_are_two_entries() -> None:
         ("codecarbon", "estimated", 5.0),
         ("rapl", "measured", 5.0),
     ]
+    assert ledger.by_quality() == {"estimated": 5.0, "measured": 5.0}
 
 
 def test_what_is_known_of_a_process_that_died_is_no_full_figure() -> None:

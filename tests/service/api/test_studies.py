@@ -174,6 +174,7 @@ def test_the_status_is_what_contracts_say_and_what_can_be_worked_out_by_hand(htt
         "hypervolume": pytest.approx((0.43 - 0.1) * (4.2 - 4) + (0.43 - 0.2) * (4 - 2)),
         "reference_point": {"error": pytest.approx(0.43), "deployment_energy": pytest.approx(4.2)},
         "energy_joules": 20.0,
+        "energy_joules_by_quality": {"estimated": 20.0},
         "reason": None,
     }
 
@@ -184,7 +185,8 @@ def test_what_is_unknown_is_null_and_not_zero(http: TestClient, store: Store) ->
     assert [status[key] for key in ("hypervolume", "reference_point", "energy_joules")] == [None] * 3
     finish(store, study, completed("00001", joules=None, error=0.1, deployment_energy=1.0))
     status = http.get(f"{STUDIES}/{study.study_id}/status").json()
-    assert status["energy_joules"] is None and status["hypervolume"] is not None
+    assert (status["energy_joules"], status["energy_joules_by_quality"]) == (None, {})
+    assert status["hypervolume"] is not None
     ledger = http.get(f"{STUDIES}/{study.study_id}/ledger").json()
     assert ledger["joules"] is None
     assert [(e["cause"], e["n_attempts"], e["n_unknown"], e["joules"]) for e in ledger["entries"]] == [

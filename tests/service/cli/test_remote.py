@@ -92,7 +92,8 @@ def test_studies_are_listed_for_programs_and_for_people(call: Call, study: Study
 @pytest.mark.parametrize("by", ["study_id", "name"])
 def test_status_has_the_keys_that_programs_rely_on(call: Call, study: Study, by: str) -> None:
     found = json.loads(call("status", getattr(study, by, study.spec.name), "--json").stdout)
-    assert list(found) == ["study_id", "state", "n_trials", "hypervolume", "reference_point", "energy_joules", "reason"]
+    known = ["energy_joules", "energy_joules_by_quality"]
+    assert list(found) == ["study_id", "state", "n_trials", "hypervolume", "reference_point", *known, "reason"]
     assert found["n_trials"] == {"waiting": 1, "running": 0, "completed": 2, "failed": 1, "stopped": 0}
     assert found["energy_joules"] == 10.0
     # From a tenth of the range beyond the worst: (0.21, 2.1); the best is (0.1, 1), and so is the whole front.
@@ -101,7 +102,7 @@ def test_status_has_the_keys_that_programs_rely_on(call: Call, study: Study, by:
 
 def test_status_for_people_says_how_many_and_how_much(call: Call, study: Study) -> None:
     said = call("status", study.spec.name).stdout
-    assert "2 completed" in said and "1 failed" in said and "10 J" in said
+    assert "2 completed" in said and "1 failed" in said and "energy spent: 10 J estimated" in said
 
 
 def test_status_says_why_nothing_runs(call: Call, store: Store, study: Study) -> None:

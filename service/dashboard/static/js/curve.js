@@ -14,7 +14,8 @@ export class Curve {
     });
   }
 
-  show(epochs, trial) {
+  show(epochs, trial, isOpen) {
+    this.isOpen = isOpen;
     // What came by the way may have been lost; the result has all of it.
     const losses = trial.result?.training_loss ?? [];
     this.epochs = epochs.length ? epochs : losses.map((training_loss, i) => ({ attempt: trial.result.attempt, epoch: i + 1, training_loss, seconds: null }));
@@ -22,7 +23,7 @@ export class Curve {
   }
 
   #options(colours) {
-    if (!this.epochs.length) return "No epoch has ended yet.";
+    if (!this.epochs.length) return this.isOpen ? "No epoch has ended yet." : "No epoch ended.";
     const attempts = [...new Set(this.epochs.map((epoch) => epoch.attempt))];
     const hues = [colours.accent, colours.high, colours.pick, colours.warn];
     const last = this.epochs.at(-1);

@@ -3,7 +3,7 @@
 import { axis, ChartCard, legend, tip } from "./chart.js";
 import { fill, make, table, tiles } from "./dom.js";
 import { amount, compact, figure, kind } from "./format.js";
-import { figures } from "./joules.js";
+import { figures, inWords, sums } from "./joules.js";
 
 const CAUSES = {
   completed: "finished trials", continued: "continued trials", failed: "failed trials", stopped: "cancelled trials", retried: "retried attempts",
@@ -41,7 +41,7 @@ export class Energy {
     const kinds = [...new Set(entries.map((entry) => entry.quality))];
     const decal = { symbol: "rect", symbolSize: 0.5, rotation: -0.8, dashArrayX: [1, 0], dashArrayY: [2, 4], color: colours.card };
     return {
-      description: `Energy by cause: ${causes.map((cause) => `${CAUSES[cause] ?? cause} ${amount(this.#sum(entries, cause), "J")}`).join(", ")}.`,
+      description: `Energy by cause: ${causes.map((cause) => `${CAUSES[cause] ?? cause} ${inWords(sums(entries.filter((entry) => entry.cause === cause)))}`).join(", ")}.`,
       grid: { left: 8, right: 28, top: 34, bottom: 46, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
       legend: legend(colours),
       xAxis: axis("energy", colours, { scale: false, axisLabel: { formatter: (value) => amount(value, "J") } }),
@@ -61,7 +61,7 @@ export class Energy {
   #facts() {
     const { entries } = this.ledger;
     const n = entries.reduce((sum, entry) => sum + entry.n_unknown, 0);
-    const facts = [["the search has spent", figures(entries)]];
+    const facts = [["the search has spent", figures(sums(entries), entries.length > 0 ? "unknown" : "nothing yet")]];
     if (n > 0) facts.push(["attempts of unknown energy", String(n)]);
     const best = this.#soonest();
     if (this.document?.default_joules != null) facts.push(["the default network, per inference", figure(this.document.default_joules, "J", this.document.quality, this.document.method)]);

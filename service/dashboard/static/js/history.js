@@ -44,7 +44,7 @@ export class History {
     if (points.length === 0) return this.over === "joules" && this.document?.points.length ? "Some of the energy that was spent is unknown." : "There is no front yet: its first trial at full fidelity will begin this line.";
     const last = points.at(-1);
     const name = said + { n_trials: this.trials.withDefault, seconds: "", joules: ` (${qualities(last.joules_by_quality)})` }[this.over];
-    const reference = Object.entries(this.document.reference_point ?? {}).map(([objective, value]) => `${title(objective)} ${significant(value)}`).join(", ");
+    const reference = Object.entries(this.document.reference_point ?? {}).map(([objective, value]) => `${title(objective)} ${amount(value, this.trials.unit(objective))}`).join(", ");
     this.card.say(`${significant(last.hypervolume, 4)} now, from the reference point ${reference || "of the study"}: a product of the objectives as they are (${this.#unit()}), not normalised. More is better.${this.over === "joules" ? ` Spent: ${inWords(last.joules_by_quality)}.` : ""}`);
     return {
       description: `The hypervolume of the front over ${name}: ${significant(last.hypervolume, 4)} now.`,

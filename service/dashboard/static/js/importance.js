@@ -41,7 +41,7 @@ export class Importance {
     return {
       description: `Importance for ${title(this.objective)}: ${shown.at(-1).name} first.`,
       grid: { left: 8, right: 24, top: 8, bottom: 46, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
-      xAxis: axis("share of the objective's variation", colours, { min: 0, scale: false }),
+      xAxis: axis("share of the variation", colours, { min: 0, scale: false }),
       yAxis: axis("", colours, { type: "category", data: shown.map((row) => row.name.replaceAll("_", " ")), scale: false, axisLabel: { interval: 0 } }),
       tooltip: { confine: true, trigger: "item", formatter: ({ dataIndex }) => tip(shown[dataIndex].name, `${significant(shown[dataIndex].importance, 2)} ± ${significant(shown[dataIndex].std, 1)}`) },
       series: [

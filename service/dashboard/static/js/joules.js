@@ -11,17 +11,16 @@ export const inWords = (table) => known(table).map((quality) => `${amount(table[
 /** The qualities alone: `measured + ≈ estimated`. */
 export const qualities = (table) => known(table).map((quality) => kind(quality)).join(" + ");
 
-/** What the entries of a ledger come to as figures, each beside the way in which it is known. */
-export function figures(entries) {
-  const table = sums(entries);
+/** The same as figures, each beside the way in which it is known; `none` is said where nothing is. */
+export function figures(table, none) {
   const parts = known(table).flatMap((quality, i) => [i > 0 ? " + " : "", figure(table[quality], "J", quality)]);
-  return make("span", {}, parts.length > 0 ? parts : entries.length > 0 ? "unknown" : "nothing yet");
+  return make("span", {}, parts.length > 0 ? parts : none);
 }
 
 const known = (table) => BY_TRUST.filter((quality) => table[quality] !== undefined);
 
-/** What is unknown counts as nothing. */
-function sums(entries) {
+/** What the entries of a ledger come to, by quality; what is unknown counts as nothing. */
+export function sums(entries) {
   const table = {};
   for (const { quality, joules } of entries) if (joules !== null) table[quality] = (table[quality] ?? 0) + joules;
   return table;

@@ -14,14 +14,14 @@ export class Layers {
     });
   }
 
-  show({ layers }) {
-    this.layers = layers;
+  show({ layers }, isOpen) {
+    Object.assign(this, { layers, isOpen });
     this.card.show();
   }
 
   #options(colours) {
     const shift = (this.layers ?? []).filter((layer) => layer.is_shift);
-    if (shift.length === 0) return this.layers?.length ? "No layer of this network is a shift layer." : "Its worker told nothing of its layers.";
+    if (shift.length === 0) return this.layers?.length ? "No layer of this network is a shift layer." : this.isOpen ? "Its layers are not known yet: they are told when the trial ends." : "Its worker told nothing of its layers.";
     const exponents = [...new Set(shift.flatMap((layer) => Object.keys(layer.exponents).map(Number)))].sort((a, b) => a - b);
     const heads = ["zero", ...exponents.map((exponent) => `2^${exponent}`)];
     const names = this.layers.map((layer) => layer.name);

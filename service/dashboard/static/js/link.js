@@ -2,7 +2,9 @@
 
 import { report } from "./actions.js";
 
+/** Nothing is said while `isThere` is undefined: nobody has asked yet. */
 export function showLink(isThere, hasEnded = false) {
+  if (isThere === undefined) return;
   const element = document.getElementById("link");
   element.classList.toggle("lost", !isThere && !hasEnded);
   if (isThere) element.textContent = hasEnded ? "○ nothing more to come" : "● live";

@@ -30,9 +30,9 @@ export class Rungs {
   #options(colours) {
     if (!this.rungs?.length) return this.hasFidelities ? "No trial has begun yet: the trials at each fidelity will be a bar." : "This study has no fidelities: every trial is a full one.";
     this.card.say("Each bar is a fidelity: cheap trials below, full ones on top, without the default. A diamond says how many of them were promoted to the rung above.");
-    const bars = this.#states().map(([key, name, colour]) => ({ type: "bar", name, stack: "trials", color: colours[colour], barMaxWidth: 34, data: this.rungs.map((rung) => rung[key]) }));
-    const promoted = { type: "scatter", name: "promoted", symbol: "diamond", symbolSize: 13, color: colours.pick, z: 5, itemStyle: { borderColor: colours.card, borderWidth: 1.5 }, data: this.rungs.map((rung, i) => (i + 1 < this.rungs.length ? rung.n_promoted : null)),
-      label: { show: true, position: "right", color: colours.text, backgroundColor: colours.card, padding: [1, 4], borderRadius: 3, textBorderWidth: 0, formatter: ({ value }) => String(value) } };
+    const bars = this.#states().filter(([key]) => this.rungs.some((rung) => rung[key] > 0)).map(([key, name, colour]) => ({ type: "bar", name, stack: "trials", color: colours[colour], barMaxWidth: 34, data: this.rungs.map((rung) => rung[key]) }));
+    const promoted = { type: "scatter", name: "promoted", symbol: "diamond", symbolSize: 13, color: colours.pick, z: 5, itemStyle: { borderColor: colours.card, borderWidth: 1.5, opacity: 1 }, data: this.rungs.map((rung, i) => (i + 1 < this.rungs.length ? rung.n_promoted : null)),
+      label: { show: true, position: "right", color: colours.text, backgroundColor: colours.card, padding: [2, 4, 1, 4], lineHeight: 14, borderRadius: 3, textBorderWidth: 0, formatter: ({ value }) => String(value) } };
     return {
       description: `Trials on ${this.rungs.length} rungs.`,
       grid: { left: 58, right: 28, top: 36, bottom: 46 },

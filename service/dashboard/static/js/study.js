@@ -60,11 +60,9 @@ class Page {
       this.#later(new Correlation(cards), (view) => of("/rungs").then((found) => view.show(found))),
       this.#later(new Timeline(cards, this.trials), (view) => of(`/timeline?last=${MOST}`).then((found) => view.show(found, this.hasEnded))),
       this.#later(new TrialsTable(cards, document_, this.trials, buttons), async (view) => view.show(this.hasEnded)),
-      new Scheduled(() => this.#spent(), LATER),
     ];
     this.heading = make("div", { className: "card-head" });
     this.facts = make("div");
-    this.energy = make("span", {}, "…");
     summary.append(this.heading, this.facts);
     this.notice = new Notice(summary);
     this.news = new Scheduled(() => this.#update(), SOON);
@@ -113,13 +111,7 @@ class Page {
     this.#head(status);
   }
 
-  /** The sum that the status has does not tell measured joules from estimates. */
-  async #spent() {
-    const { entries } = await of("/ledger");
-    this.energy.replaceChildren(figures(entries));
-  }
-
-  #head({ state, n_trials: n, reason, hypervolume }) {
+  #head({ state, n_trials: n, reason, hypervolume, energy_joules_by_quality: joules }) {
     this.hasEnded = ENDED.includes(state);
     const { spec, created_at } = this.document;
     const limit = spec.budget.n_trials ? ` of ${spec.budget.n_trials}` : "";
@@ -128,8 +120,11 @@ class Page {
     const counts = [[`completed${this.trials.withDefault}`, `${n.completed}${limit}`], [this.hasEnded && n.running > 0 ? "cut off" : "running", n.running], ["waiting", n.waiting], ["failed", n.failed], ["stopped", n.stopped]];
     const said = (value, words, none) => (value === undefined ? "…" : value === null ? none : words(value));
     const volume = [`hypervolume, ${this.trials.volumeUnit(Object.keys(spec.objectives))}`, said(hypervolume, (value) => significant(value, 4), "no front yet")];
+    const hasBegun = n.running + n.completed + n.failed + n.stopped > 0;
+    const spent = joules === undefined ? "…" : figures(joules, hasBegun ? "unknown so far" : "nothing yet");
     const ended = this.hasEnded && report() ? make("p", { className: "note good" }, `The run has ended. Its report: ${report()}`) : null;
-    fill(this.facts, make("p", { className: "soft" }, `${subject}, study ${study}, begun ${moment(created_at)}`), reason ? make("p", { className: "note" }, `${state}: ${reason}`) : null, ended, tiles([...[...counts, volume].map(([name, value]) => [name, String(value)]), ["energy spent, as far as known", this.energy]]));
+    fill(this.facts, make("p", { className: "soft" }, `${subject}, study ${study}, begun ${moment(created_at)}`), reason ? make("p", { className: `note ${{ COMPLETED: "good", FAILED: "bad" }[state] ?? ""}` }, `${state}: ${reason}`) : null, ended, tiles([...[...counts, volume].map(([name, value]) => [name, String(value)]), ["energy spent, as far as known", spent]]));
+    showLink(this.isThere, this.hasEnded);
   }
 
   /** Name, state and buttons, kept as they are while the state is: somebody may be about to press one. */
@@ -145,6 +140,7 @@ class Page {
   }
 
   onLink(isThere) {
+    this.isThere = isThere;
     showLink(isThere, this.hasEnded);
     if (isThere) this.news.ask();
   }

@@ -13,6 +13,7 @@ import { withToken } from "./login.js";
 import { Notice } from "./notice.js";
 import { Provenance } from "./provenance.js";
 import { Scheduled } from "./scheduled.js";
+import { isPending, standing } from "./standing.js";
 import { patiently, tell } from "./trouble.js";
 
 const ENDED = ["COMPLETED", "FAILED", "STOPPED"];
@@ -32,6 +33,7 @@ class Page {
     this.layers = new Layers(cards);
     this.config = new Card(cards, "Configuration", { wide: true });
     this.trial = trial;
+    this.epochs = [];
     this.news = new Scheduled(() => this.update(), OFTEN);
   }
 
@@ -43,15 +45,16 @@ class Page {
 
   async update() {
     const [found, trial, epochs] = await Promise.all([get(ofStudy(study)), get(ofTrial(study, trialId)), get(ofTrial(study, trialId, "/epochs"))]);
-    [this.study, this.trial] = [found, trial];
+    Object.assign(this, { study: found, trial, epochs });
     this.#head();
     const [page, layers] = await Promise.all([
       get(ofStudy(study, `/points?after=${trial.seq - 1}&limit=1`)),
       get(ofTrial(study, trialId, "/layers")),
     ]);
-    this.provenance.show(trial, page.trial_id[0] === trialId ? page : null);
-    this.curve.show(epochs, trial);
-    this.layers.show(layers);
+    const isOpen = isPending(trial, found.state);
+    this.provenance.show(trial, page.trial_id[0] === trialId ? page : null, isOpen);
+    this.curve.show(epochs, trial, isOpen);
+    this.layers.show(layers, isOpen);
     this.#config();
   }
 
@@ -60,11 +63,13 @@ class Page {
     const hasEnded = ENDED.includes(this.study.state);
     const buttons = trialButtons(study, trialId, trial.state, (text, isGood) => this.notice.say(text, isGood), hasEnded);
     const heading = make("div", { className: "card-head" }, make("h1", {}, `Trial ${trialId} `, badge(trial.state)), make("div", { className: "row", id: "actions" }, buttons));
-    const facts = [["fidelity", trial.fidelity === null ? "full" : `${significant(trial.fidelity)}${trial.is_full ? ", the full one" : ""}`], ["shift depth", trial.shift_depth ?? "–"], ["epochs", trial.epochs ?? "–"], ["seed", trial.seed], ["attempt", trial.attempt]];
+    const now = standing(trial, this.study.state, this.epochs);
+    const facts = [["fidelity", trial.fidelity === null ? "full" : `${significant(trial.fidelity)}${trial.is_full ? ", the full one" : ""}`], ["shift depth", trial.shift_depth ?? "–"], ["epochs", trial.epochs ?? "–"], ["seed", trial.seed], ["attempt", trial.attempt || "none yet"]];
     if (trial.promoted_from) facts.push(["promoted from", make("a", { href: `/studies/${study}/trials/${encodeURIComponent(trial.promoted_from)}` }, trial.promoted_from)]);
-    if (trial.result) facts.push(["took", seconds((trial.result.seconds_before ?? 0) + trial.result.duration_seconds)], ["worker", trial.result.worker || "unknown"]);
+    if (trial.result) facts.push(["took", took(trial.result)], ["worker", trial.result.worker || "unknown"]);
     const lines = facts.map(([name, value]) => [name, typeof value === "object" ? value : String(value)]);
-    fill(this.head, heading, trial.is_default ? make("p", { className: "soft" }, "What the search is compared with; never counted in the front.") : null, tiles(lines), failure(trial.result?.failure));
+    fill(this.head, heading, trial.is_default ? make("p", { className: "soft" }, "What the search is compared with; never counted in the front.") : null, tiles(lines), now === null ? null : make("p", { className: "note" }, now), failure(trial.result?.failure));
+    showLink(this.isThere, hasEnded);
   }
 
   #config() {
@@ -77,6 +82,7 @@ class Page {
   }
 
   onLink(isThere) {
+    this.isThere = isThere;
     showLink(isThere, ENDED.includes(this.study.state));
     if (isThere) this.news.ask();
   }
@@ -85,6 +91,12 @@ class Page {
   watch() {
     setInterval(() => this.trial.state === "RUNNING" && !document.hidden && this.news.ask(), 2 * OFTEN);
   }
+}
+
+/** With the attempts that it went on from; a worker that was lost told nothing. */
+function took({ seconds_before, duration_seconds }) {
+  const all = (seconds_before ?? 0) + duration_seconds;
+  return all > 0 ? seconds(all) : "unknown";
 }
 
 function failure(found) {
