@@ -73,7 +73,7 @@ def _lines(fault: Mapping[str, Any], model: type[BaseModel]) -> list[str]:
     location = [part for part in fault["loc"] if part != "[key]"]
     if location[-1:] == ["float"] and isinstance(location[-2], int):
         location.pop()
-    key = ".".join(map(str, location))
+    key = ".".join(map(str, location)) or "spec"
     if fault["type"] == "extra_forbidden":
         return [f"{key}: {unknown_key(str(location[-1]), _keys(model, location[:-1]))}"]
     if fault["type"] == "missing":

@@ -91,7 +91,7 @@ def test_a_failed_trial_prints_its_result_and_why(call: Call, tmp_path: Path) ->
         ({"recipe": {"colour": "red"}}, ["recipe.colour", "unknown key", "weight_bits"]),
         ({"epoch": 1}, ["epoch: unknown key (did you mean epochs?); allowed are study_id"]),
         ({"seed": 2**64}, ["seed: must be below 18446744073709551616"]),
-        ({"recipe": []}, ["recipe", "list"]),
+        ({"recipe": []}, ["recipe: must be a mapping", "got []"]),
         ({"time_limit_seconds": -1}, ["time_limit_seconds: must be above 0, got -1"]),
         ({"network": "vgg7"}, ["network", "resnet8", "'vgg7'"]),
         ({"shift_depth": 11}, ["shift_depth", "0..10", "11"]),
@@ -107,16 +107,22 @@ def test_a_spec_that_cannot_be_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [("{", "JSON"), ("{}", "study_id: missing"), ("[]", "spec"), (None, "spec.json")]
+    ("content", "said", "n_lines"),
+    [
+        ("{", "JSON", 1),
+        ("{}", "study_id: missing", 6),
+        ("[]", "spec: must be a mapping of keys to values, got []", 1),
+        (None, "spec.json", 1),
+    ],
 )
-def test_a_file_that_holds_no_spec_is_refused_in_one_line(
-    call: Call, tmp_path: Path, content: str | None, said: str
+def test_a_file_that_holds_no_spec_is_refused_in_few_lines(
+    call: Call, tmp_path: Path, content: str | None, said: str, n_lines: int
 ) -> None:
     if content is not None:
         (tmp_path / "spec.json").write_text(content)
     done = call("trial", str(tmp_path / "spec.json"))
     assert_refused(done, said)
-    assert (len(done.stderr.splitlines()), done.stdout) == (1, "")
+    assert (len(done.stderr.splitlines()), done.stdout) == (n_lines, "")
 
 
 def test_an_evaluation_of_a_task_tells_its_steps_and_prints_its_result(
