@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import threading
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
 from service.schema import TrialState
 from service.store import Store
+from tests.deploy.kustomize import build
+from tests.deploy.test_kubernetes import KUBERNETES, pods
 from tests.service.fakes import completed, study_spec, trial
 from tests.service.postgresql import Server
 
@@ -81,6 +87,69 @@ def test_postgresql_is_copied_and_comes_back(postgresql: Server, new_postgresql_
         assert restored.events(study.study_id) == events
         record(restored, study.study_id, 2)
     postgresql.execute("DROP DATABASE restored WITH (FORCE)")
+
+
+def in_pod(overlay: str, name: str, postgresql: Server, folder: Path, database: str) -> None:
+    """Runs the script of a pod, with this server and folder in place of the cluster's."""
+    _, spec = pods(build(KUBERNETES / "overlays" / overlay))[name]
+    (container,) = spec["containers"]
+    (script,) = container["args"]
+    given = {entry["name"]: entry.get("value", "") for entry in container["env"]}
+    given |= {"PGHOST": str(postgresql.folder), "PGUSER": "postgres"}
+    given |= {"PGDATABASE": database} if "PGDATABASE" in given else {}
+    given["PATH"] = f"{postgresql.programs}:{os.environ['PATH']}"
+    script = re.sub(r"/backups(?=[/ ])", str(folder), script)
+    script = script.replace("DATABASE greenshift", f"DATABASE {database}").replace("TO greenshift", f"TO {database}")
+    subprocess.run([*container["command"], script], env=os.environ | given, check=True)
+
+
+def test_a_database_of_kubernetes_comes_back_as_it_was_copied_and_only_the_newest_copies_are_kept(
+    postgresql: Server, new_postgresql_url: str, tmp_path: Path
+) -> None:
+    for number in range(50):
+        (tmp_path / f"greenshift-20200101T0000{number:02}Z.dump").touch()
+    (tmp_path / "mine.dump").touch()
+    with Store(new_postgresql_url) as store:
+        study = store.create_study(study_spec())
+        record(store, study.study_id, 1)
+        events = store.events(study.study_id)
+        database = urlsplit(new_postgresql_url).path[1:]
+        in_pod("plain", "backup", postgresql, tmp_path, database)
+        record(store, study.study_id, 2)
+    *old, newest = sorted(tmp_path.glob("greenshift-*"))
+    assert len(old) == 47 and old[0].name == "greenshift-20200101T000003Z.dump"
+    assert newest.stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "mine.dump").exists()
+
+    in_pod("restore", "restore", postgresql, tmp_path, database)
+    with Store(new_postgresql_url) as store:
+        assert store.events(study.study_id) == events
+    (kept,) = postgresql.execute("SELECT datname FROM pg_database WHERE datname LIKE 'greenshift-before-%'")
+    with Store(postgresql.url(kept[0])) as store:
+        assert len(store.events(study.study_id)) > len(events)
+    postgresql.execute(f'DROP DATABASE "{kept[0]}" WITH (FORCE)')
+
+
+def test_compose_makes_a_copy_with_the_password_of_its_secret(
+    postgresql: Server, new_postgresql_url: str, tmp_path: Path
+) -> None:
+    Store(new_postgresql_url).close()
+    service = yaml.safe_load((BACKUP.parent / "compose" / "compose.yaml").read_text())["services"]["backup"]
+    assert "../backup.sh:/backup.sh:ro" in service["volumes"]
+    (tmp_path / "database_password").write_text("secret\n")
+    # In place of an hour, the end.
+    (tmp_path / "sleep").write_text(f'#!/bin/sh\necho "$PGPASSWORD" > {tmp_path}/password\nkill $PPID\n')
+    (tmp_path / "sleep").chmod(0o755)
+    *shell, script = service["entrypoint"]
+    for here, there in (("$$", "$"), ("/run/secrets", str(tmp_path)), ("/backup.sh", str(BACKUP))):
+        script = script.replace(here, there)
+    script = script.replace(" /backups", f" {tmp_path}/copies")
+    environment = os.environ | service["environment"] | {"GREENSHIFT_DATABASE_URL": new_postgresql_url}
+    environment["PATH"] = f"{tmp_path}:{postgresql.programs}:{os.environ['PATH']}"
+    assert subprocess.run([*shell, script], env=environment, timeout=60, check=False).returncode == -signal.SIGTERM
+    (copy,) = (tmp_path / "copies").iterdir()
+    assert copy.match(re.findall(r"-name '([^']+)'", service["healthcheck"]["test"][1])[0])
+    assert (tmp_path / "password").read_text() == "secret\n"
 
 
 @pytest.mark.parametrize(

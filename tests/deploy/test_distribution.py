@@ -12,9 +12,15 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("service/", "shiftlayers/", "worker/")
+COMPOSE = "deploy/compose"
+SECRETS = yaml.safe_load((ROOT / COMPOSE / "compose.yaml").read_text())["secrets"]
+# What lies in a checkout whose owner has followed deploy/README.md.
+LEFT = ["tls/ca.pem", f"{COMPOSE}/.env", f"{COMPOSE}/data/cifar-10-batches-py/test_batch"]
+LEFT += [f"{COMPOSE}/{secret['file']}".replace("/./", "/") for secret in SECRETS.values()]
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
@@ -39,6 +45,9 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / file).is_file():
             (source / file).parent.mkdir(parents=True, exist_ok=True)
             (source / file).write_bytes((ROOT / file).read_bytes())
+    for file in LEFT:
+        (source / file).parent.mkdir(parents=True, exist_ok=True)
+        (source / file).write_text("of this machine alone")
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, source)
     return folder
 
@@ -55,6 +64,12 @@ def test_the_sdist_holds_every_file_of_the_repository(dist: Path) -> None:
     with tarfile.open(next(dist.glob("*.tar.gz"))) as sdist:
         held = {member.name.partition("/")[2] for member in sdist.getmembers()}
     assert {file for file in repository() if not file.startswith(".")} - held == set()
+    assert len(LEFT) == 6 and held.isdisjoint(LEFT)
+
+
+@pytest.mark.parametrize("file", LEFT)
+def test_what_is_of_a_machine_alone_is_not_committed(file: str) -> None:
+    assert run("git", "check-ignore", file).strip() == file
 
 
 @pytest.mark.slow

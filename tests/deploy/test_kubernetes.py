@@ -27,7 +27,7 @@ KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
 DEFINITIONS = Path(__file__).parent / "definitions"
 OVERLAYS = ("plain", "dask-operator")
 # Applied once beside one of these.
-JOBS = ("token", "data")
+JOBS = ("token", "data", "restore")
 VERSION = "1.33"
 GPU = "nvidia.com/gpu"
 # Made by hand, as deploy/README.md says.
@@ -187,8 +187,8 @@ def pods(resources: list[Resource]) -> dict[str, tuple[dict[str, str], Any]]:
     """Labels and specs of all pods, by what makes them."""
     found = {}
     for resource in resources:
-        if resource["kind"] in ("Deployment", "StatefulSet", "Job"):
-            template = resource["spec"]["template"]
+        if resource["kind"] in ("Deployment", "StatefulSet", "Job", "CronJob"):
+            template = resource["spec"].get("jobTemplate", resource)["spec"]["template"]
             found[resource["metadata"]["name"]] = (template["metadata"]["labels"], template["spec"])
         if resource["kind"] == "DaskCluster":
             for role in ("scheduler", "worker"):
@@ -257,7 +257,8 @@ def test_everything_that_talks_is_let_through_and_nothing_else(resources: list[R
     policies = {r["metadata"]["name"]: r["spec"] for r in resources if r["kind"] == "NetworkPolicy"}
     assert policies["nothing-else"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     (rule,) = policies["postgresql"]["ingress"]
-    assert [f["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for f in rule["from"]] == ["coordinator"]
+    callers = [f["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for f in rule["from"]]
+    assert callers == ["coordinator", "backup"]
     (rule,) = policies["scheduler"]["ingress"]
     callers = {f["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for f in rule["from"]}
     assert callers == {"coordinator", "worker"}
@@ -265,7 +266,7 @@ def test_everything_that_talks_is_let_through_and_nothing_else(resources: list[R
 
 def test_every_command_is_one_that_its_program_understands(resources: list[Resource]) -> None:
     for name, (_, spec) in pods(resources).items():
-        if name == "postgresql":
+        if name in ("postgresql", "backup"):
             continue
         (container,) = spec["containers"]
         words = [*container.get("command", ["greenshift"]), *container["args"]]
