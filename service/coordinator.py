@@ -233,6 +233,7 @@ class Coordinator:
         if trial.state not in (TrialState.FAILED, TrialState.STOPPED):
             return f"the trial is {trial.state}; only FAILED and STOPPED ones are tried again"
         self._n_lost.pop(trial.trial_id, None)
+        self._unwanted.discard(trial.trial_id)
         self._untold = [told for told in self._untold if told.trial_id != trial.trial_id]
         self._ready.appendleft(self._store.retry_trial(trial, "asked for"))
         return "done"
@@ -246,6 +247,8 @@ class Coordinator:
             return f"the trial is {trial.state} already"
         self._ready = deque(t for t in self._ready if t.trial_id != trial.trial_id)
         self._learn(self._store.stop_trial(trial, "asked for"))
+        if trial.attempt:
+            self._outputs.forget_rescued(trial.trial_id)
         return "done"
 
     def _dispatch(self) -> None:
@@ -312,7 +315,8 @@ class Coordinator:
             self._limits.spend(result)
             count_result(result)
         ended = [_without_rescue(result, self._state_after(result)) for result in results]
-        rescued = {result.trial_id for result in results if result.rescued is not None or result.attempt > 1}
+        # An attempt that was killed while it wrote has left something and could not say so.
+        left_some = {result.trial_id for result in results if result.failure is not None or result.attempt > 1}
         accepted = [trial for trial in self._store.finish_attempts(ended) if trial is not None]
         for trial in accepted:
             if trial.state is TrialState.WAITING:
@@ -320,7 +324,7 @@ class Coordinator:
                 continue
             self._limits.see(trial)
             self._learn(trial)
-            if trial.trial_id in rescued:
+            if trial.trial_id in left_some:
                 self._outputs.forget_rescued(trial.trial_id)
         return [trial for trial in accepted if trial.state.is_finished]
 

@@ -36,7 +36,7 @@ class Outputs:
 
     def clean_up(self, state: StudyState, trials: list[Trial]) -> None:
         """Deletes checkpoints that nobody needs any more, and weights that the study does not keep."""
-        left_some = self._study.spec.continue_promoted or any(trial.attempt > 1 for trial in trials)
+        left_some = self._study.spec.continue_promoted or any(map(_may_have_left, trials))
         if state is StudyState.COMPLETED and self._checkpoints is not None and left_some:
             remove_checkpoints(self._checkpoints, self._study.study_id)
         if self._models_dir is not None:
@@ -56,3 +56,8 @@ class Outputs:
         if self._checkpoints is None or trial.is_of_task:
             return None
         return rescue_folder(self._checkpoints, self._study.study_id, trial.trial_id)
+
+
+def _may_have_left(trial: Trial) -> bool:
+    """Whether an attempt at a trial was told to end, and may have left its training."""
+    return trial.attempt > 1 or (trial.attempt == 1 and not trial.state.is_finished)

@@ -15,6 +15,7 @@ from service.ledger import Ledger
 from service.schema import Study, StudyState, TrialState
 from service.store import Store
 from tests.service.fakes import FakeDispatcher, completed, energy_report, failed
+from tests.service.processes import wait_until
 from tests.service.running import by_id, coordinator_of, in_background, new_study
 from worker.schema import Leg, TrialResult, TrialSpec
 
@@ -157,3 +158,82 @@ def test_without_a_place_for_it_nothing_is_asked_for(store: Store, study: Study)
     dispatcher = script(killed, done)
     coordinator_of(study, store, dispatcher).run()
     assert [(spec.rescue_to, spec.rescued) for spec in dispatcher.submitted] == [(None, None)] * 2
+
+
+def cut_while_it_wrote(spec: TrialSpec) -> TrialResult:
+    """A trial that ran too long, and was killed before it could say what it leaves."""
+    left(spec)
+    return failed(spec.trial_id, spec.attempt, "time_limit", study_id=spec.study_id)
+
+
+def test_what_a_trial_left_that_failed_is_gone_although_it_did_not_say_so(
+    store: Store, study: Study, tmp_path: Path
+) -> None:
+    coordinator_of(study, store, script(cut_while_it_wrote), checkpoints=str(tmp_path)).run()
+    assert [t.state for t in store.trials(study.study_id)] == [TrialState.FAILED]
+    assert not (tmp_path / study.study_id / f"{DEFAULT_TRIAL_ID}.rescued").exists()
+
+
+def test_nothing_is_left_of_a_trial_that_still_waits_when_the_budget_is_spent(store: Store, tmp_path: Path) -> None:
+    study = new_study(store, budget={"energy_joules": 11.0})
+    dispatcher = FakeDispatcher(1, lambda spec: left(spec) if spec.trial_id == "00002" else done(spec))
+    coordinator = coordinator_of(study, store, dispatcher, checkpoints=str(tmp_path))
+    assert coordinator.run() is StudyState.COMPLETED
+    waiting = by_id(store, study)["00002"]
+    assert (waiting.state, waiting.attempt) == (TrialState.WAITING, 1)
+    assert not (tmp_path / study.study_id).exists()
+
+
+class Leaving(FakeDispatcher):
+    """Trials that it cancels leave their training."""
+
+    def cancel(self, trial_id: str) -> None:
+        for spec, finish in [held for held in self._held if held[0].trial_id == trial_id]:
+            self._held.remove((spec, finish))
+            result = failed(spec.trial_id, spec.attempt, "cancelled", study_id=spec.study_id)
+            finish(result.model_copy(update={"rescued": left(spec).rescued}))
+
+
+def test_a_trial_that_is_cancelled_while_it_waits_leaves_nothing(store: Store, study: Study, tmp_path: Path) -> None:
+    dispatcher = Leaving(1, done, holds=True)
+    coordinator = coordinator_of(study, store, dispatcher, checkpoints=str(tmp_path))
+    folder = tmp_path / study.study_id / f"{DEFAULT_TRIAL_ID}.rescued"
+    there: list[bool] = []
+
+    def cancel_and_retry() -> None:
+        dispatcher.wait_for_submitted(1)
+        for kind, state in (("pause", TrialState.WAITING), ("cancel", TrialState.STOPPED)):
+            store.request(study.study_id, kind, DEFAULT_TRIAL_ID if kind == "cancel" else None)
+            coordinator.wake()
+            wait_until(lambda state=state: by_id(store, study)[DEFAULT_TRIAL_ID].state is state)
+            wait_until(lambda kind=kind: answered(store, study, kind))
+            there.append(folder.exists())
+        coordinator.stop()
+
+    in_background(coordinator, cancel_and_retry)
+    assert there == [True, False]
+
+
+def test_a_trial_that_was_cancelled_and_retried_is_wanted_again(store: Store, tmp_path: Path) -> None:
+    study = new_study(store, budget={"n_trials": 2})
+    dispatcher = Leaving(2, done, holds=True)
+    coordinator = coordinator_of(study, store, dispatcher, checkpoints=str(tmp_path))
+
+    def cancel_and_retry() -> None:
+        dispatcher.wait_for_submitted(2)
+        for kind, state in (("cancel", TrialState.STOPPED), ("retry", TrialState.RUNNING)):
+            store.request(study.study_id, kind, DEFAULT_TRIAL_ID)
+            coordinator.wake()
+            wait_until(lambda state=state: by_id(store, study)[DEFAULT_TRIAL_ID].state is state)
+        coordinator.stop()
+
+    in_background(coordinator, cancel_and_retry)
+    assert [spec.rescued for spec in dispatcher.submitted] == [None] * 3
+    assert by_id(store, study)[DEFAULT_TRIAL_ID].state is TrialState.WAITING
+
+
+def answered(store: Store, study: Study, kind: str) -> bool:
+    """Whether the coordinator has done what was asked for."""
+    events = list(store.events(study.study_id))
+    asked = {event.seq for event in events if event.kind == f"{kind}_requested"}
+    return asked <= {event.payload["request"] for event in events if event.kind == "request_answered"}
