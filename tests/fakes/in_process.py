@@ -1,17 +1,19 @@
-"""The fake NVML in this very process, steered by environment variables, and the truth about its square wave."""
+"""The fake NVML in this very process, steered by environment variables, in simulated time or the machine's own."""
 
 from __future__ import annotations
 
 import ctypes
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pynvml
 import pytest
 
-from tests.fakes.nvml import LIBRARY
+from tests.fakes.nvml import FIRST_GPU, LIBRARY
+from tests.fakes.simulated import SimulatedTime
+from worker.energy.monitor import GpuMonitor
+from worker.energy.nvml import open_gpu
 
 PERIOD_SECONDS, LOW_WATTS, HIGH_WATTS = 2.0, 60.0, 300.0
 
@@ -25,8 +27,21 @@ def nvml(fake_nvml: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.Mo
     # A sampler must not outlive the library that it reads.
     for thread in threading.enumerate():
         if thread.name == "greenshift-energy":
-            thread.join(timeout=5)
+            thread.join(timeout=60)
             assert not thread.is_alive()
+
+
+@pytest.fixture
+def simulated(nvml: pytest.MonkeyPatch) -> Iterator[SimulatedTime]:
+    """Time that moves only where somebody sleeps, for the fake and for monitors that are made with it."""
+    now_ms = ctypes.c_double.in_dll(pynvml.nvmlLib, "fnvml_now_ms")
+    yield SimulatedTime(lambda seconds: setattr(now_ms, "value", seconds * 1e3))
+    now_ms.value = 0.0
+
+
+def monitor_of(time: SimulatedTime, uuid: str = FIRST_GPU, *, linger_seconds: float = 0.0) -> GpuMonitor:
+    """The monitor of a GPU of the fake, which looks at it in simulated time."""
+    return GpuMonitor(lambda: open_gpu(uuid), time.clock, time.sleep, time.poller, linger_seconds)
 
 
 def square_wave(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,11 +54,6 @@ def square_wave(monkeypatch: pytest.MonkeyPatch) -> None:
 def true_joules(start: float, end: float) -> float:
     """Energy of the square wave between two times of the wall clock, in closed form."""
     return _joules_until(end) - _joules_until(start)
-
-
-def wait_for_phase(phase: float) -> None:
-    """Sleeps until the square wave is at `phase` seconds of its period."""
-    time.sleep((phase - time.time()) % PERIOD_SECONDS)
 
 
 def _joules_until(seconds: float) -> float:

@@ -41,6 +41,14 @@ class Sensor(Protocol):
     def state(self) -> GpuState: ...
 
 
+class Polling(Protocol):
+    """What calls something again and again while somebody wants it; `worker.energy.poller.Poller` is one."""
+
+    def hold(self) -> None: ...
+
+    def release(self) -> None: ...
+
+
 class GpuMonitor:
     """Watches a GPU while windows are open, and decides how it is read: the first step of the ladder that works.
 
@@ -50,7 +58,9 @@ class GpuMonitor:
     Args:
         open_sensor: opens the GPU.
         clock: seconds that never go backwards.
-        linger_seconds: how long the thread goes on looking after the last window.
+        sleep: waits.
+        poller: makes the thread out of what it does, how often, and how long after the last window.
+        linger_seconds: that time.
 
     Raises:
         UnreadableError: the GPU cannot be opened.
@@ -60,9 +70,11 @@ class GpuMonitor:
         self,
         open_sensor: Callable[[], Sensor],
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        poller: Callable[[Callable[[], None], float, float], Polling] = Poller,
         linger_seconds: float = LINGER_SECONDS,
     ) -> None:
-        self._open_sensor, self._clock = open_sensor, clock
+        self._open_sensor, self._clock, self._sleep = open_sensor, clock, sleep
         self.sensor = open_sensor()
         self._timeline = Timeline()
         self._windows: list[Window] = []
@@ -71,7 +83,7 @@ class GpuMonitor:
         self._failed: UnreadableError | None = None
         self.has_counter = self.has_power = False
         self._lock = threading.RLock()
-        self._poller = Poller(self._poll, POLL_SECONDS, linger_seconds)
+        self._poller = poller(self._poll, POLL_SECONDS, linger_seconds)
         self._probe()
         if self.is_readable:
             # The thread learns the tick while the trial is still being prepared.
@@ -213,5 +225,5 @@ class GpuMonitor:
         """Looks often until the counter has moved far enough, or it is clear that it does not."""
         until = self._clock() + seconds
         while self.has_counter and self._failed is None and not is_done() and self._clock() < until:
-            time.sleep(EDGE_POLL_SECONDS)
+            self._sleep(EDGE_POLL_SECONDS)
             self._poll()

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from tests.fakes.nvml import FIRST_GPU, SECOND_GPU
 from worker.energy import selftest
+from worker.energy.monitor import GpuMonitor
 from worker.energy.reading import NoSource, Reading
 from worker.energy.selftest import self_test
 from worker.schema import HostEnergy, SelfTestReport, SiteSpec
@@ -21,17 +24,19 @@ def host(monkeypatch):
     monkeypatch.setattr(selftest, "open_host_source", Host)
 
 
-def test_every_gpu_is_read_over_one_second(nvml):
+def test_every_gpu_is_read_over_one_second(nvml, simulated):
     nvml.setenv("CUDA_VISIBLE_DEVICES", SECOND_GPU)
+    times = {"clock": simulated.clock, "sleep": simulated.sleep, "poller": simulated.poller}
+    nvml.setattr(selftest, "GpuMonitor", partial(GpuMonitor, **times))
 
-    report = self_test()
+    report = self_test(sleep=simulated.sleep)
 
     first, second = report.gpus
     assert (first.uuid, second.uuid) == (FIRST_GPU, SECOND_GPU)
     assert (first.visible, second.visible) == (False, True)
     assert (first.method, first.quality, first.flags) == ("nvml_energy_timeline", "measured", ())
     assert (first.mean_watts, second.mean_watts) == (pytest.approx(60, rel=0.05), pytest.approx(120, rel=0.05))
-    assert first.tick_seconds == pytest.approx(0.1, rel=0.15)
+    assert first.tick_seconds == pytest.approx(0.1, rel=0.01)
     assert 0 < first.uncertainty_watts < 6
     assert SelfTestReport.model_validate_json(report.model_dump_json()) == report
 

@@ -44,18 +44,26 @@ def hook(event, args):
         calls.append(event + repr(args[1:]))
 sys.addaudithook(hook)
 import json, os, time
-from worker.energy.cpu_model import CodeCarbonModel
+from worker.energy.cpu_model import JOULES_PER_KWH, CodeCarbonModel
 
 source = CodeCarbonModel()
-readings = []
+readings, durations = [], []
+
+def total():
+    # Joules that CodeCarbon has counted in all, between windows as well.
+    return (source._tracker._total_cpu_energy + source._tracker._total_ram_energy).kWh * JOULES_PER_KWH
+
+before = total()
 for seconds in (1.2, 0.0, 1.2):
+    begun = time.monotonic()
     source.begin()
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    while time.monotonic() < begun + seconds:
         sum(range(10_000))
     readings.append(source.end().joules)
+    durations.append(time.monotonic() - begun)
 print(json.dumps({"class": type(source).__name__, "method": source.method, "quality": source.quality,
-                  "joules": readings, "files": os.listdir(), "network": calls}))
+                  "joules": readings, "seconds": durations, "total": total() - before,
+                  "files": os.listdir(), "network": calls}))
 """
 
 
@@ -82,8 +90,9 @@ def outcomes(fake_nvml, tmp_path_factory) -> dict[str, Any]:
 def test_two_worker_processes_at_once_each_read_the_gpu_that_is_theirs(outcomes, worker, uuid, watts):
     gpu = outcomes[worker]
 
-    assert (gpu["uuid"], gpu["method"], gpu["exclusive"]) == (uuid, "nvml_energy_timeline", True)
-    assert gpu["mean_watts"] == pytest.approx(watts, rel=0.05)
+    assert (gpu["uuid"], gpu["quality"], gpu["exclusive"]) == (uuid, "measured", True)
+    # Wrong by the power of two ticks at most, whatever pauses a busy machine makes; the other GPU draws half or twice.
+    assert gpu["mean_watts"] == pytest.approx(watts, rel=0.2)
 
 
 def test_a_gpu_without_a_library_has_unknown_energy(outcomes):
@@ -151,7 +160,7 @@ def test_the_model_never_calls_an_unknown_energy_zero(outcomes):
 
 
 def test_the_model_estimates_a_plausible_power(outcomes):
-    watts = outcomes["model"]["joules"][0] / 1.2
+    watts = outcomes["model"]["joules"][0] / outcomes["model"]["seconds"][0]
 
     assert 0.1 < watts < 1000
 
@@ -165,9 +174,10 @@ def test_the_model_uses_no_network(outcomes):
 
 
 def test_the_model_counts_each_window_from_zero(outcomes):
-    first, _, third = outcomes["model"]["joules"]
+    model = outcomes["model"]
 
-    assert 0.2 < third / first < 1.9
+    # Windows that counted on from those before them would be more than all together.
+    assert sum(joules or 0.0 for joules in model["joules"]) <= 1.001 * model["total"]
 
 
 class BrokenTracker:
