@@ -35,7 +35,11 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @dataclass(frozen=True)
 class Trained:
-    """A network after training, with all that its objectives are made of."""
+    """A network after training, with all that its objectives are made of.
+
+    Attributes:
+        peak_memory_bytes: the largest memory until now, in all attempts that went on from each other.
+    """
 
     spec: TrialSpec
     model: nn.Module
@@ -45,6 +49,7 @@ class Trained:
     energy: EnergyReport
     inference: InferenceEnergy | None = None
     earlier_legs: Sequence[Leg] = ()
+    peak_memory_bytes: float | None = None
 
 
 def measure_inference_energy(
@@ -102,6 +107,22 @@ def reset_peak_memory(device: torch.device) -> None:
         _RESET.write_text("5")
 
 
+def peak_memory(device: torch.device, before: float | None) -> float | None:
+    """Largest memory in bytes since `reset_peak_memory`: allocated on the GPU, or resident of this process.
+
+    Args:
+        device: that was trained on.
+        before: that of earlier attempts, or None.
+    """
+    value: float | None = None
+    if device.type == "cuda":
+        value = float(torch.cuda.max_memory_allocated(device))
+    elif _STATUS.exists():
+        line = next((line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:")), None)
+        value = None if line is None else float(line.split()[1]) * 1024
+    return value if value is None or before is None else max(value, before)
+
+
 def _of_all_legs(name: str, energy: EnergyReport, earlier_legs: Sequence[Leg]) -> Measurement:
     """The sum over all legs; unknown where a leg is, or where legs were read in other ways or on other devices."""
     field, unit = SPENT[name]
@@ -144,16 +165,9 @@ def _model_bytes(trained: Trained) -> Measurement:
 
 
 def _peak_memory(trained: Trained) -> Measurement:
-    """Largest memory since `reset_peak_memory`: allocated on the GPU, or resident of this process."""
-    value: float | None = None
-    if trained.device.type == "cuda":
-        value = float(torch.cuda.max_memory_allocated(trained.device))
-    elif _STATUS.exists():
-        line = next((line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:")), None)
-        value = None if line is None else float(line.split()[1]) * 1024
-    if value is None:
+    if trained.peak_memory_bytes is None:
         return Measurement(value=None, unit="B", method="none", quality="none")
-    return Measurement(value=value, unit="B", method="evaluation", quality="measured")
+    return Measurement(value=trained.peak_memory_bytes, unit="B", method="evaluation", quality="measured")
 
 
 def _inference_energy(trained: Trained) -> Measurement:

@@ -27,11 +27,13 @@ class Unfinished:
 
     Attributes:
         random: states of the generators that layers draw from, by kind of device.
+        peak_memory_bytes: the largest memory so far; None where that is unknown.
     """
 
     checkpoint: Checkpoint
     position: Position
     random: dict[str, Tensor]
+    peak_memory_bytes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,17 @@ class Rescued:
         return (*ended, *(self.unfinished.checkpoint.legs if self.unfinished is not None else ()))
 
 
-def save_rescued(rescued: Rescued, spec: TrialSpec) -> bool:
-    """Whether it was asked for and could be written; whoever waits for this process does not interrupt it meanwhile."""
+def save_rescued(rescued: Rescued, spec: TrialSpec, make_meter: Callable[[], EnergyMeter]) -> bool:
+    """Whether it was asked for, is of use and could be written; nobody interrupts this process meanwhile.
+
+    What the next attempt would refuse must not take the place of what an earlier one left.
+    """
     if spec.rescue_to is None:
         return False
     url = _place(spec.rescue_to, spec.attempt)
+    if (why := _objection(spec, rescued, make_meter())) is not None:
+        logger.warning("trial %s leaves nothing of this attempt: its training %s", spec.trial_id, why)
+        return False
     begun = rescued.unfinished
     document = {
         "trial_id": rescued.trial_id,
@@ -73,6 +81,7 @@ def save_rescued(rescued: Rescued, spec: TrialSpec) -> bool:
             "checkpoint": as_document(begun.checkpoint),
             "position": asdict(begun.position),
             "random": begun.random,
+            "peak_memory_bytes": begun.peak_memory_bytes,
         },
     }
     is_saved = False
@@ -123,7 +132,12 @@ def _from_document(document: dict[str, Any]) -> Rescued:
         finished=tuple(TrialResult.model_validate_json(result) for result in document["finished"]),
         unfinished=None
         if begun is None
-        else Unfinished(from_document(begun["checkpoint"]), Position(**begun["position"]), begun["random"]),
+        else Unfinished(
+            checkpoint=from_document(begun["checkpoint"]),
+            position=Position(**begun["position"]),
+            random=begun["random"],
+            peak_memory_bytes=begun["peak_memory_bytes"],
+        ),
     )
 
 

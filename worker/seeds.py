@@ -10,6 +10,7 @@ from worker import trial
 from worker.checkpoint import checkpoint_of_seed
 from worker.energy.devices import pick_device
 from worker.energy.merge import merge_reports
+from worker.energy.meter import EnergyMeter
 from worker.errors import StoppedError
 from worker.objectives import SPENT
 from worker.rescue import Rescued, Unfinished, find_rescued, save_rescued
@@ -38,7 +39,11 @@ def run_seeds(
         WorkerError: that of the first seed that fails; the seeds after it are not trained.
     """
     started = time.monotonic()
-    rescued = find_rescued(spec, lambda: trial.make_meter(pick_device(), spec.site))
+
+    def make_meter() -> EnergyMeter:
+        return trial.make_meter(pick_device(), spec.site)
+
+    rescued = find_rescued(spec, make_meter)
     results, unfinished = list(rescued.finished), rescued.unfinished
     before = {"seconds_before": rescued.seconds, "rescued": spec.rescued}
     latest = Interim(earlier_legs=rescued.legs, **before)
@@ -64,7 +69,7 @@ def run_seeds(
                 unfinished=left[0] if left else unfinished,
             )
             has_advanced = bool(left) or len(results) > len(rescued.finished)
-            if has_advanced and save_rescued(so_far, spec):
+            if has_advanced and save_rescued(so_far, spec, make_meter):
                 on_interim(latest.model_copy(update={"rescued": spec.attempt}))
             raise
         results.append(result)

@@ -30,7 +30,14 @@ from worker.errors import ConfigurationError, StoppedError, WorkerError
 from worker.families import build_model, convert, deployment_cost
 from worker.layers import summarize_layers
 from worker.models import build_network, example_input, load_weights
-from worker.objectives import Trained, analytic, measure_inference_energy, measure_objectives, reset_peak_memory
+from worker.objectives import (
+    Trained,
+    analytic,
+    measure_inference_energy,
+    measure_objectives,
+    peak_memory,
+    reset_peak_memory,
+)
 from worker.optimizers import make_optimizer
 from worker.rescue import Unfinished, random_states, restore_random
 from worker.schema import (
@@ -81,7 +88,7 @@ def run(
     on_interim(so_far)
     training = _begin(spec, earlier, data, device)
     if unfinished is not None:
-        training.start = unfinished.position
+        training.start, training.peak_memory_bytes = unfinished.position, unfinished.peak_memory_bytes
         restore_random(unfinished.random, device)
     try:
         return _run(training, data, so_far, on_interim, on_epoch, should_stop)
@@ -123,7 +130,8 @@ def _run(
             raise
         so_far = so_far.model_copy(update={"inference": inference})
         on_interim(so_far)
-    trained = Trained(spec, training.model, data, device, error, energy, so_far.inference, so_far.earlier_legs)
+    peak = peak_memory(device, training.peak_memory_bytes)
+    trained = Trained(spec, training.model, data, device, error, energy, so_far.inference, so_far.earlier_legs, peak)
     return TrialResult(
         study_id=spec.study_id,
         trial_id=spec.trial_id,
@@ -144,6 +152,7 @@ class _Training:
         start: what was behind it when it began here.
         stopped: where it can go on, once it has stopped there or is done.
         energy: that it spent here, once that is known.
+        peak_memory_bytes: the largest memory of the attempts that it goes on from.
     """
 
     spec: TrialSpec
@@ -154,6 +163,7 @@ class _Training:
     start: Position = BEGINNING
     stopped: Position | None = None
     energy: EnergyReport | None = None
+    peak_memory_bytes: float | None = None
 
     def stop(self, position: Position) -> None:
         """Nothing trains it any more."""
@@ -254,7 +264,8 @@ def _unfinished(training: _Training, earlier_legs: tuple[Leg, ...]) -> Unfinishe
     if position is None or energy is None:
         return None
     checkpoint = _checkpoint(training, position.epochs, earlier_legs, energy)
-    return Unfinished(checkpoint, position, random_states(training.device))
+    peak = peak_memory(training.device, training.peak_memory_bytes)
+    return Unfinished(checkpoint, position, random_states(training.device), peak)
 
 
 def _checkpoint(training: _Training, epochs: int, earlier_legs: tuple[Leg, ...], energy: EnergyReport) -> Checkpoint:

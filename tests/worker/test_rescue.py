@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.worker.test_checkpoint import TenJoules, make_spec
 from worker import trial
-from worker.energy.reading import NoSource
+from worker.energy.reading import NoSource, Reading
 from worker.entry import run_trial
 from worker.rescue import Rescued, save_rescued
 from worker.schema import FailureKind, Interim, Recipe, TrialResult, TrialSpec
@@ -64,6 +65,7 @@ def known(result: TrialResult) -> dict[str, Any]:
         ((N_BATCHES,), {"optimizer": "ranger", "quantizer": "deepshift-q"}, {}),
         ((20,), {"optimizer": "adam", "weight_decay": 1e-3}, {"family": "int8"}),
         ((15, 18, 1), {"rounding": "stochastic-linear", "schedule": "one-cycle", "augmentation": ("flip", "crop")}, {}),
+        ((3 * N_BATCHES,), {"optimizer": "adadelta", "schedule": "one-cycle", "nesterov": True}, {}),
         ((20, 20), {"optimizer": "radam", "schedule": "step"}, {"network": "resnet8", "family": "float"}),
     ],
 )
@@ -225,6 +227,40 @@ def test_what_cannot_be_left_is_said_and_what_an_earlier_attempt_left_is_there_s
     assert second.seconds_before > 0
 
 
+class UnknownJoules(TenJoules):
+    """A window that somebody else has used as well."""
+
+    def end(self) -> Reading:
+        return Reading(None, ("shared_gpu",))
+
+
+def test_what_the_next_attempt_would_refuse_takes_the_place_of_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec(**SMALL)
+    first = run_trial(attempt_at(spec, 1, None, tmp_path), should_stop=after(20))
+    monkeypatch.setattr(trial, "open_source", lambda _uuid: UnknownJoules())
+    second = run_trial(attempt_at(spec, 2, first, tmp_path), should_stop=after(5))
+    assert (first.rescued, second.rescued) == (1, 1)
+    assert "trial t leaves nothing of this attempt: its training has energy by none" in caplog.text
+    monkeypatch.setattr(trial, "open_source", lambda _uuid: TenJoules())
+    third = run_trial(attempt_at(spec, 3, second, tmp_path))
+    assert third.objectives["energy"].value == 20.0
+    assert known(third) == known(run_trial(spec))
+
+
+def test_the_peak_of_memory_is_that_of_all_attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = make_spec(**SMALL, extra_objectives=("peak_memory_bytes",))
+    status = tmp_path / "status"
+    monkeypatch.setattr("worker.objectives._STATUS", status)
+    results: list[TrialResult] = []
+    for number, (kilobytes, n_batches) in enumerate([(500, 5), (300, 5), (400, 0)], 1):
+        status.write_text(f"VmHWM:  {kilobytes} kB\n")
+        told = attempt_at(spec, number, results[-1] if results else None, tmp_path)
+        results.append(run_trial(told, should_stop=after(n_batches) if n_batches else lambda: False))
+    assert results[-1].objectives["peak_memory_bytes"].value == 500 * 1024
+
+
 def test_an_attempt_that_comes_to_nothing_leaves_what_an_earlier_one_left(tmp_path: Path) -> None:
     first = run_trial(attempt_at(make_spec(**SMALL), 1, None, tmp_path), should_stop=after(5))
     spec = attempt_at(make_spec(**SMALL | {"data_dir": "/nowhere", "dataset": "fashion-mnist"}), 2, first, tmp_path)
@@ -251,7 +287,8 @@ def test_nobody_interrupts_what_writes(tmp_path: Path, monkeypatch: pytest.Monke
     handlers = []
     monkeypatch.setattr("worker.rescue.save_document", lambda *_: handlers.append(signal.getsignal(signal.SIGUSR1)))
     before = signal.getsignal(signal.SIGUSR1)
-    assert save_rescued(Rescued("t"), make_spec(rescue_to=str(tmp_path)))
+    spec = make_spec(rescue_to=str(tmp_path))
+    assert save_rescued(Rescued("t"), spec, lambda: trial.make_meter(torch.device("cpu")))
     assert (handlers, signal.getsignal(signal.SIGUSR1)) == ([signal.SIG_IGN], before)
 
 
