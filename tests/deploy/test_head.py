@@ -17,7 +17,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
-from tests.fakes import slurm
+from tests.fakes import batch
 from tests.service.processes import GREENSHIFT, descendants, started, wait_until
 
 HEAD = Path(__file__).parents[2] / "deploy" / "slurm" / "head.sbatch"
@@ -26,7 +26,7 @@ HEAD = Path(__file__).parents[2] / "deploy" / "slurm" / "head.sbatch"
 @contextmanager
 def head(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The job, in a folder of its own, with commands of this checkout."""
-    environment = slurm.install(folder)
+    environment = batch.install(folder)
     for name, command in (("dask", f"{sys.executable} -m dask"), ("python", sys.executable)):
         (folder / "bin" / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
         (folder / "bin" / name).chmod(0o755)

@@ -15,7 +15,7 @@ import pytest
 from service.client import Client
 from service.schema import StudySpec
 from service.workers import n_cores
-from tests.fakes import slurm
+from tests.fakes import batch
 from tests.service.processes import GREENSHIFT, dask_scheduler, started, wait_until
 
 QUICK = StudySpec.load(str(Path(__file__).parents[1] / "service" / "quick.yaml")).model_dump(
@@ -54,7 +54,7 @@ def job_of_one_busy(client: Client) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_jobs_come_with_a_study_survive_preemption_and_go_after_it(tmp_path: Path) -> None:
-    environment = slurm.install(tmp_path)
+    environment = batch.install(tmp_path)
     log = tmp_path / "serve.log"
     with dask_scheduler(tmp_path) as (_, address):
         serve = [*GREENSHIFT, "serve", "--port", "0", "--scheduler", address, "--out", str(tmp_path / "out")]
@@ -63,14 +63,14 @@ def test_jobs_come_with_a_study_survive_preemption_and_go_after_it(tmp_path: Pat
             url = re.findall(r"Serving at (\S+);", log.read_text())[0]
             with Client(url) as client, scaled(tmp_path, address, url, environment) as scaling:
                 wait_until(lambda: client.workers().is_current)
-                assert slurm.jobs(tmp_path) == {}  # nothing to do holds no machine
+                assert batch.jobs(tmp_path) == {}  # nothing to do holds no machine
 
                 study = client.submit(QUICK, n_trials=8)
                 wait_until(lambda: n_of(tmp_path, "RUNNING", environment) == 2, 90)
                 wait_until(lambda: any(study.epochs(t.trial_id) for t in study.trials()))
                 job = job_of_one_busy(client)
                 subprocess.run(["preempt", job], env=os.environ | environment, check=True)
-                wait_until(lambda: slurm.jobs(tmp_path)[job]["n_starts"] == 2)
+                wait_until(lambda: batch.jobs(tmp_path)[job]["n_starts"] == 2)
 
                 assert study.wait(timeout=120) == "COMPLETED"
                 found = study.trials()

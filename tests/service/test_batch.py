@@ -10,6 +10,8 @@ import pytest
 from service.access import Access
 from service.batch import SYSTEMS, Batch, JobRequest, SystemName
 from service.errors import InputError, ServiceError
+from tests.fakes import batch as batch_systems
+from tests.service.processes import wait_until
 
 REQUEST = JobRequest("gs", Access("tcp://127.0.0.1:8786"), 3600, n_cores=2, has_gpu=False)
 
@@ -77,6 +79,26 @@ def test_a_listing_that_fails_is_an_error(answer: object) -> None:
 def test_jobs_are_listed_with_whether_they_wait(answer: object, system: SystemName, command: str, shell: str) -> None:
     answer(command, shell)  # type: ignore[operator]
     assert Batch(SystemName(system), REQUEST).jobs() == {"1": True, "2": False}
+
+
+@pytest.mark.parametrize("system", SystemName)
+def test_jobs_run_wait_and_end_as_they_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: SystemName
+) -> None:
+    for name, value in batch_systems.install(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "bin" / "greenshift").write_text(f'#!/bin/sh\ntouch "{tmp_path}/$6"\nexec sleep 60\n')
+    here, other = Batch(system, REQUEST), Batch(system, replace(REQUEST, name="other"))
+    assert here.jobs() == {}
+    first, second, third = (here.submit() for _ in range(3))
+    assert here.jobs() == {first: False, second: False, third: True}
+    assert other.jobs() == {}
+    here.cancel([first, third])
+    wait_until(lambda: here.jobs() == {second: False})
+    here.cancel([first])
+    wait_until((tmp_path / f"gs-{second}").exists)
+    here.cancel([second])
+    wait_until(lambda: here.jobs() == {})
 
 
 def test_a_job_that_has_ended_meanwhile_is_cancelled_already(answer: object) -> None:

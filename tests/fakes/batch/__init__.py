@@ -1,4 +1,4 @@
-"""Slurm's commands, of which the jobs are processes of this machine."""
+"""Commands of batch systems, of which the jobs are processes of this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_COMMANDS = ("sbatch", "squeue", "scancel", "preempt")
+_COMMANDS = ("sbatch", "squeue", "scancel", "preempt", "qsub", "qselect", "qstat", "qdel", "bsub", "bjobs", "bkill")
 
 
 def install(folder: Path) -> dict[str, str]:
@@ -18,7 +18,7 @@ def install(folder: Path) -> dict[str, str]:
     bin_folder.mkdir()
     for command in _COMMANDS:
         target = bin_folder / command
-        shutil.copy(Path(__file__).parent / "slurm.py", target)
+        shutil.copy(Path(__file__).parent / "commands.py", target)
         target.write_text(f"#!{sys.executable}\n{target.read_text()}")
         target.chmod(0o755)
     # This checkout's program, whatever is installed.
@@ -28,12 +28,12 @@ def install(folder: Path) -> dict[str, str]:
     return {
         "PATH": f"{bin_folder}:{os.environ['PATH']}",
         "PYTHONPATH": root,
-        "FAKE_SLURM": str(folder / "slurm"),
+        "FAKE_BATCH": str(folder / "batch"),
     }
 
 
 def jobs(folder: Path) -> dict[str, dict[str, Any]]:
     """All jobs that there have been, by number, as they were at the last command."""
-    path = folder / "slurm" / "jobs.json"
+    path = folder / "batch" / "jobs.json"
     found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
     return found
