@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import tempfile
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import IO
 
 import dask
 from distributed import Client, Scheduler, Security, SpecCluster
-from distributed.comm.core import CommClosedError
+from distributed.comm.core import CommClosedError, connect
 
 from service.access import Access
 from service.errors import InputError, RefusedError, ServiceError
@@ -26,6 +29,9 @@ _CONFIG = {
 }
 _LOOPBACK = "127.0.0.1"
 _START_SECONDS = 120
+_CONNECT_SECONDS = 10
+# What comes of a connection to nobody, or to somebody who speaks otherwise.
+_NO_SCHEDULER = (OSError, ValueError, TypeError, LookupError, MemoryError)
 
 
 @contextmanager
@@ -93,16 +99,40 @@ def remote_cluster(access: Access) -> Iterator[Client]:
     """
     security = _security(access)
     try:
-        client = Client(access.address, timeout=10, set_as_default=False, security=security)
+        _greet(access.address, security)
+        client = Client(access.address, timeout=_CONNECT_SECONDS, set_as_default=False, security=security)
     except CommClosedError as error:
         said = str(error.__cause__ or error)
         raise RefusedError(f"scheduler: {access.address} does not let us in, {_with(access)}: {said}") from error
-    except (OSError, ValueError) as error:
+    except _NO_SCHEDULER as error:
         raise InputError(f"scheduler: no Dask scheduler answers at {access.address}") from error
     try:
         yield client
     finally:
         _close(client, 2)
+
+
+def _greet(address: str, security: Security | None) -> None:
+    """Returns once a scheduler has answered there, and raises within seconds where none does.
+
+    A client of Dask's own would wait without end for whoever takes its connection and says nothing, and hold up whoever
+    is interrupted meanwhile. On a thread, as this one may have a loop of its own.
+    """
+    arguments = {} if security is None else security.get_connection_args("client")
+    answered: Future[None] = Future()
+
+    async def greet() -> None:
+        comm = await connect(address, timeout=_CONNECT_SECONDS, **arguments)
+        await comm.close()
+
+    def work() -> None:
+        try:
+            answered.set_result(asyncio.run(asyncio.wait_for(greet(), _CONNECT_SECONDS)))
+        except Exception as error:  # noqa: BLE001 - raised again by the thread that asked
+            answered.set_exception(error)
+
+    threading.Thread(target=work, daemon=True, name="greenshift-greet").start()
+    answered.result()
 
 
 def _security(access: Access) -> Security | None:

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
-from service.cli.signals import INTERRUPTED
+from service.cli.signals import INTERRUPTED, interrupt_on_signal, leaving_on_signal
 from service.errors import InputError, ServiceError
 
 # Command -> the module of service.cli where a function or a group of that name stands, and what --help says of it.
@@ -72,7 +72,8 @@ class LazyCommand(TyperCommand):
         """The command itself."""
         assert self.name is not None
         function = self.name.replace("-", "_") + "_" * keyword.iskeyword(self.name)
-        found = getattr(import_module(f"service.cli.{self._module}"), function)
+        with leaving_on_signal():
+            found = getattr(import_module(f"service.cli.{self._module}"), function)
         holder = typer.Typer(rich_markup_mode=None)
         if isinstance(found, typer.Typer):
             holder.add_typer(found, name=self.name)
@@ -82,7 +83,18 @@ class LazyCommand(TyperCommand):
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         """That of the command itself, which goes on from here; its help as well."""
-        return self.load().make_context(*arguments, **options)
+        command = self.load()
+        _silence_dask()
+        return command.make_context(*arguments, **options)
+
+
+def _silence_dask() -> None:
+    """Dask tells of every connection that ends; what matters of that becomes an error of ours.
+
+    It sets these levels itself where it is loaded, so it must have been.
+    """
+    for name in ("distributed", "distributed.client", "tornado.application"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class LazyGroup(TyperGroup):
@@ -130,9 +142,9 @@ def _root(
 
 def main() -> NoReturn:
     """Runs the command line; errors of the service end as one message and their exit code."""
-    # Dask tells of every connection that ends; what matters of that becomes an error of ours.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
+        # Commands that go on for long say later what else signals do.
+        interrupt_on_signal()
         sys.exit(app(standalone_mode=False) or 0)
     except _USAGE_ERROR as error:
         import_module("service.cli.usage").say(error)

@@ -3,6 +3,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
+import time
+from collections.abc import Iterator
 
 import pytest
 from distributed import Client
@@ -27,6 +30,51 @@ def test_a_dead_address_is_refused_in_one_line() -> None:
     with pytest.raises(InputError, match=f"^scheduler: no Dask scheduler answers at {address}$"):  # noqa: SIM117
         with cluster.remote_cluster(Access(address)):
             pass
+
+
+@pytest.fixture
+def stranger() -> Iterator[socket.socket]:
+    """Somebody who takes connections and is no scheduler."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+def address_of(listener: socket.socket) -> str:
+    return f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("words", [b"", b"SSH-2.0-OpenSSH\r\n" * 20], ids=["silent", "of another protocol"])
+def test_who_takes_connections_and_is_no_scheduler_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, stranger: socket.socket, words: bytes
+) -> None:
+    monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 0.5)
+    accepted: list[socket.socket] = []
+
+    def answer() -> None:
+        connection, _ = stranger.accept()
+        accepted.append(connection)
+        connection.sendall(words)
+
+    threading.Thread(target=answer, daemon=True).start()
+    address = address_of(stranger)
+    with pytest.raises(InputError, match=f"^scheduler: no Dask scheduler answers at {address}$"):  # noqa: SIM117
+        with cluster.remote_cluster(Access(address)):
+            pass
+    accepted[0].close()
+
+
+def test_who_waits_for_a_scheduler_can_be_interrupted(stranger: socket.socket) -> None:
+    def interrupt() -> None:
+        connection, _ = stranger.accept()
+        with connection:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    started = time.monotonic()
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):  # noqa: SIM117
+        with cluster.remote_cluster(Access(address_of(stranger))):
+            pass
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.usefixtures("no_gpus")

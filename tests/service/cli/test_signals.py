@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.cli.signals import leaving_on_signal
+from tests.service.processes import GREENSHIFT, started, wait_until
+
+_LOADS = """
+import signal
+from service.cli.signals import leaving_on_signal
+with leaving_on_signal():
+    try:
+        signal.raise_signal(signal.{name})
+    except BaseException:
+        print("lost")
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_what_is_being_loaded_cannot_lose_a_signal(name: str) -> None:
+    code = _LOADS.format(name=name)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")
+
+
+def test_what_signals_did_before_they_do_again() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with leaving_on_signal():
+        assert signal.getsignal(signal.SIGTERM) not in before
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_a_run_that_is_ended_before_its_cluster_stands_leaves_one_line_and_no_folder(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    log, out = tmp_path / "log", tmp_path / "out"
+    with started(*GREENSHIFT, "run", "digits", "--workers", "1", "--out", str(out), log=log) as process:
+        wait_until(lambda: "starting workers" in log.read_text())
+        assert out.is_dir()
+        process.send_signal(number)
+        assert process.wait(60) == 130
+    assert log.read_text() == "starting workers ...\nInterrupted.\n"
+    assert not out.exists()
