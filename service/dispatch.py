@@ -23,6 +23,8 @@ Done = Callable[[TrialResult], None]
 OnEpoch = Callable[[EpochMetrics], None]
 # The address of the worker, and the result.
 _Ran = tuple[str, TrialResult]
+# For a result to come from its worker. Where that is gone, Dask would run the attempt again.
+_FETCH_SECONDS = 60.0
 # How a trial ends that its worker ends, or with it whoever sends a signal to all processes of a job.
 _ENDED = (FailureKind.CANCELLED, FailureKind.CRASHED)
 
@@ -254,6 +256,9 @@ class DaskDispatcher:
         found = {key: running for key, running in list(self._running.items()) if running.spec.trial_id == trial_id}
         for running in found.values():
             running.is_cancelled = True
+        self._cancel_all(found)
+
+    def _cancel_all(self, found: dict[str, _Running]) -> None:
         # Workers that do not answer must not hold up the caller.
         threading.Thread(target=self._cancel, args=(found,), daemon=True).start()
 
@@ -279,10 +284,15 @@ class DaskDispatcher:
         if self._durable and (running.is_cancelled or not future.cancelled()):
             with suppress(*UNREACHABLE):  # without a scheduler there is nothing to take back
                 self._client.unpublish_dataset(key)
-        address, result = _result_of(future, running)
-        if not future.cancelled() and isinstance(future.exception(timeout=60), KilledWorker):
+        # Asked once: a result that cannot be fetched makes the future wait for another one.
+        error = None if future.cancelled() else future.exception(timeout=_FETCH_SECONDS)
+        address, result = _result_of(future, error, running)
+        if isinstance(error, KilledWorker):
             with suppress(*UNREACHABLE):  # without a scheduler nobody knows more
                 result = last_word(self._client, key) or result
+        elif not address and not future.cancelled():
+            # Dask may be running it again, which nobody waits for.
+            self._cancel_all({key: running})
         kind = result.failure.kind if result.failure else None
         self._fleet.heed(address, kind)
         if running.is_cancelled and kind is FailureKind.WORKER_LOST:
@@ -369,19 +379,21 @@ def _inspect(task: AnyTask, isolated: bool = True) -> AnyFacts:
     )
 
 
-def _result_of(future: Future[_Ran], running: _Running) -> _Ran:
+def _result_of(future: Future[_Ran], error: Exception | None, running: _Running) -> _Ran:
     """What the worker returned; whatever kept it from coming is a lost worker."""
     spec = running.spec
     if future.cancelled():
         gone = "every worker that it waited for" if running.is_stranded else "the scheduler"
         return "", lost(spec, f"{gone} was lost")
-    error = future.exception(timeout=60)
     if isinstance(error, KilledWorker):
         name = str(error.last_worker.name)
         return "", lost(spec, f"worker {name} ended or was cut off").model_copy(update={"worker": name})
     if error is not None:
         return "", lost(spec, f"no result came back: {type(error).__name__}: {error}")
-    ran: _Ran = future.result(timeout=60)
+    try:
+        ran: _Ran = future.result(timeout=_FETCH_SECONDS)
+    except (*UNREACHABLE, KilledWorker, FutureCancelledError) as gone_with:
+        return "", lost(spec, f"the result went with its worker: {type(gone_with).__name__}")
     return ran
 
 

@@ -72,7 +72,6 @@ class Child:
     def serve(self) -> None:
         """Never returns: the process ends with its worker."""
         signal.signal(signal.SIGUSR1, self._interrupt)
-        _leave_signals_to_the_worker()
         threading.Thread(target=self._listen, daemon=True).start()
         warm()
         self._send(Ready())
@@ -129,20 +128,6 @@ class Child:
         if self._may_interrupt and self._stop.is_set():
             self._may_interrupt = False
             raise StoppedError("stopped outside the training loop")
-
-
-def _leave_signals_to_the_worker() -> None:
-    """Lives on where a batch system tells all processes of a job to end: the worker says when."""
-    own = os.getpid()
-
-    def heed(number: int, _frame: object) -> None:
-        # No SIG_IGN, which programs that a task starts would inherit; and a fork of this process ends as it should.
-        if os.getpid() != own:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, heed)
 
 
 def warm() -> None:

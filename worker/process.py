@@ -16,12 +16,13 @@ from worker.memory import resident_bytes
 from worker.messages import Decoder, Message, encode
 
 # The child sees the modules that this process sees, whatever lies in the folder where it starts.
-# Its life is tied to ours first: loading the rest takes seconds.
+# Its life is tied to ours and to nothing else first: loading the rest takes seconds.
 _START = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[2])
-from worker.lifeline import die_with
+from worker.lifeline import die_with, leave_signals
 die_with(int(sys.argv[1]))
+leave_signals()
 from worker.child import main
 main()
 """

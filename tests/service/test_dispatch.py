@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
-from distributed import Client
+from distributed import Client, Future
 
 from service.cluster import local_cluster
 from service.dispatch import DaskDispatcher, Dispatcher, InlineDispatcher, OwnTask, Task, lost
@@ -323,6 +323,31 @@ def test_a_killed_worker_is_a_lost_trial_and_the_next_attempt_runs(client: Clien
         time.sleep(0.05)
     (again,) = results_of(dispatcher, trial_spec("00004", attempt=2))
     assert (again.attempt, again.failure) == (2, None)
+
+
+def test_a_result_that_goes_with_its_worker_is_a_lost_trial_and_is_not_made_again(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dispatcher = DaskDispatcher(client)
+    dispatcher.inspect(Task("digits", "resnet8"))
+    (pid,) = client.run(os.getpid).values()
+    fetch = Future.result
+
+    def result(future: Future[Any], timeout: float) -> Any:
+        os.kill(pid, signal.SIGKILL)
+        return fetch(future, timeout=timeout)
+
+    results: SimpleQueue[TrialResult] = SimpleQueue()
+    with monkeypatch.context() as patch:
+        patch.setattr(Future, "result", result)
+        patch.setattr("service.dispatch._FETCH_SECONDS", 0.5)
+        dispatcher.submit(trial_spec("00014", dataset="none"), results.put)
+        lost = results.get(timeout=60)
+    assert lost.failure is not None
+    assert lost.failure.kind is FailureKind.WORKER_LOST
+    assert lost.failure.message == "the result went with its worker: TimeoutError"
+    wait_until(dispatcher.n_slots)
+    wait_until(lambda: not any(client.processing().values()))
 
 
 @pytest.mark.slow

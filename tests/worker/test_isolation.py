@@ -21,7 +21,10 @@ from worker.entry import inspect_task, run_trial
 from worker.errors import ChildError, ConfigurationError
 from worker.isolation import WarmChildren
 from worker.memory import resident_bytes
+from worker.messages import Ready
+from worker.process import ChildProcess
 from worker.schema import EpochMetrics, Failure, FailureKind, Recipe, TrialResult, TrialSpec
+from worker.supervision import messages
 
 pytestmark = pytest.mark.slow
 
@@ -369,6 +372,18 @@ def test_a_child_does_not_outlive_its_worker(number: signal.Signals, is_warm: bo
         worker.send_signal(number)
         assert have_ended([worker.pid])
     assert have_ended(found)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_child_that_is_still_loading_leaves_signals_to_its_worker(number: signal.Signals) -> None:
+    process = ChildProcess()
+    try:
+        while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text():
+            time.sleep(0.001)
+        os.kill(process.pid, number)
+        assert next((message for message in messages(process) if message is not None), None) == Ready()
+    finally:
+        process.close()
 
 
 @pytest.mark.slow
