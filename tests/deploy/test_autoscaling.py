@@ -28,7 +28,7 @@ def environment() -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_a_cluster_of_no_worker_is_asked_for_one_when_a_study_comes_and_for_none_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -39,7 +39,7 @@ def test_a_cluster_of_no_worker_is_asked_for_one_when_a_study_comes_and_for_none
         port = json.loads((tmp_path / "scheduler.json").read_text())["services"]["dashboard"]
 
         def n_workers() -> int:
-            with urlopen(f"http://127.0.0.1:{port}/api/v1/adaptive_target", timeout=10) as answer:
+            with urlopen(f"http://127.0.0.1:{port}/api/v1/adaptive_target", timeout=60) as answer:
                 return int(json.load(answer)["workers"])
 
         serve = [*GREENSHIFT, "serve", "--port", "0", "--scheduler", address, "--out", str(tmp_path / "out")]

@@ -27,7 +27,7 @@ def backup(url: str, folder: Path, *options: str, **environment: str) -> Path:
     """Makes a copy; where it is."""
     command = [str(BACKUP), str(folder), *options]
     environment = os.environ | {"GREENSHIFT_DATABASE_URL": url} | environment
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     return Path(done.stdout.strip())
 
@@ -146,7 +146,7 @@ def test_compose_makes_a_copy_with_the_password_of_its_secret(
     script = script.replace(" /backups", f" {tmp_path}/copies")
     environment = os.environ | service["environment"] | {"GREENSHIFT_DATABASE_URL": new_postgresql_url}
     environment["PATH"] = f"{tmp_path}:{postgresql.programs}:{os.environ['PATH']}"
-    assert subprocess.run([*shell, script], env=environment, timeout=60, check=False).returncode == -signal.SIGTERM
+    assert subprocess.run([*shell, script], env=environment, timeout=240, check=False).returncode == -signal.SIGTERM
     (copy,) = (tmp_path / "copies").iterdir()
     assert copy.match(re.findall(r"-name '([^']+)'", service["healthcheck"]["test"][1])[0])
     assert (tmp_path / "password").read_text() == "secret\n"

@@ -68,7 +68,7 @@ def job(script: Path, node: Path, user: int | None = None, **environment: str) -
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 def told(process: subprocess.Popen[str]) -> list[str]:
@@ -84,7 +84,7 @@ def test_two_jobs_of_a_node_that_hides_nothing_get_a_gpu_each_and_none_that_is_b
         chosen = [told(one)[0], told(two)[0]]
         assert sorted(chosen) == sorted([second, third])
         with job(script, node) as three:
-            assert three.wait(timeout=20) == 1
+            assert three.wait(timeout=60) == 1
             assert three.stderr is not None
             assert "is free" in three.stderr.read()
     with job(script, node) as again:

@@ -72,7 +72,6 @@ def modules_of(distributions: Any) -> set[str]:
     }  # fmt: skip
 
 
-@pytest.mark.timeout(100)
 def test_the_service_starts_without_what_its_image_lacks(packages: ModuleType, tmp_path: Path) -> None:
     there = set(packages.closure(packages.listed()))
     every = {canonicalize_name(each.name) for each in metadata.distributions()}

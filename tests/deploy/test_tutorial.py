@@ -46,4 +46,4 @@ def test_the_service_of_the_tutorial_answers_its_commands(folder: Path, monkeypa
         monkeypatch.setenv("GREENSHIFT_URL", re.findall(r"Serving at (\S+);", log.read_text())[0])
         run_all(COMMANDS[SERVING + 1 :])
         service.send_signal(signal.SIGINT)
-        assert service.wait(30) == 130
+        assert service.wait(120) == 130

@@ -190,7 +190,7 @@ def test_workers_that_run_adopted_trials_are_not_said_to_be_missing(
     second = coordinator_of(study, store, dispatcher, on_change=looked.set)
 
     def release_all() -> None:
-        assert looked.wait(timeout=30)
+        assert looked.wait(timeout=120)
         dispatcher.release()
         dispatcher.wait_for_submitted(2)
         dispatcher.release()

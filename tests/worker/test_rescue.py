@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from tests.worker.test_checkpoint import TenJoules, make_spec
-from worker import trial
+from worker import supervision, trial
 from worker.energy.reading import NoSource, Reading
 from worker.entry import run_trial
 from worker.rescue import Rescued, save_rescued
-from worker.schema import FailureKind, Interim, Recipe, TrialResult, TrialSpec
+from worker.schema import EpochMetrics, FailureKind, Interim, Recipe, TrialResult, TrialSpec
 
 # Fifteen batches an epoch, of a fifth of the digits.
 RECIPE = Recipe(learning_rate=0.02, schedule="cosine", batch_size=16)
@@ -293,7 +293,12 @@ def test_nobody_interrupts_what_writes(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.slow
-def test_the_process_of_a_trial_leaves_its_training_before_it_ends(tmp_path: Path) -> None:
+def test_the_process_of_a_trial_leaves_its_training_before_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A busy machine may pause a process: it is not interrupted for that.
+    monkeypatch.setattr(supervision, "INTERRUPT_SECONDS", 60.0)
+    monkeypatch.setattr(supervision, "KILL_SECONDS", 120.0)
     epochs: list[int] = []
     spec = make_spec(epochs=40, recipe=Recipe(learning_rate=0.02, batch_size=64))
     first = run_trial(
@@ -313,7 +318,8 @@ def test_the_process_of_a_trial_leaves_its_training_before_it_ends(tmp_path: Pat
     assert again[0] == epochs[-1] + 1
     assert 0 < second.seconds_before <= first.duration_seconds
     limited = attempt_at(spec, 3, second, tmp_path).model_copy(update={"time_limit_seconds": second.seconds})
-    late = run_trial(limited, isolated=True)
+    too_late: list[EpochMetrics] = []
+    late = run_trial(limited, on_epoch=too_late.append, isolated=True)
     assert late.failure is not None
     assert late.failure.kind is FailureKind.TIME_LIMIT
-    assert late.duration_seconds < 5
+    assert too_late == []

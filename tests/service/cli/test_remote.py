@@ -6,14 +6,15 @@ import csv
 import io
 import itertools
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from service.cli.live import LiveView
 from service.schema import Study, StudyState, TrialState
 from service.store import Store, Tokens, Workers, WorkerStatus
+from service.study_run import StudyRun
 from tests.service.cli.commands import Call, assert_refused
 from tests.service.fakes import completed, failed, study_spec, trial
 from tests.service.served import serving
@@ -283,15 +284,20 @@ def test_a_drained_worker_is_shown_as_such_until_it_is_taken_back(call: Call, st
     assert (done.returncode, done.stderr) == (3, "error: name: there is no worker 'node2'\n")
 
 
-def test_watch_tells_each_trial_once_and_ends_with_the_study(call: Call, store: Store, study: Study) -> None:
-    def go_on() -> None:
+def test_watch_tells_each_trial_once_and_ends_with_the_study(
+    call: Call, store: Store, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show = LiveView.show
+
+    def go_on(view: LiveView, run: StudyRun) -> None:
+        """The study does, once its first state has been shown."""
+        show(view, run)
+        monkeypatch.setattr(LiveView, "show", show)
         finish(store, study, completed("00004", study_id=study.study_id, error=0.3, deployment_energy=0.5))
         store.set_study_state(study.study_id, StudyState.COMPLETED)
 
-    later = threading.Timer(0.3, go_on)
-    later.start()
+    monkeypatch.setattr(LiveView, "show", go_on)
     done = call("watch", study.spec.name)
-    later.join()
     assert done.returncode == 0, done.stderr
     told = [line for line in done.stdout.splitlines() if line.startswith("[")]
     assert [line.split(" (")[0] for line in told] == [
