@@ -54,6 +54,14 @@ def front(spec: StudySpec, trials: Iterable[Trial]) -> list[Trial]:
     return sorted(chosen, key=lambda t: tuple(costs(spec, [t])[0]))
 
 
+def ties(spec: StudySpec, best: list[Trial]) -> str:
+    """What is to be said behind the number of trials of a front where some are equal in every objective, or nothing."""
+    n_different = len({tuple(cost) for cost in costs(spec, best)})
+    if n_different == len(best):
+        return ""
+    return " (ties: all equal)" if n_different == 1 else f" (ties: {n_different} different)"
+
+
 def dominators(
     spec: StudySpec, trials: Iterable[Trial], objectives: list[str], baseline: str = DEFAULT_TRIAL_ID
 ) -> list[Trial]:

@@ -10,7 +10,7 @@ import yaml
 
 from service import drawing
 from service.ledger import Ledger
-from service.ranking import front
+from service.ranking import front, ties
 from service.schema import Study, StudySpec, Trial
 from service.scores import Finals
 
@@ -33,8 +33,8 @@ class StudyRun:
 
     def __repr__(self) -> str:
         """A line, as thousands of trials would flood a terminal."""
-        spec = self.study.spec
-        return f"StudyRun({spec.name!r}, {self.study.state}: {len(self.trials)} trials, {len(self.front)} on the front)"
+        counts = f"{len(self.trials)} trials, {self.on_front}"
+        return f"StudyRun({self.study.spec.name!r}, {self.study.state}: {counts})"
 
     def _repr_html_(self) -> str:
         return drawing.table(self)
@@ -55,6 +55,12 @@ class StudyRun:
     def front(self) -> list[Trial]:
         """The non-dominated trials at full fidelity, sorted by the first objective."""
         return front(self.study.spec, self.trials)
+
+    @property
+    def on_front(self) -> str:
+        """How many trials are on the front, such as `3 on the front (ties: 2 different)`."""
+        best = self.front
+        return f"{len(best)} on the front{ties(self.study.spec, best)}"
 
 
 def write_spec(spec: StudySpec, out: Path) -> None:

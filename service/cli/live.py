@@ -12,7 +12,7 @@ from rich.text import Text
 
 from service.ranking import volume
 from service.report.tables import shown_objectives
-from service.report.words import amount, beaten, caveat, extent, int8_baseline, provenance, recipe, things, title
+from service.report.words import amount, caveat, extent, found, provenance, recipe, title, with_integers
 from service.schema import StudySpec, Trial, TrialState
 from service.study_run import StudyRun
 
@@ -79,14 +79,7 @@ class LiveView:
         console = self._console
         console.print(front_table(run, None))
         console.print(caveat(run.trials), highlight=False)
-        spec = run.study.spec
-        said = f"On the front: {len(run.front)} {things(spec, len(run.front))}; {beaten(spec, run.trials)}."
-        if spec.task is None:
-            said += (
-                " With 8-bit multiplications in place of shifts the network is estimated at "
-                f"{amount(int8_baseline(run.trials))}."
-            )
-        console.print(said, highlight=False)
+        console.print(f"{found(run.study.spec, run.trials)} {with_integers(run.trials)}".strip(), highlight=False)
         console.print(self._status(run))
         if folder is not None:
             console.print(f"Report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
@@ -100,10 +93,10 @@ class LiveView:
             f"{n[TrialState.RUNNING]} running",
             f"{n[TrialState.FAILED]} failed",
         ]
-        found = volume(run.study.spec, run.trials)
-        if found is not None:
-            point = ", ".join(f"{value:.3g}" for value in found.reference_point.values())
-            parts.append(f"{len(run.front)} on the front, hypervolume {found.hypervolume:.3g} from ({point})")
+        grown = volume(run.study.spec, run.trials)
+        if grown is not None:
+            point = ", ".join(f"{value:.3g}" for value in grown.reference_point.values())
+            parts.append(f"{run.on_front}, hypervolume {grown.hypervolume:.3g} from ({point})")
         return Text(", ".join(parts))
 
     def _line(self, trial: Trial, run: StudyRun) -> str:

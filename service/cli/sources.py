@@ -41,7 +41,7 @@ class Source:
         study, run = self.run.study, self.run
         return [
             f"{study.spec.name} ({study.study_id}): {study.standing}",
-            f"{len(run.trials)} trials, {len(run.front)} on the front",
+            f"{len(run.trials)} trials, {run.on_front}",
         ]
 
 

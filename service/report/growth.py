@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from service import pareto
 from service.analysis.growth import finished, growth
 from service.ranking import alike, comparable, costs
-from service.report.palette import FRONT, Picture, mark_of
-from service.report.words import baseline, title
+from service.report.palette import FRONT, Picture, entitle, explain, mark_of, say_why_empty
+from service.report.words import baseline, reference, things, volume_unit
 from service.schema import StudySpec, Trial
 
 
@@ -38,8 +39,8 @@ def curve(spec: StudySpec, trials: list[Trial]) -> Curve | None:
         return None
     changes = {trial.trial_id: value for trial, value in grown.changes}
     hypervolumes = list(accumulate((changes.get(t.trial_id, 0.0) for t in finished(trials)), max))
-    reference = pareto.reference_point(costs(spec, candidates))
-    alone = [(t, pareto.hypervolume(costs(spec, [t]), reference)) for t in trials
+    point = pareto.reference_point(costs(spec, candidates))
+    alone = [(t, pareto.hypervolume(costs(spec, [t]), point)) for t in trials
              if t.is_default and alike(t, candidates[0], spec.objectives)]  # fmt: skip
     return Curve(hypervolumes, grown.whole.reference_point, alone)
 
@@ -56,11 +57,16 @@ def growth_figure(spec: StudySpec, trials: list[Trial]) -> Figure:
             name = baseline(trial).removeprefix("the ")
             beyond = "" if value else ": beyond the reference point"
             axes.axhline(value, color=mark_of(trial)["color"], dashes=dashes, label=f"{name}, alone{beyond}")
-        figure.legend(frameon=False, loc="outside lower left")
-        point = ", ".join(f"{title(name)} {value:.3g}" for name, value in found.reference_point.items())
+        explain(figure, axes.get_legend_handles_labels()[0], ncols=1)
+        point = reference(spec, trials, found.reference_point)
         axes.set_xlabel(f"finished trials of the search\nreference point: {point}")
-    axes.set_ylabel("hypervolume")
-    axes.set_title(f"{spec.name}: {spec.subject}", loc="left")
+        axes.set_ylabel(f"hypervolume ({volume_unit(spec, trials)})")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    else:
+        say_why_empty(axes, f"no {things(spec, 1)} has completed at full fidelity yet")
+        axes.set_ylabel("hypervolume")
+    entitle(figure, axes, spec)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     return figure

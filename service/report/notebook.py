@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from html import escape
 
-from service.ranking import front
+from service.ranking import front, ties
 from service.report.words import amount, recipe, title
 from service.schema import Study, Trial
 
@@ -22,7 +22,7 @@ def table(study: Study, trials: list[Trial]) -> str:
             for t in [*best, *(t for t in trials if t.is_default)]]  # fmt: skip
     return (
         f"<div><strong>{escape(spec.name)}</strong>: {escape(spec.subject)}, {escape(study.standing)}<br>"
-        f"{escape(said)}; {len(best)} on the front"
+        f"{escape(said)}; {len(best)} on the front{ties(spec, best)}"
         f"<table>{_row('th', head)}{''.join(_row('td', row) for row in rows)}</table></div>"
     )
 

@@ -6,14 +6,16 @@ The colours are those of Okabe and Ito; a hollow mark is an estimate, a full one
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterable
 from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from service.compared import DEFAULT_TRIAL_ID, RECOMMENDED_TRIAL_ID
-from service.schema import Trial
+from service.schema import StudySpec, Trial
 
 FRONT = "#009e73"
 OTHERS = "#8a9299"
@@ -22,6 +24,7 @@ _MARKS: dict[str, dict[str, Any]] = {
     DEFAULT_TRIAL_ID: _DEFAULT,
     RECOMMENDED_TRIAL_ID: {"marker": "P", "color": "#cc79a7", "s": 120},
 }
+_LETTERS_PER_INCH = 8
 # The same study gives the same file; text stays text, which papers set in their own type and search engines read.
 _SVG: dict[Any, Any] = {"svg.hashsalt": "greenshift"}
 
@@ -31,6 +34,24 @@ class Picture(Figure):
 
     def _repr_png_(self) -> bytes:
         return rendered(self, "png")
+
+
+def explain(figure: Figure, handles: Iterable[Any], *, ncols: int = 2) -> None:
+    """The legend below the axes, where it covers nothing."""
+    figure.legend(handles=handles, frameon=False, loc="outside lower left", ncols=ncols, fontsize="small")
+
+
+def entitle(figure: Figure, axes: Axes, spec: StudySpec) -> None:
+    """Which study it is, above its axes, in as many lines as that takes."""
+    letters = round(_LETTERS_PER_INCH * figure.get_figwidth())
+    axes.set_title(textwrap.fill(f"{spec.name}: {spec.subject}", letters), loc="left")
+
+
+def say_why_empty(axes: Axes, why: str) -> None:
+    """Words in the place of what there is not yet, and no scale of it."""
+    axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color="#555555")
+    axes.set_xticks([])
+    axes.set_yticks([])
 
 
 def mark_of(trial: Trial) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from service.ranking import comparable, front
-from service.report.palette import FRONT, OTHERS, Picture, mark_of
+from service.report.palette import FRONT, OTHERS, Picture, entitle, explain, mark_of
 from service.report.tables import hyperparameters_of
 from service.report.words import amount, baseline, provenance, things, title
 from service.schema import StudySpec, Trial
@@ -55,12 +55,12 @@ def parallel_figure(spec: StudySpec, trials: list[Trial]) -> Figure:
     axes.set_xticks(range(len(axes_of)), [axis.name for axis in axes_of], rotation=30, ha="right")
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
-    axes.set_title(f"{spec.name}: {spec.subject}", loc="left")
+    entitle(figure, axes, spec)
     handles = [Line2D([], [], color=FRONT, label="Pareto front"),
                Line2D([], [], color=OTHERS, label=f"other {things(spec)}"),
                *(Line2D([], [], color=mark_of(t)["color"], linestyle="--", label=baseline(t).removeprefix("the "))
                  for t in compared)]  # fmt: skip
-    figure.legend(handles=handles, frameon=False, loc="outside lower left", ncols=len(handles))
+    explain(figure, handles)
     return figure
 
 

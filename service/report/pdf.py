@@ -117,6 +117,8 @@ class _Pages(FPDF):
     def _paragraph(self, text: str) -> None:
         quoted = text.startswith("> ")
         self.set_font("text", size=_TEXT_PT)
+        if quoted and self.will_page_break(self._height(text)):
+            self.add_page()
         with self.local_context(fill_color=(238, 243, 240)):
             self.multi_cell(0, _LINE_MM, _plain(text.removeprefix("> ")), align="L", fill=quoted, padding=2 * quoted,
                             new_x="LMARGIN", new_y="NEXT")  # fmt: skip
@@ -139,17 +141,30 @@ class _Pages(FPDF):
         self.ln(3)
 
     def _widths(self, rows: list[list[str]]) -> list[float]:
-        """In mm: columns as wide as their longest words if that can be, and the rest for those of longer texts."""
+        """In mm: columns as wide as their texts or, where these find no room, at least as their longest words.
+
+        The headings of columns may take several lines.
+        """
         self.set_font("text", "B", _CELL_PT)
         columns = list(zip(*rows, strict=True))
-        most = 1.5 * self.epw / len(columns)
         words = [max(self.get_string_width(word) for cell in column for word in cell.split() or [""])
                  for column in columns]  # fmt: skip
-        least = [min(word + _PADDING_MM, most) for word in words]
-        wanted = [min(max(map(self.get_string_width, column)), self.epw / 2) + _PADDING_MM for column in columns]
+        least = [word + _PADDING_MM for word in words]
+        if sum(least) > self.epw:
+            # Some words are broken: no column takes much more than its share.
+            least = [min(word, 1.5 * self.epw / len(columns)) for word in least]
+        wanted = [max(min(max(map(self.get_string_width, column[1:])), self.epw / 2) + _PADDING_MM, word)
+                  for column, word in zip(columns, least, strict=True)]  # fmt: skip
+        if sum(wanted) <= self.epw:
+            return [*wanted[:-1], self.epw - sum(wanted[:-1])]
         more = [max(w - word, 0.1) for w, word in zip(wanted, least, strict=True)]
         left = max(self.epw - sum(least), 0.0)
         return [word + left * m / sum(more) for word, m in zip(least, more, strict=True)]
+
+    def _height(self, text: str) -> float:
+        """In mm, of a paragraph that is marked."""
+        found: Any = self.multi_cell(0, _LINE_MM, text, padding=2, dry_run=True, output=MethodReturnValue.HEIGHT)
+        return float(found)
 
     def _fitting(self, text: str) -> str:
         """The text as far as one line holds it."""
@@ -163,5 +178,5 @@ def _cells(line: str) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """What an escaped text says."""
-    return re.sub(r"\\(.)", r"\1", text)
+    """What an escaped text says, without the marks of code."""
+    return re.sub(r"\\(.)|`", lambda found: found[1] or "", text)

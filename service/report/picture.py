@@ -11,7 +11,17 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 
 from service.ranking import comparable, front
-from service.report.palette import FRONT, OTHERS, Picture, is_estimated, mark_of, rendered
+from service.report.palette import (
+    FRONT,
+    OTHERS,
+    Picture,
+    entitle,
+    explain,
+    is_estimated,
+    mark_of,
+    rendered,
+    say_why_empty,
+)
 from service.report.words import baseline, provenance, things, title
 from service.schema import StudySpec, Trial
 
@@ -39,19 +49,23 @@ def front_figure(spec: StudySpec, trials: list[Trial]) -> Figure:
     compared = [t for t in trials if t.is_default and t.value(x) is not None and t.value(y) is not None]
     for trial in compared:
         _scatter(axes, [trial], x, y, zorder=3, label=baseline(trial).removeprefix("the "), **mark_of(trial))
+    shown = [*others, *best, *compared]
     for axis, set_scale, name in ((axes.xaxis, axes.set_xscale, x), (axes.yaxis, axes.set_yscale, y)):
-        axis.set_label_text(_label(name, trials))
-        spans = _spans_decades([t.value(name) for t in [*others, *best, *compared]])
+        axis.set_label_text(_label(name, shown))
+        spans = _spans_decades([t.value(name) for t in shown])
         if spans:
             set_scale("log")
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.set_minor_formatter(NullFormatter())
         if spans or name in _UNITS:
             axis.set_major_formatter(EngFormatter(_UNITS[name]) if name in _UNITS else FuncFormatter(_plain))
-    axes.set_title(f"{spec.name}: {spec.subject}", loc="left")
+    entitle(figure, axes, spec)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
-    _explain(axes, [*others, *best, *compared], [x, y])
+    if shown:
+        _explain(figure, axes, shown, [x, y])
+    else:
+        say_why_empty(axes, f"no {things(spec, 1)} has completed at full fidelity yet")
     return figure
 
 
@@ -72,20 +86,20 @@ def _join(axes: Axes, spec: StudySpec, best: list[Trial], x: str, y: str) -> Non
         axes.plot(*values, drawstyle="steps-post", color=FRONT, zorder=1)
 
 
-def _explain(axes: Axes, shown: list[Trial], objectives: list[str]) -> None:
+def _explain(figure: Figure, axes: Axes, shown: list[Trial], objectives: list[str]) -> None:
     """The legend, with a line on what is hollow where something is."""
     handles, _ = axes.get_legend_handles_labels()
     estimates = [is_estimated(trial, objectives) for trial in shown]
     if any(estimates):
         said = "hollow: a figure is estimated" if not all(estimates) else "hollow: estimated, as all are here"
         handles.append(Line2D([], [], marker="o", color="#333333", mfc="white", linestyle="", label=said))
-    if handles:
-        axes.legend(handles=handles, frameon=False)
+    explain(figure, handles)
 
 
 def _label(objective: str, trials: list[Trial]) -> str:
     per_image = " per image" if objective == "deployment_energy" else ""
-    return f"{title(objective)}{per_image} ({provenance(objective, trials)})"
+    known = f" ({provenance(objective, trials)})" if trials else ""
+    return f"{title(objective)}{per_image}{known}"
 
 
 def _scatter(axes: Axes, trials: list[Trial], x: str, y: str, *, color: str, **style: Any) -> None:

@@ -10,10 +10,21 @@ from importlib import metadata
 from typing import Any
 
 from service.ledger import CAUSES, Ledger
-from service.ranking import volume
 from service.report.tables import hyperparameters_of, shown_objectives
-from service.report.words import amount, baseline, beaten, caveat, int8_baseline, provenance, recipe, things, title
-from service.schema import StudySpec, Trial, TrialState
+from service.report.words import (
+    amount,
+    baseline,
+    caveat,
+    found,
+    provenance,
+    reached,
+    recipe,
+    tally,
+    things,
+    title,
+    with_integers,
+)
+from service.schema import StudySpec, Trial
 from service.scores import score
 from service.study_run import StudyRun, as_yaml, document_of
 from service.wire import without_places
@@ -51,13 +62,12 @@ def story(run: StudyRun) -> dict[str, Any]:
         "defaults": [_row(trial, objectives) for trial in defaults],
         "trials": [_row(trial, objectives) for trial in trials],
         "baselines": [(trial.trial_id, baseline(trial)) for trial in defaults],
-        "beaten": beaten(spec, trials),
+        "tally": tally(trials),
+        "found": found(spec, trials),
         "things": things(spec),
-        "volume": volume(spec, trials),
+        "reached": reached(spec, trials),
         "caveat": caveat(trials),
-        "int8": amount(int8_baseline(trials)),
-        "states": Counter(str(trial.state) for trial in trials),
-        "n_full": sum(t.is_full and t.state is TrialState.COMPLETED for t in trials),
+        "with_integers": with_integers(trials),
         "scores": [each for each in judged if each.errors],
         "n_failed_finals": sum(result.failure is not None for result in run.finals.values()),
         "space": _space(spec),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from service.compared import DEFAULT_TRIAL_ID, RECOMMENDED_TRIAL_ID
-from service.ranking import dominators
-from service.schema import StudySpec, Trial
+from service.ranking import comparable, dominators, front, ties, volume
+from service.schema import StudySpec, Trial, TrialState
 from worker.schema import Measurement, Recipe
 
 _TITLES = {
@@ -50,6 +51,58 @@ def amount(measurement: Measurement | None) -> str:
 def baseline(trial: Trial) -> str:
     """What a trial is that the search is compared with."""
     return "the default" if trial.is_of_task else _BASELINES.get(trial.trial_id, trial.trial_id)
+
+
+def tally(trials: list[Trial]) -> str:
+    """How many trials there are, in which states."""
+    if not trials:
+        return "No trial has begun yet."
+    n_full = sum(t.is_full and t.state is TrialState.COMPLETED for t in trials)
+    states = ", ".join(f"{n} {state}" for state, n in Counter(str(trial.state) for trial in trials).items())
+    many = "trial" if len(trials) == 1 else "trials"
+    return f"{len(trials)} {many} so far, {n_full} of them completed at full fidelity: {states}."
+
+
+def found(spec: StudySpec, trials: list[Trial]) -> str:
+    """How many are on the front, and what they are better than."""
+    best = front(spec, trials)
+    if not best:
+        return f"There is no front yet: no {things(spec, 1)} that can be compared has completed at full fidelity."
+    return f"On the front: {len(best)} {things(spec, len(best))}{ties(spec, best)}; {beaten(spec, trials)}."
+
+
+def reached(spec: StudySpec, trials: list[Trial]) -> str:
+    """The hypervolume with its unit and its reference point, or nothing without a front."""
+    grown = volume(spec, trials)
+    if grown is None:
+        return ""
+    return (
+        f"Hypervolume {grown.hypervolume:.4g} {volume_unit(spec, trials)} from the reference point "
+        f"{reference(spec, trials, grown.reference_point)}."
+    )
+
+
+def reference(spec: StudySpec, trials: list[Trial], point: dict[str, float]) -> str:
+    """A reference point, such as `validation error 0.4300, energy 985 J`, in the units that `trials` have."""
+    found = comparable(spec, trials)[0].result
+    assert found is not None
+    known = {name: found.objectives[name].model_copy(update={"value": value}) for name, value in point.items()}
+    return ", ".join(f"{title(name)} {amount(measured)}" for name, measured in known.items())
+
+
+def volume_unit(spec: StudySpec, trials: list[Trial]) -> str:
+    """The product of the units of the objectives, such as `ratio × J`; one without a unit is named."""
+    found = comparable(spec, trials)[0].result
+    assert found is not None
+    return " × ".join(found.objectives[name].unit or title(name) for name in spec.objectives)
+
+
+def with_integers(trials: list[Trial]) -> str:
+    """What the same network would take with 8-bit multiplications, or nothing where no trial has told."""
+    known = int8_baseline(trials)
+    if known is None:
+        return ""
+    return f"The same network with 8-bit multiplications in place of shifts is estimated at {amount(known)} (analytic)."
 
 
 def beaten(spec: StudySpec, trials: list[Trial]) -> str:
@@ -116,7 +169,9 @@ def caveat(trials: Iterable[Trial]) -> str:
     trials = list(trials)
     reports = [t.result.energy for t in trials if t.result and t.result.energy and t.result.energy.joules is not None]
     devices = ", ".join(sorted({r.device for r in reports})) or "no device"
-    if not reports:
+    if not any(t.state.is_finished for t in trials):
+        origin = "No trial has ended yet, so nothing is known of energy."
+    elif not reports:
         origin = "Energy is unknown: nothing on the workers could be read."
     elif all(r.quality == "estimated" for r in reports):
         origin = f"Energy is estimated by a model of {devices}, not measured: it grows with the load of the machine."
@@ -136,7 +191,7 @@ def _listed(objectives: list[str]) -> str:
 
 
 _SIMULATED = (
-    "Shifts are simulated there by ordinary arithmetic, so it cannot show what shift hardware would save. Deployment "
+    "Shifts are simulated by ordinary arithmetic, so it cannot show what shift hardware would save. Deployment "
     "energy is an analytic estimate for one image on 45 nm shift-and-add hardware. Errors are on the validation split "
     "that the search has seen."
 )

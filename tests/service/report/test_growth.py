@@ -5,7 +5,8 @@ import pytest
 from service.ranking import volume
 from service.report.growth import curve, growth_figure
 from service.report.palette import rendered
-from tests.service.fakes import failed, full_trial, study_spec, trial
+from service.schema import Trial, TrialState
+from tests.service.fakes import completed, failed, full_trial, measurement, study_spec, trial
 
 DEFAULT = full_trial("default", 0.15, 3.5, is_default=True, seq=1)
 # Ended in another order than they were asked for.
@@ -42,15 +43,28 @@ def test_a_default_that_was_measured_in_another_way_spans_nothing_that_compares(
 
 
 def test_the_picture_says_what_it_is_measured_from() -> None:
-    text = rendered(growth_figure(study_spec(), TRIALS), "svg").decode()
+    ways = {"error": ("evaluation", "measured", "ratio"), "deployment_energy": ("analytic", "estimated", "J / image")}
+
+    def in_units(trial: Trial) -> Trial:
+        known = {name: measurement(trial.value(name), *how) for name, how in ways.items()}
+        return trial.model_copy(update={"result": completed(trial.trial_id, objectives=known)})
+
+    trials = [in_units(each) if each.state is TrialState.COMPLETED else each for each in TRIALS]
+    text = rendered(growth_figure(study_spec(), trials), "svg").decode()
     for said in (
-        "reference point: validation error 0.21, deployment energy 4.2",
+        "reference point: validation error 0.2100, deployment energy 4.2 J / image",
         "default (DeepShift-PS",
-        "hypervolume",
+        "hypervolume (ratio × J / image)",
     ):
         assert said in text
 
 
+def test_trials_are_counted_in_whole_numbers() -> None:
+    (axes,) = growth_figure(study_spec(), TRIALS).axes
+    assert {float(tick).is_integer() for tick in axes.get_xticks()} == {True}
+
+
 def test_no_trial_makes_an_empty_picture() -> None:
     assert curve(study_spec(), [DEFAULT]) is None
-    assert "hypervolume" in rendered(growth_figure(study_spec(), [DEFAULT]), "svg").decode()
+    text = rendered(growth_figure(study_spec(), [DEFAULT]), "svg").decode()
+    assert "hypervolume" in text and "no network has completed at full fidelity yet" in text

@@ -11,7 +11,7 @@ import pytest
 
 from service.ledger import Entry, Ledger
 from service.report.files import write_files
-from service.schema import Study, StudyState
+from service.schema import Study, StudyState, Trial
 from service.study_run import StudyRun
 from tests.service.fakes import failed, full_trial, study_spec, trial
 
@@ -34,14 +34,14 @@ class References(HTMLParser):
         self.found += [str(value) for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
 
 
-def page(folder: Path, ledger: Ledger | None = None, **changes: Any) -> str:
+def page(folder: Path, ledger: Ledger | None = None, trials: list[Trial] = TRIALS, **changes: Any) -> str:
     study = Study(
         study_id="s",
         spec=study_spec(**changes),
         state=StudyState.COMPLETED,
         created_at=datetime(2026, 1, 2, tzinfo=UTC),
     )
-    write_files(folder, StudyRun(study, TRIALS, ledger or Ledger()))
+    write_files(folder, StudyRun(study, trials, ledger or Ledger()))
     return (folder / "report.html").read_text()
 
 
@@ -76,6 +76,21 @@ def test_the_page_says_of_each_baseline_what_it_is_and_how_many_networks_are_bet
 
 @pytest.mark.parametrize("said", ["estimated, analytic", "unknown", "diverged", "seed", "Shifts are simulated"])
 def test_the_page_says_what_a_reader_must_know(tmp_path: Path, said: str) -> None:
+    assert said in page(tmp_path)
+
+
+def test_a_study_without_trials_is_told_without_a_figure(tmp_path: Path) -> None:
+    text = " ".join(re.sub(r"<style>.*?</style>|<[^>]+>", " ", page(tmp_path, trials=[]), flags=re.DOTALL).split())
+    told = text.split("How to reproduce")[0]
+    assert "best? No trial has begun yet. What was searched" in told
+    assert "There is no front yet: no network that can be compared has completed at full fidelity. No trial" in told
+    assert "No trial has ended yet, so nothing is known of energy." in told
+    for wrong in ("0 networks", "0 trials", "unknown", "estimated at", "could be read"):
+        assert wrong not in told
+
+
+def test_the_reference_point_has_units(tmp_path: Path) -> None:
+    said = "Hypervolume 3e-10 J × J from the reference point validation error 110 mJ, deployment energy 330 nJ."
     assert said in page(tmp_path)
 
 

@@ -53,3 +53,16 @@ def test_signs_of_other_scripts_and_bars_are_text() -> None:
 
 def test_a_study_without_trials_is_told_too() -> None:
     assert "Nothing yet." in text_of(read([]))
+
+
+def test_a_trial_takes_one_line_and_marks_of_code_none(long: PdfReader) -> None:
+    lines = [line for page in long.pages for line in page.extract_text().splitlines()]
+    assert len([line for line in lines if "deepshift-q w3 a16+16 adam" in line]) >= 79
+    assert [line for line in lines if "`" in line] == []
+
+
+@pytest.mark.parametrize("n_trials", range(6, 21, 2))
+def test_what_a_reader_must_know_stands_on_one_page(n_trials: int) -> None:
+    document = read([full_trial(f"{i:05}", 1 / i, i * 1e-7) for i in range(1, n_trials)])
+    (page,) = [text for page in document.pages if "Energy is estimated" in (text := page.extract_text())]
+    assert "that the search has seen" in " ".join(page.split())

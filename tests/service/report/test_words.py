@@ -5,9 +5,22 @@ from datetime import UTC, datetime
 import pytest
 
 from service.baselines import baselines
-from service.report.words import amount, baseline, beaten, caveat, extent, provenance, recipe, things, title
+from service.report.words import (
+    amount,
+    baseline,
+    beaten,
+    caveat,
+    extent,
+    found,
+    provenance,
+    recipe,
+    tally,
+    things,
+    title,
+    with_integers,
+)
 from service.schema import Study, StudySpec
-from tests.service.fakes import FACTS, completed, energy_report, full_trial, measurement, study_spec, trial
+from tests.service.fakes import FACTS, completed, energy_report, failed, full_trial, measurement, study_spec, trial
 from worker.schema import InferenceEnergy
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -102,6 +115,28 @@ def test_what_beats_the_default_is_told_in_the_studys_objectives_and_on_shift_ha
         "2 of them dominate the default (DeepShift-PS, 5 bits, 16+16) in validation error and emissions; "
         "in validation error and deployment energy, 1 do"
     )
+
+
+def test_trials_that_tie_are_counted_and_said():
+    a, b = full_trial("a", 0.1, 2.0), full_trial("b", 0.2, 1.0)
+    twins = [a, full_trial("c", 0.1, 2.0)]
+    assert found(study_spec(), [a, b]) == "On the front: 2 networks; there is no default yet."
+    assert found(study_spec(), [*twins, b]) == "On the front: 3 networks (ties: 2 different); there is no default yet."
+    assert found(study_spec(), twins) == "On the front: 2 networks (ties: all equal); there is no default yet."
+
+
+def test_the_integers_are_told_where_they_are_known():
+    known = completed("a", error=0.1).model_copy(update={"int8_deployment_energy": measurement(2e-6, unit="J / image")})
+    assert with_integers([trial("b", failed("b")), trial("a", known)]).endswith(
+        "is estimated at 2 µJ / image (analytic)."
+    )
+    assert with_integers([trial("b", failed("b"))]) == ""
+
+
+def test_trials_are_told_by_state():
+    trials = [full_trial("a", 0.1, 1.0), trial("b", completed("b"), is_full=False), trial("c")]
+    assert tally(trials) == "3 trials so far, 1 of them completed at full fidelity: 2 COMPLETED, 1 WAITING."
+    assert tally(trials[2:]) == "1 trial so far, 0 of them completed at full fidelity: 1 WAITING."
 
 
 def test_without_a_default_nothing_is_said_to_beat_it():

@@ -124,7 +124,13 @@ export class Front {
     const hollow = "A hollow mark has a figure that is ≈ estimated, a filled one none.";
     const bars = hasBars ? " Bars: deviation over seeds, or uncertainty of the meter (k = 2)." : "";
     const others = defaults.length ? "; the default is the diamond and counted in neither" : "";
-    return `${best.length} of ${all.length - defaults.length} finished trials are on the front${others}. ${hollow}${bars} Click a point to pick it.`;
+    return `${best.length} of ${all.length - defaults.length} finished trials are on the front${this.#ties(best)}${others}. ${hollow}${bars} Click a point to pick it.`;
+  }
+
+  /** Trials that are equal in every objective are all on the front. */
+  #ties(best) {
+    const n = new Set(best.map((i) => this.objectives.map((name) => this.trials.value(name, i)).join())).size;
+    return n === best.length ? "" : n === 1 ? " (ties: all equal)" : ` (ties: ${n} different)`;
   }
 
   #table() {
