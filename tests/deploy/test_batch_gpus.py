@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -63,11 +64,14 @@ def job(script: Path, node: Path, user: int | None = None, **environment: str) -
         text=True,
         user=user,
         umask=0o077,
+        start_new_session=True,
     )
     try:
         yield process
     finally:
-        process.terminate()
+        with suppress(ProcessLookupError):
+            # To all: `timeout` forgets who it has begun where it is told to end in its first moment.
+            os.killpg(process.pid, signal.SIGTERM)
         process.communicate(timeout=60)
 
 
