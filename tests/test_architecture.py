@@ -380,7 +380,7 @@ def test_modules_are_loaded_by_strings_in_two_places_alone() -> None:
 @pytest.mark.parametrize("modules", ["service.server, service.cli", "worker.entry, worker.schema"])
 def test_importing_the_service_loads_no_torch(modules: str) -> None:
     code = f"import sys, {modules}; print([m for m in ('torch', 'torchvision', 'codecarbon') if m in sys.modules])"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=240)
     assert out.stdout.strip() == "[]"
 
 
@@ -391,7 +391,7 @@ def modules_of(commands: set[str]) -> set[str]:
         f"for name in {sorted(commands)}: LazyCommand(name, *COMMANDS[name]).load()\n"
         "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=240)
     return set(json.loads(out.stdout))
 
 

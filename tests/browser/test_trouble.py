@@ -77,7 +77,7 @@ def test_a_token_that_is_revoked_under_a_page_is_asked_for_anew(browser: Browser
             expect(site.page.locator("#link")).to_contain_text("live")
             tokens.revoke_token("laptop")
         with serving(store, free_port, require_token=True):
-            expect(site.page.get_by_role("heading", name="A token, please")).to_be_visible(timeout=20_000)
+            expect(site.page.get_by_role("heading", name="A token, please")).to_be_visible()
 
 
 def rename(store: Store, before: str, after: str) -> None:

@@ -30,7 +30,7 @@ def fake_nvml(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [compiler, "-O1", "-shared", "-fPIC", f"-Wl,-soname,{LIBRARY}", "-o", str(folder / LIBRARY), str(SOURCE)],
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=240,
     )
     return folder
 
@@ -50,7 +50,7 @@ def run_python(script: str, library_folder: Path, working_folder: Path | None = 
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
     assert process.returncode == 0, process.stderr
     return json.loads(process.stdout.splitlines()[-1])

@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg
 
-_START_SECONDS = 60.0
+_START_SECONDS = 200.0
 
 
 class NoServerError(Exception):

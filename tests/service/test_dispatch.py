@@ -342,7 +342,7 @@ def test_a_result_that_goes_with_its_worker_is_a_lost_trial_and_is_not_made_agai
         patch.setattr(Future, "result", result)
         patch.setattr("service.dispatch._FETCH_SECONDS", 0.5)
         dispatcher.submit(trial_spec("00014", dataset="none"), results.put)
-        lost = results.get(timeout=60)
+        lost = results.get(timeout=120)
     assert lost.failure is not None
     assert lost.failure.kind is FailureKind.WORKER_LOST
     assert lost.failure.message == "the result went with its worker: TimeoutError"

@@ -263,7 +263,7 @@ def asked_cluster(n_workers: int = 1) -> Iterator[tuple[Client, Scheduler]]:
 
 def told(scheduler: Scheduler) -> int:
     """What the scheduler answers who asks it over HTTP."""
-    with urlopen(f"http://127.0.0.1:{scheduler.http_server.port}/api/v1/adaptive_target", timeout=10) as answer:
+    with urlopen(f"http://127.0.0.1:{scheduler.http_server.port}/api/v1/adaptive_target", timeout=60) as answer:
         return int(json.load(answer)["workers"])
 
 

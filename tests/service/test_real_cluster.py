@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -207,14 +208,15 @@ def test_a_trial_goes_on_where_its_worker_was_told_to_end_and_nothing_is_trained
         before = running(client)["default/1"]
         epochs: SimpleQueue[EpochMetrics] = SimpleQueue()
         client.subscribe_topic(topic(client), lambda event: epochs.put(EpochMetrics.model_validate_json(event[1])))
-        told = [epochs.get(timeout=60) for _ in range(3)]
+        told = [epochs.get(timeout=120) for _ in range(3)]
         commands[before].terminate()
         while (told[-1].attempt, told[-1].epoch) != (2, DEFAULT_EPOCHS):
-            told.append(epochs.get(timeout=60))
+            told.append(epochs.get(timeout=120))
         assert {metrics.attempt for metrics in told} == {1, 2}
-        assert [metrics.epoch for metrics in told] == list(range(told[0].epoch, DEFAULT_EPOCHS + 1))
+        # One may be lost with its worker; none is told, as none is trained, a second time.
+        assert all(before.epoch < after.epoch for before, after in pairwise(told))
         wait_until(lambda: trial_of(tmp_path / "out").state is TrialState.COMPLETED)
-        assert commands[before].wait(timeout=30) == 0
+        assert commands[before].wait(timeout=120) == 0
     first, last = first_result(tmp_path / "out"), trial_of(tmp_path / "out").result
     assert last is not None and first.energy is not None and last.energy is not None
     assert (first.rescued, first.worker, last.rescued) == (1, before, None)

@@ -109,7 +109,7 @@ def found(tmp_path_factory, foreign) -> dict[str, Any]:
     code = f"import sys; sys.path.append({str(room)!r})\n{PROGRAM}"
     # Without site-packages, the environment's variables and the folder of the call.
     command = [sys.executable, "-I", "-S", "-W", "error", "-c", code, str(output), json.dumps(foreign)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=output, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=output, timeout=240)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -85,7 +85,7 @@ def test_what_the_card_says_of_loading_works(call: Call, folder: Path, tmp_path:
     text = (tmp_path / "there" / "00001" / "MODEL_CARD.md").read_text()
     (code,) = re.findall(r"```\n(.*?)```", text, flags=re.DOTALL)
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path / "there" / "00001", capture_output=True, text=True, timeout=100,
+        [sys.executable, "-c", code], cwd=tmp_path / "there" / "00001", capture_output=True, text=True, timeout=240,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

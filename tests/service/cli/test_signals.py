@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -19,12 +20,18 @@ with leaving_on_signal():
     except BaseException:
         print("lost")
 """
+# What Python runs first: a worker comes no further, so that no cluster ever stands.
+_NO_WORKER = """
+import sys, time
+if "worker" in sys.orig_argv:
+    time.sleep(600)
+"""
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_what_is_being_loaded_cannot_lose_a_signal(name: str) -> None:
     code = _LOADS.format(name=name)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")
 
 
@@ -39,11 +46,15 @@ def test_what_signals_did_before_they_do_again() -> None:
 def test_a_run_that_is_ended_before_its_cluster_stands_leaves_one_line_and_no_folder(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    log, out = tmp_path / "log", tmp_path / "out"
-    with started(*GREENSHIFT, "run", "digits", "--workers", "1", "--out", str(out), log=log) as process:
+    log, out, site = (tmp_path / name for name in ("log", "out", "site"))
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(_NO_WORKER)
+    path = os.pathsep.join([str(site), *sys.path])
+    command = [*GREENSHIFT, "run", "digits", "--workers", "1", "--out", str(out)]
+    with started(*command, log=log, PYTHONPATH=path) as process:
         wait_until(lambda: "starting workers" in log.read_text())
         assert out.is_dir()
         process.send_signal(number)
-        assert process.wait(60) == 130
+        assert process.wait(120) == 130
     assert log.read_text() == "starting workers ...\nInterrupted.\n"
     assert not out.exists()

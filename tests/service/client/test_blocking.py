@@ -285,7 +285,7 @@ def test_events_of_no_study_are_refused(client: Client, study: Study) -> None:
 def test_importing_the_client_loads_nothing_of_the_service_behind() -> None:
     heavy = ("torch", "smac", "dask", "distributed", "sqlalchemy", "fastapi", "numpy", "service.store")
     code = f"import sys, service.client; print([m for m in {heavy} if m in sys.modules])"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=240)
     assert out.stdout.strip() == "[]"
 
 

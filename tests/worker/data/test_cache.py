@@ -277,7 +277,7 @@ def test_two_processes_that_start_at_once_decode_once(two_workers):
     for worker in two_workers:
         worker.stdin.write("go on\n")
         worker.stdin.flush()
-    sums = [worker.communicate(timeout=60)[0] for worker in two_workers]
+    sums = [worker.communicate(timeout=240)[0] for worker in two_workers]
 
     assert said == ["decoding", "waiting"]
     assert [worker.returncode for worker in two_workers] == [0, 0]
