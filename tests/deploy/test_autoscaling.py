@@ -28,7 +28,6 @@ def environment() -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_cluster_of_no_worker_is_asked_for_one_when_a_study_comes_and_for_none_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

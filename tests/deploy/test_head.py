@@ -50,7 +50,6 @@ def test_the_job_is_never_run_a_second_time_by_itself() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("part", ["scheduler", None])
 def test_the_job_has_a_token_and_ends_with_its_parts(tmp_path: Path, part: str | None) -> None:
     log = tmp_path / "job.log"

@@ -22,7 +22,6 @@ def is_well(pid: int) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_worker_that_does_not_answer_is_not_well_though_its_command_lives(tmp_path: Path) -> None:
     command = [*GREENSHIFT, "worker", "--cores-per-worker", str(n_cores()), "--local-directory", str(tmp_path / "dask")]
     with dask_scheduler(tmp_path) as (_, address), started(*command, address, log=tmp_path / "worker.log") as process:

@@ -52,7 +52,6 @@ def job_of_one_busy(client: Client) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_jobs_come_with_a_study_survive_preemption_and_go_after_it(tmp_path: Path) -> None:
     environment = batch.install(tmp_path)
     log = tmp_path / "serve.log"

@@ -101,7 +101,7 @@ def site(folder: Path) -> Iterator[Site]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_nothing_is_lost_whatever_is_killed_restarted_or_locked(tmp_path: Path) -> None:
     with site(tmp_path) as place:
         wait_until(lambda: _answers(place))

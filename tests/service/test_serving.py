@@ -199,7 +199,6 @@ def test_local_workers_end_with_the_service_also_where_it_is_killed(tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_local_worker_that_is_killed_comes_back_and_its_study_goes_on_with_all_of_them(tmp_path: Path) -> None:
     study = str(Path(__file__).parent / "quick.yaml")
     with serving(tmp_path, "--local-workers", "2") as (process, url, log), Client(url) as client:

@@ -48,7 +48,6 @@ def learning(handle: StudyHandle) -> dict[str, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_study_over_three_processes_outlives_its_service(tmp_path: Path) -> None:
     with cluster(tmp_path) as address:
         with served(tmp_path, address, "first") as (serving, client):
