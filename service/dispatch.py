@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from distributed.scheduler import KilledWorker
 
 from service.errors import InputError, ServiceError
 from service.fleet import UNREACHABLE, Fleet, Standing, expected_scheduler
-from service.handover import handover, last_word, leave_word
+from service.handover import begins, handover, last_word, leave_word, word_of_another
 from worker.schema import AnyFacts, AnyTrialSpec, EpochMetrics, Failure, FailureKind, SiteSpec, TrialResult
 
 Done = Callable[[TrialResult], None]
@@ -213,6 +214,8 @@ class DaskDispatcher:
                 _run,
                 spec,
                 _topic(spec),
+                # Of this submission alone: what is finalised again has the keys that it had before.
+                f"{_key(spec)}/{uuid.uuid4().hex}",
                 key=_key(spec),
                 # A repeated key must not be answered from Dask's memory, and only the coordinator retries.
                 pure=False,
@@ -323,7 +326,7 @@ def _topic(spec: AnyTrialSpec) -> str:
     return f"greenshift/{spec.study_id}"
 
 
-def _run(spec: AnyTrialSpec, topic: str) -> _Ran:
+def _run(spec: AnyTrialSpec, topic: str, submission: str) -> _Ran:
     """Runs on the worker; only there is its code needed."""
     from worker.entry import run_trial
 
@@ -333,6 +336,10 @@ def _run(spec: AnyTrialSpec, topic: str) -> _Ran:
         return worker.status not in (Status.running, Status.paused)
 
     with handover(worker):
+        if not begins(worker, submission):
+            # Dask retires the worker that had it; the coordinator alone says where and from where it goes on.
+            said = "the worker that had begun with it has left no word"
+            return worker.address, word_of_another(worker, submission) or lost(spec, said)
         result = run_trial(
             spec,
             on_epoch=lambda metrics: worker.log_event(topic, metrics.model_dump_json()),
@@ -346,7 +353,7 @@ def _run(spec: AnyTrialSpec, topic: str) -> _Ran:
             failure = Failure(kind=FailureKind.WORKER_LOST, message=f"worker {worker.name} was told to end")
             result = result.model_copy(update={"failure": failure})
         if is_leaving():
-            leave_word(worker, _key(spec), result)
+            leave_word(worker, [_key(spec), submission], result)
     stopped.discard(name)
     return worker.address, result
 

@@ -1,8 +1,8 @@
 """A worker that is told to end leaves its scheduler only when its trial has said what it spent and where it stands.
 
 Dask cancels what runs on a worker that closes before anything else, so the result of a trial that ends then goes
-another way: as an event, under a topic of the attempt's own. And it closes before what runs has ended; but it takes
-leave of plugins first, and waits for that.
+another way: as an event, under a topic of its own. And it closes before what runs has ended; but it takes
+leave of plugins first, and waits for that. What ran on a worker that Dask retires it runs again by itself, elsewhere.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from distributed import Client, Worker, WorkerPlugin
@@ -24,6 +24,11 @@ _NAME = "greenshift-handover"
 _SECONDS = 3.5
 _LOOK_SECONDS = 0.02
 _TELL_SECONDS = 3.0
+# For the last word of a worker that is being retired.
+_HEAR_SECONDS = 5.0
+_BEGUN = "begun"
+# When each was told, and what.
+_Events = Sequence[tuple[float, str]]
 
 
 @contextmanager
@@ -37,11 +42,30 @@ def handover(worker: Worker) -> Iterator[None]:
         yield
 
 
-def leave_word(worker: Worker, topic: str, result: TrialResult) -> None:
+def begins(worker: Worker, topic: str) -> bool:
+    """Whether no worker has begun with an attempt before this one, which then has."""
+    with suppress(OSError, RuntimeError):  # a scheduler that is gone runs nothing again
+        if _events(worker, topic):
+            return False
+        _log(worker, [topic], _BEGUN)
+    return True
+
+
+def word_of_another(worker: Worker, topic: str) -> TrialResult | None:
+    """What another worker, which has begun with an attempt and is leaving, says of it; None where it says nothing."""
+    end = time.monotonic() + _HEAR_SECONDS
+    with suppress(OSError, RuntimeError):
+        while time.monotonic() < end:
+            if (word := _last(_events(worker, topic))) is not None:
+                return word
+            time.sleep(_LOOK_SECONDS)
+    return None
+
+
+def leave_word(worker: Worker, topics: Sequence[str], result: TrialResult) -> None:
     """Tells the scheduler what came of an attempt whose worker is closing; called inside of `handover`."""
     with suppress(OSError, RuntimeError):  # without a scheduler there is nobody to tell
-        told = {"topic": topic, "msg": result.model_dump_json()}
-        sync(worker.loop, worker.scheduler.log_event, callback_timeout=_TELL_SECONDS, **told)
+        _log(worker, topics, result.model_dump_json())
 
 
 def last_word(client: Client, topic: str) -> TrialResult | None:
@@ -53,8 +77,22 @@ def last_word(client: Client, topic: str) -> TrialResult | None:
     scheduler = client.scheduler
     if scheduler is None:
         return None  # the client was closed meanwhile
-    events = client.sync(scheduler.events, topic=topic, callback_timeout=_TELL_SECONDS)
-    return TrialResult.model_validate_json(events[-1][1]) if events else None
+    return _last(client.sync(scheduler.events, topic=topic, callback_timeout=_TELL_SECONDS))
+
+
+def _log(worker: Worker, topics: Sequence[str], message: str) -> None:
+    told = {"topic": list(topics), "msg": message}
+    sync(worker.loop, worker.scheduler.log_event, callback_timeout=_TELL_SECONDS, **told)
+
+
+def _events(worker: Worker, topic: str) -> _Events:
+    events: _Events = sync(worker.loop, worker.scheduler.events, callback_timeout=_TELL_SECONDS, topic=topic)
+    return events
+
+
+def _last(events: _Events) -> TrialResult | None:
+    words = [message for _, message in events if message != _BEGUN]
+    return TrialResult.model_validate_json(words[-1]) if words else None
 
 
 class _Handover(WorkerPlugin):

@@ -251,21 +251,29 @@ def test_what_a_trial_spent_on_a_worker_that_is_told_to_end_is_known(
 
 
 @pytest.mark.slow
-def test_a_trial_on_a_worker_that_retires_ends_there_and_goes_to_another() -> None:
+def test_a_trial_on_a_worker_that_dask_retires_ends_there_and_its_next_attempt_goes_on_elsewhere(
+    tmp_path: Path,
+) -> None:
     with client_of_threads(2) as client:
         dispatcher = DaskDispatcher(client)
-        epochs: SimpleQueue[int] = SimpleQueue()
+        epochs: SimpleQueue[EpochMetrics] = SimpleQueue()
         results: SimpleQueue[TrialResult] = SimpleQueue()
-        dispatcher.submit(trial_spec("00010", epochs=10_000), results.put, lambda m: epochs.put(m.epoch))
-        assert [epochs.get(timeout=120) for _ in range(2)] == [1, 2]
+        spec = trial_spec("00010", epochs=10_000, rescue_to=str(tmp_path))
+        dispatcher.submit(spec, results.put, epochs.put)
+        last = [epochs.get(timeout=120) for _ in range(2)][-1]
         client.retire_workers([address for address, keys in client.processing().items() if keys])
-        while epochs.get(timeout=120) != 1:
-            pass
-        assert [epochs.get(timeout=120) for _ in range(3)] == [2, 3, 4]
+        first = results.get(timeout=120)
+        assert first.failure is not None and first.energy is not None
+        assert (first.failure.kind, first.rescued) == (FailureKind.WORKER_LOST, 1)
+        assert first.energy.duration_seconds > 0
+        dispatcher.submit(spec.model_copy(update={"attempt": 2, "rescued": 1}), results.put, epochs.put)
+        while (metrics := epochs.get(timeout=120)).attempt == 1:
+            last = metrics
+        assert metrics.epoch == last.epoch + 1
         dispatcher.cancel("00010")
-        result = results.get(timeout=120)
-    assert result.failure is not None
-    assert result.failure.kind is FailureKind.CANCELLED
+        second = results.get(timeout=120)
+    assert second.failure is not None
+    assert (second.failure.kind, second.worker != first.worker) == (FailureKind.CANCELLED, True)
     assert results.empty()
 
 
@@ -298,6 +306,12 @@ def test_a_repeated_trial_id_runs_again_under_another_attempt(client: Client) ->
     dispatcher = DaskDispatcher(client)
     results = [results_of(dispatcher, trial_spec("00003", attempt=attempt))[0] for attempt in (1, 2)]
     assert [(r.trial_id, r.attempt, r.failure) for r in results] == [("00003", 1, None), ("00003", 2, None)]
+
+
+def test_an_attempt_of_the_same_number_that_is_submitted_again_runs_again(client: Client) -> None:
+    dispatcher = DaskDispatcher(client)
+    results = [results_of(dispatcher, trial_spec("final-1-0"))[0] for _ in range(2)]
+    assert [(r.attempt, r.failure) for r in results] == [(1, None), (1, None)]
 
 
 def test_a_killed_worker_is_a_lost_trial_and_the_next_attempt_runs(client: Client) -> None:

@@ -9,10 +9,11 @@ from distributed import get_worker
 from distributed.core import Status
 from distributed.scheduler import KilledWorker
 
-from service.handover import handover, last_word, leave_word
+from service.handover import begins, handover, last_word, leave_word, word_of_another
 from tests.service.clusters import client_of_threads
 from tests.service.fakes import completed
 from tests.service.processes import wait_until
+from worker.schema import TrialResult
 
 
 def _leave(topic: str, gate: Path) -> None:
@@ -23,7 +24,7 @@ def _leave(topic: str, gate: Path) -> None:
         while worker.status is Status.running:
             time.sleep(0.01)
         wait_until(gate.exists)
-        leave_word(worker, topic, completed("1"))
+        leave_word(worker, [topic], completed("1"))
     gate.with_name("done").touch()
 
 
@@ -59,3 +60,20 @@ def test_a_worker_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.Mon
         del future
         (tmp_path / "gate").touch()
         wait_until((tmp_path / "done").exists)
+
+
+def _run_again(topic: str) -> tuple[bool, TrialResult | None]:
+    """Runs on another worker."""
+    worker = get_worker()
+    return begins(worker, topic), word_of_another(worker, topic)
+
+
+def test_what_dask_runs_again_does_not_begin_and_has_the_word_of_who_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.handover._HEAR_SECONDS", 0.2)
+    with client_of_threads(1) as client:
+        assert client.submit(_run_again, "s/1/1", pure=False).result(timeout=30) == (True, None)
+        assert client.submit(_run_again, "s/1/1", pure=False).result(timeout=30) == (False, None)
+        assert last_word(client, "s/1/1") is None
+        client.log_event("s/1/1", completed("1").model_dump_json())
+        assert client.submit(_run_again, "s/1/1", pure=False).result(timeout=30) == (False, completed("1"))
+        assert last_word(client, "s/1/1") == completed("1")
