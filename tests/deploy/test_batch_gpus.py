@@ -23,7 +23,7 @@ case "$*" in
 esac
 """
 # In place of the worker: says what it was given, and lives until it is told to end.
-WORKER = '#!/bin/sh\necho "$CUDA_VISIBLE_DEVICES $GREENSHIFT_DATA_DIR"\nexec sleep 60\n'
+WORKER = '#!/bin/sh\necho "$CUDA_VISIBLE_DEVICES $GREENSHIFT_DATA_DIR"\nexec sleep 600\n'
 
 
 @pytest.fixture

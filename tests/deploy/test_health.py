@@ -37,6 +37,6 @@ def test_a_worker_that_does_not_answer_is_not_well_though_its_command_lives(tmp_
 
 
 def test_a_command_without_a_worker_is_not_well() -> None:
-    with subprocess.Popen(["sleep", "60"]) as process:
+    with subprocess.Popen(["sleep", "600"]) as process:
         assert not is_well(process.pid)
         process.kill()

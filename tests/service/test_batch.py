@@ -87,7 +87,7 @@ def test_jobs_run_wait_and_end_as_they_are_listed(
 ) -> None:
     for name, value in batch_systems.install(tmp_path).items():
         monkeypatch.setenv(name, value)
-    (tmp_path / "bin" / "greenshift").write_text(f'#!/bin/sh\ntouch "{tmp_path}/$6"\nexec sleep 60\n')
+    (tmp_path / "bin" / "greenshift").write_text(f'#!/bin/sh\ntouch "{tmp_path}/$6"\nexec sleep 600\n')
     here, other = Batch(system, REQUEST), Batch(system, replace(REQUEST, name="other"))
     assert here.jobs() == {}
     first, second, third = (here.submit() for _ in range(3))
