@@ -57,6 +57,16 @@ def make_certificates(folder: Path, days: int = 365) -> datetime:
     return end
 
 
+def end_of(files: TlsFiles) -> datetime:
+    """The time at which the certificate of a party expires.
+
+    Raises:
+        ValueError: it is none.
+        OSError: it cannot be read.
+    """
+    return x509.load_pem_x509_certificate(files.certificate.read_bytes()).not_valid_after_utc
+
+
 def _authority(key: ec.EllipticCurvePrivateKey, start: datetime, end: datetime) -> x509.Certificate:
     name = _name("greenshift CA")
     builder = _builder(name, name, key, start, end)

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ import uvicorn
 
 from service.access import Access
 from service.api import create_app
+from service.certificates import end_of
 from service.cluster import local_cluster, remote_cluster
 from service.errors import DamagedError, InputError, RefusedError
 from service.settings import database_of
 from service.store import Store, Tokens, alone
 from service.store.database import Database
 from service.supervisor import Places, Supervisor
+from service.telemetry import show_certificate_end
 from service.workers import default_n_workers, plan_workers
 
 logger = logging.getLogger(__name__)
@@ -34,6 +37,8 @@ _GRACE_SECONDS = 2
 _LEAVE_SECONDS, _BRIEF_SECONDS = 8.0, 0.5
 # While the database is busy or lost, requests are better refused soon than kept.
 _PATIENCE_SECONDS = 5.0
+# To renew certificates in good time.
+_SOON = timedelta(days=30)
 # How often to look whether the store was found damaged.
 _LOOK_SECONDS = 1
 
@@ -180,6 +185,7 @@ def _folder(out: Path) -> Iterator[None]:
 
 def _connect(serving: Serving) -> Callable[[], AbstractContextManager[Any]]:
     if serving.scheduler is not None:
+        _heed_certificate(serving.scheduler)
         return partial(remote_cluster, serving.scheduler)
     if serving.data_dir is not None:
         # What the processes on this machine inherit.
@@ -189,6 +195,17 @@ def _connect(serving: Serving) -> Callable[[], AbstractContextManager[Any]]:
 
 def _n_workers(serving: Serving) -> int:
     return default_n_workers() if serving.n_workers is None else serving.n_workers
+
+
+def _heed_certificate(scheduler: Access) -> None:
+    """Shows when the certificates end, and says so where that is soon."""
+    files = scheduler.files("client")
+    if files is None:
+        return
+    end = end_of(files)
+    show_certificate_end(end)
+    if end - datetime.now(UTC) < _SOON:
+        logger.warning("the certificates in %s end on %s: `greenshift certs` makes others", files.folder, end.date())
 
 
 def _server(serving: Serving, store: Store, databases: Sequence[Database], *, require_token: bool) -> uvicorn.Server:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from datetime import datetime
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -23,6 +25,10 @@ _SLOTS = Gauge("greenshift_slots", "Trials that all workers together can run at 
 _BUSY = Gauge("greenshift_slots_busy", "Slots in which something runs.")
 _IDLE = Gauge("greenshift_slots_idle_ratio", "Share of the slots in which nothing runs, 0 to 1; NaN without slots.")
 _CONNECTED = Gauge("greenshift_cluster_connected", "1 while the scheduler can be reached, else 0.")
+_CERTIFICATE_END = Gauge(
+    "greenshift_certificate_end_timestamp_seconds", "When the certificates of the cluster end; +Inf without any."
+)
+_CERTIFICATE_END.set(math.inf)
 
 
 def count_result(result: TrialResult) -> None:
@@ -56,3 +62,8 @@ def show_connection(is_connected: bool) -> None:
     _CONNECTED.set(is_connected)
     if not is_connected:
         show_slots(0, 0)
+
+
+def show_certificate_end(end: datetime) -> None:
+    """Shows when scheduler, workers and this process stop to trust each other."""
+    _CERTIFICATE_END.set(end.timestamp())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import shlex
 import shutil
@@ -236,6 +237,22 @@ def test_a_worker_is_one_gpu_on_a_node_that_has_some(resources: list[Resource]) 
     assert container["resources"]["limits"][GPU] == container["resources"]["requests"][GPU] == "1"
     assert spec["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
     assert any(t["key"] == GPU for t in spec["tolerations"])
+
+
+def test_a_worker_is_ready_when_its_image_says_that_it_is_well() -> None:
+    _, spec = pods(build(KUBERNETES / "overlays" / "plain"))["worker"]
+    (container,) = spec["containers"]
+    healthcheck = (KUBERNETES.parent / "Dockerfile").read_text().rpartition("HEALTHCHECK")[2]
+    assert f"CMD {json.dumps(container['readinessProbe']['exec']['command'])}" in healthcheck
+    assert "livenessProbe" not in container
+
+
+def test_what_lies_on_a_volume_is_not_given_away_anew_at_each_start(resources: list[Resource]) -> None:
+    owners = {name: spec["securityContext"] for name, (_, spec) in pods(resources).items()}
+    assert {name for name, owner in owners.items() if "fsGroup" in owner} >= {"coordinator", "worker", "postgresql"}
+    for name, owner in owners.items():
+        if {"persistentVolumeClaim"} & {kind for v in pods(resources)[name][1]["volumes"] for kind in v}:
+            assert owner["fsGroupChangePolicy"] == "OnRootMismatch", name
 
 
 def test_every_selector_finds_pods(resources: list[Resource]) -> None:

@@ -19,12 +19,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from prometheus_client import REGISTRY
 
 from service.access import Access
+from service.certificates import make_certificates
 from service.client import Client
 from service.errors import ConflictError, DamagedError, InputError, RefusedError, UnreachableError
 from service.schema import StudyState
-from service.serving import Serving, is_loopback, listening, serve
+from service.serving import Serving, is_loopback, listening, serve, supervised
 from service.store import Store, Tokens, alone
 from tests.service.fakes import study_spec
 from tests.service.processes import GREENSHIFT, descendants, have_ended, started, wait_until
@@ -131,6 +133,18 @@ def test_other_machines_are_let_in_only_where_there_is_a_valid_token(tmp_path: P
 def test_loopback_is_what_the_socket_says(tmp_path: Path, host: str, is_alone: bool) -> None:
     with listening(here(tmp_path, host=host)) as listener:
         assert is_loopback(listener) is is_alone
+
+
+@pytest.mark.parametrize(("days", "is_said"), [(29, True), (31, False)])
+def test_when_certificates_end_is_shown_and_in_the_last_month_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, days: int, is_said: bool
+) -> None:
+    end = make_certificates(tmp_path / "tls", days)
+    scheduler = Access("tls://127.0.0.1:9", tmp_path / "tls")
+    with Store(None) as store, supervised(here(tmp_path, scheduler=scheduler), store):
+        assert REGISTRY.get_sample_value("greenshift_certificate_end_timestamp_seconds") == end.timestamp()
+    said = f"the certificates in {tmp_path}/tls end on {end.date()}: `greenshift certs` makes others"
+    assert (said in caplog.messages) is is_said
 
 
 def test_a_store_has_one_service(tmp_path: Path) -> None:
