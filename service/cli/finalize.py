@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from service.cli.options import Insecure, Scheduler, Tls, access_to
 from service.cli.signals import INTERRUPTED, stop_on_signal
+from service.cli.tables import add_row, column, print_table, table_of
 from service.errors import ServiceError
 from service.report.files import write_files
 from service.report.words import amount, recipe
@@ -48,11 +47,13 @@ def finalize(
 
 def print_scores(scores: list[FinalScore]) -> None:
     """Prints the test errors of the front after its final trainings, each as mean and deviation over seeds."""
-    table = Table(title="Judged once by the test split, after training on all other data", title_justify="left")
-    for heading in ("trial", "test error", "seeds", "validation error of the search", "config"):
-        table.add_column(heading, justify="left" if heading in ("trial", "config") else "right")
+    typer.echo("Judged once by the test split, after training on all other data:")
+    numbers = [column(heading, is_number=True) for heading in ("test error", "seeds", "validation error of the search")]
+    table = table_of(column("trial", is_whole=True), *numbers, column("config"))
     for score in scores:
         found = amount(score.trial.measurement("error"))
         style = "red" if score.trial.is_default else None
-        table.add_row(score.trial.trial_id, score.said, str(len(score.errors)), found, recipe(score.trial), style=style)
-    Console().print(table)
+        add_row(
+            table, score.trial.trial_id, score.said, str(len(score.errors)), found, recipe(score.trial), style=style
+        )
+    print_table(table)

@@ -10,7 +10,8 @@ import typer
 
 from service.cli.fetched import run_of
 from service.cli.live import front_table
-from service.cli.remote import AsJson, StudyName, echo_json, print_table, study_of
+from service.cli.remote import AsJson, StudyName, echo_json, study_of
+from service.cli.tables import print_table
 from service.errors import InputError
 from service.report.tables import columns, hyperparameters_of, row
 from service.study_run import StudyRun

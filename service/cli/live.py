@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from service.cli.tables import add_row, amounts, column, narrowed, print_table, table_of, text_console
 from service.ranking import volume
 from service.report.tables import shown_objectives
 from service.report.words import amount, caveat, extent, found, provenance, recipe, title, with_integers
@@ -32,7 +33,7 @@ class LiveView:
 
     def __init__(self, spec: StudySpec, console: Console | None = None) -> None:
         self._spec = spec
-        self._console = console or Console()
+        self._console = console or text_console()
         self._live = Live(
             console=self._console,
             transient=True,
@@ -58,31 +59,37 @@ class LiveView:
         if self._console.is_terminal:
             self._live.update(Text(why))
         else:
-            self._console.print(why, highlight=False, soft_wrap=True)
+            self.say(why)
 
     def say(self, line: str) -> None:
         """Prints a line that stays, above what is redrawn."""
-        self._console.print(line, highlight=False, soft_wrap=True)
+        self._console.print(Text(line), soft_wrap=True)
 
     def show(self, run: StudyRun) -> None:
         """Draws the study as it stands."""
         if self._console.is_terminal:
-            self._live.update(Group(self._status(run), *_running(run), front_table(run, _N_ROWS)))
+            self._live.update(
+                Group(self._status(run), *_running(run), narrowed(front_table(run, _N_ROWS), self._console.width))
+            )
             return
         for trial in run.trials:
             if trial.state.is_finished and trial.trial_id not in self._reported:
                 self._reported.add(trial.trial_id)
-                self._console.print(self._line(trial, run), highlight=False, soft_wrap=True)
+                self.say(self._line(trial, run))
 
     def conclude(self, run: StudyRun, folder: Path | None = None) -> None:
         """Prints the result: the table, how its figures came about, and where the files are if there are any."""
-        console = self._console
-        console.print(front_table(run, None))
-        console.print(caveat(run.trials), highlight=False)
-        console.print(f"{found(run.study.spec, run.trials)} {with_integers(run.trials)}".strip(), highlight=False)
-        console.print(self._status(run))
+        self._console.print("Pareto front", style="bold")
+        print_table(front_table(run, None), console=self._console)
+        self._say_in_lines(caveat(run.trials))
+        self._say_in_lines(f"{found(run.study.spec, run.trials)} {with_integers(run.trials)}".strip())
+        self._say_in_lines(self._status(run).plain)
         if folder is not None:
-            console.print(f"Report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+            self.say(f"Report: {folder / 'report.html'}")
+
+    def _say_in_lines(self, text: str) -> None:
+        """Prints a text, broken between words on a terminal alone."""
+        self._console.print(Text(text), soft_wrap=not self._console.is_terminal)
 
     def _status(self, run: StudyRun) -> Text:
         """One line: how far the study is."""
@@ -130,20 +137,20 @@ def front_table(run: StudyRun, n_rows: int | None) -> Table:
     spec = run.study.spec
     beside = _BESIDE if spec.task is None else _BESIDE[:1]
     names = [name for name in shown_objectives(spec) if name in (*spec.objectives, *beside)]
-    table = Table(title="Pareto front", title_justify="left")
-    table.add_column("trial")
-    for name in names:
-        method = provenance(name, run.trials)
-        table.add_column(f"{title(name)}\n[dim]{method}[/dim]", justify="right")
-    table.add_column("config", overflow="fold")
-    for trial in run.front[:n_rows]:
-        table.add_row(trial.trial_id, *_amounts(trial, names), recipe(trial))
-    table.add_section()
-    for trial in run.trials:
-        if trial.is_default and trial.state is TrialState.COMPLETED:
-            table.add_row(trial.trial_id, *_amounts(trial, names), recipe(trial), style="red")
+    best = run.front[:n_rows]
+    trials = best + [trial for trial in run.trials if trial.is_default and trial.state is TrialState.COMPLETED]
+    figures = [amounts(name, trials) for name in names]
+    table = table_of(
+        column("trial", is_whole=True),
+        *(column(_with_origin(heading, provenance(name, run.trials)), is_number=True)
+          for name, (heading, _) in zip(names, figures, strict=True)),
+        column("config"),
+    )  # fmt: skip
+    for i, trial in enumerate(trials):
+        style = "red" if i >= len(best) else None
+        add_row(table, trial.trial_id, *(cells[i] for _, cells in figures), recipe(trial), style=style)
     return table
 
 
-def _amounts(trial: Trial, names: list[str]) -> list[str]:
-    return [amount(trial.measurement(name)) for name in names]
+def _with_origin(heading: str, origin: str) -> Text:
+    return Text.assemble(heading, "\n", (origin, "dim"))

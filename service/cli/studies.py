@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.table import Column, Table
+import typer
 
-from service.cli.remote import AsJson, StudyName, echo_json, print_table
+from service.cli.remote import AsJson, StudyName, echo_json
+from service.cli.tables import add_row, column, print_table, table_of
 from service.client import Client
 from service.schema import StudyState, because
 from service.wire import WorkersDocument
@@ -18,11 +18,17 @@ def studies(as_json: AsJson = False) -> None:
     if as_json:
         echo_json([{"study_id": s.study_id, "name": s.name, "state": s.state} for s in found])
         return
-    table = Table(Column("study", no_wrap=True), "name", "state", "created (UTC)", "trials")
+    table = table_of(
+        column("study", is_whole=True),
+        column("name"),
+        column("state", is_whole=True),
+        column("created (UTC)"),
+        column("trials"),
+    )
     for s in found:
         numbers = ", ".join(f"{n} {state}" for state, n in s.n_trials.model_dump().items() if n)
-        table.add_row(s.study_id, s.name, s.state, f"{s.created_at:%Y-%m-%d %H:%M}", numbers)
-    print_table(table)
+        add_row(table, s.study_id, s.name, s.state, f"{s.created_at:%Y-%m-%d %H:%M}", numbers)
+    print_table(table, empty="There is no study yet; `greenshift submit STUDY` gives one.")
 
 
 def status(study: StudyName, as_json: AsJson = False) -> None:
@@ -35,16 +41,16 @@ def status(study: StudyName, as_json: AsJson = False) -> None:
     if as_json:
         echo_json(found)
         return
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{handle.name} ({found['study_id']}): {because(found['state'], found['reason'])}")
+    lines = [f"{handle.name} ({found['study_id']}): {because(found['state'], found['reason'])}"]
     if idle is not None:
-        console.print(f"nothing runs: {idle}")
-    console.print("trials: " + ", ".join(f"{n} {state}" for state, n in found["n_trials"].items()))
+        lines.append(f"nothing runs: {idle}")
+    lines.append("trials: " + ", ".join(f"{n} {state}" for state, n in found["n_trials"].items()))
     if found["hypervolume"] is not None:
         point = ", ".join(f"{name} {value:.3g}" for name, value in found["reference_point"].items())
-        console.print(f"hypervolume: {found['hypervolume']:.4g} from {point}")
+        lines.append(f"hypervolume: {found['hypervolume']:.4g} from {point}")
     spent = " + ".join(f"{joules:.4g} J {quality}" for quality, joules in found["energy_joules_by_quality"].items())
-    console.print(f"energy spent: {spent or 'unknown'}")
+    lines.append(f"energy spent: {spent or 'unknown'}")
+    typer.echo("\n".join(lines))
 
 
 def _why_nothing_runs(found: WorkersDocument) -> str | None:

@@ -6,8 +6,8 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from service.cli.tables import text_console
 from service.cli.watch import follow, outcome
 from service.client import Client
 
@@ -28,6 +28,6 @@ def submit(
         handle = client.submit(study, **{key: value for key, value in changes.items() if value is not None})
         typer.echo(json.dumps({"study_id": handle.study_id}))
         if wait:
-            outcome(handle, follow(handle, Console(stderr=True)), quiet=as_json)
+            outcome(handle, follow(handle, text_console(stderr=True)), quiet=as_json)
         elif not as_json:
             typer.echo(f"Submitted {handle.name}; watch it with: greenshift watch {handle.study_id}", err=True)

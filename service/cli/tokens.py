@@ -8,10 +8,8 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from service.cli.tables import add_row, column, print_table, table_of
 from service.errors import NotFoundError
 from service.settings import DEFAULT_OUT, Settings, database_of
 from service.store import Store, Tokens
@@ -53,11 +51,11 @@ def revoke(name: Name, database_url: DatabaseUrl = None) -> None:
 @token.command("list")
 def list_(database_url: DatabaseUrl = None) -> None:
     """Lists all tokens, revoked ones included; secrets are known to nobody."""
-    table = Table("name", "created", "last used", "revoked")
+    table = table_of(*map(column, ("name", "created", "last used", "revoked")))
     with _tokens(_existing(database_url)) as tokens:
         for known in tokens.tokens():
-            table.add_row(_shown(known.name), _day(known.created_at), _day(known.last_used_at), _day(known.revoked_at))
-    Console().print(table)
+            add_row(table, _shown(known.name), _day(known.created_at), _day(known.last_used_at), _day(known.revoked_at))
+    print_table(table, empty="There is no token yet; `greenshift token create NAME` makes one.")
 
 
 @contextmanager
@@ -82,8 +80,8 @@ def _existing(database_url: str | None) -> str:
 
 
 def _shown(name: str) -> str:
-    """As text: no colours of the table, and nothing that a terminal obeys."""
-    return escape(name if name.isprintable() else ascii(name))
+    """Without anything that a terminal obeys."""
+    return name if name.isprintable() else ascii(name)
 
 
 def _day(moment: datetime | None) -> str:

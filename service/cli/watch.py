@@ -7,6 +7,7 @@ from rich.console import Console
 from service.cli.fetched import run_of
 from service.cli.live import LiveView
 from service.cli.remote import StudyName, study_of
+from service.cli.tables import text_console
 from service.client import StudyHandle
 from service.errors import ServiceError
 from service.schema import StudyState
@@ -18,7 +19,7 @@ _ENDED = (StudyState.COMPLETED, StudyState.FAILED, StudyState.STOPPED)
 def watch(study: StudyName) -> None:
     """Shows a study while it runs: a table on a terminal, a line a trial elsewhere; ends with it."""
     with study_of(study) as handle:
-        outcome(handle, follow(handle, Console()), quiet=False)
+        outcome(handle, follow(handle, text_console()), quiet=False)
 
 
 def follow(handle: StudyHandle, console: Console) -> StudyRun:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from service.cli.remote import AsJson, echo_json, print_table
+from service.cli.remote import AsJson, echo_json
+from service.cli.tables import add_row, column, print_table, table_of
 from service.client import Client
 from service.wire import Worker
 
@@ -25,12 +25,12 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         echo_json(found.model_dump(mode="json"))
         return
-    table = Table("worker", "address", "device", "slots", "busy", "set aside by")
+    table = table_of(*map(column, ("worker", "address", "device", "slots", "busy", "set aside by")))
     for w in found.workers:
         slots, aside = f"{w.n_slots} {w.resource}", ", ".join(w.set_aside_by)
-        table.add_row(w.name, w.address, w.device or "unknown", slots, _busy(w), aside)
+        add_row(table, w.name, w.address, w.device or "unknown", slots, _busy(w), aside)
     if found.is_current:
-        print_table(table)
+        print_table(table, empty="No worker is there; start some with `greenshift worker ADDRESS`.")
     else:
         typer.echo("The service has no cluster at the moment.")
 

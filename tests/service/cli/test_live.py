@@ -8,7 +8,8 @@ from rich.console import Console
 from service.cli.live import LiveView
 from service.schema import Study, StudySpec, StudyState, Trial, TrialState
 from service.study_run import StudyRun
-from tests.service.fakes import full_trial, study_spec, trial
+from tests.service.fakes import failed, full_trial, study_spec, trial
+from worker.schema import Failure, FailureKind
 
 
 def running(trial_id: str) -> Trial:
@@ -37,6 +38,12 @@ def test_a_terminal_shows_how_far_running_trials_are() -> None:
     assert "trial a3 (depth 10, epochs 9)\x1b" in said
     assert "and 1 more" in said
     assert "trial a6" not in said
+
+
+def test_what_went_wrong_is_no_markup() -> None:
+    result = failed("a1").model_copy(update={"failure": Failure(kind=FailureKind.CRASHED, message="[Errno 28] :cat:")})
+    lost = trial("a1").model_copy(update={"state": TrialState.FAILED, "result": result})
+    assert "crashed: [Errno 28] :cat:\n" in shown(run_of(study_spec(), [lost]), is_terminal=False)
 
 
 def test_elsewhere_a_trial_is_a_line_once_it_has_ended() -> None:

@@ -138,7 +138,7 @@ def test_trials_are_a_table_for_people_and_json_for_programs(call: Call, study: 
     assert [(t["trial_id"], t["state"]) for t in listed] == [
         ("00001", "COMPLETED"), ("00002", "COMPLETED"), ("00003", "FAILED"), ("00004", "WAITING"),
     ]  # fmt: skip
-    lines = {line.split()[1]: line for line in call("trials", study.study_id).stdout.splitlines() if "0000" in line}
+    lines = {line.split()[0]: line for line in call("trials", study.study_id).stdout.splitlines() if "0000" in line}
     for said in ("COMPLETED", "depth 10, epochs 20", "100 mJ", "deepshift-q w3", "fake:1"):
         assert said in lines["00001"]
     assert "diverged: on purpose" in lines["00003"]
