@@ -73,14 +73,14 @@ def _lines(fault: Mapping[str, Any], model: type[BaseModel]) -> list[str]:
     location = [part for part in fault["loc"] if part != "[key]"]
     if location[-1:] == ["float"] and isinstance(location[-2], int):
         location.pop()
-    key = ".".join(map(str, location)) or "spec"
+    key = ".".join(map(str, location))
     if fault["type"] == "extra_forbidden":
         return [f"{key}: {unknown_key(str(location[-1]), _keys(model, location[:-1]))}"]
     if fault["type"] == "missing":
         return [f"{key}: missing"]
     if fault["type"] == "value_error":
         return [_below(key, line) for line in _allowed(fault).splitlines()]
-    return [f"{key}: {in_one_line(fault)}"]
+    return [f"{key or 'spec'}: {in_one_line(fault)}"]
 
 
 def _below(key: str, line: str) -> str:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from ConfigSpace import ConfigurationSpace, Float
 from fastapi.testclient import TestClient
 from pydantic import TypeAdapter, ValidationError
 
@@ -95,6 +96,10 @@ def test_trees_are_taken_as_deep_as_they_can_be_read_again(http: TestClient, sto
     def tree(depth: int) -> dict[str, Any]:
         return {} if depth == 1 else {"x": tree(depth - 1)}
 
-    assert sent(http, study_document(space=tree(33))) == (422, "space: must be nested at most 32 levels deep")
-    assert sent(http, study_document(space=tree(32))) == (201, None)
-    assert store.studies()[0].spec.space == tree(32)
+    space = ConfigurationSpace(space=[Float("learning_rate", (1e-3, 1e-1))]).to_serialized_dict()
+    assert sent(http, study_document(space=space | tree(33))) == (
+        422,
+        "space: must be nested at most 32 levels deep",
+    )
+    assert sent(http, study_document(space=space | tree(32))) == (201, None)
+    assert store.studies()[0].spec.space == space | tree(32)

@@ -48,5 +48,5 @@ def test_a_folder_that_holds_certificates_is_not_touched(call: Call, tmp_path: P
 
 @pytest.mark.parametrize("days", ["0", "3651", "many"])
 def test_days_that_cannot_be_are_refused(call: Call, tmp_path: Path, days: str) -> None:
-    assert_refused(call("certs", "tls", "--days", days), "--days")
+    assert_refused(call("certs", "tls", "--days", days), "days", days)
     assert list(tmp_path.iterdir()) == []
