@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
 PACKAGES = ("service/", "shiftlayers/", "worker/")
 COMPOSE = "deploy/compose"
 SECRETS = yaml.safe_load((ROOT / COMPOSE / "compose.yaml").read_text())["secrets"]
