@@ -72,7 +72,6 @@ class Scaler:
         intensity: of the electricity in gCO2eq/kWh, now; None is unknown.
         say: is given a line about each change.
         clock: monotonic seconds.
-        now: seconds since 1970, to be compared with the service's.
     """
 
     def __init__(
@@ -85,10 +84,9 @@ class Scaler:
         intensity: Callable[[], float | None] = lambda: None,
         say: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], float] = time.time,
     ) -> None:
         self._jobs, self._office, self._name, self._rules = jobs, office, name, rules
-        self._intensity, self._say, self._clock, self._now = intensity, say, clock, now
+        self._intensity, self._say, self._clock = intensity, say, clock
         self._decision: Decision | None = None
         # Jobs that have no worker yet; and workers of jobs that were ended, by name, with their job.
         self._strangers: set[str] = set()
@@ -139,10 +137,12 @@ class Scaler:
         Raises:
             ServiceError: the service or the batch system does not answer, and nothing was done.
         """
+        asked_at = self._clock()
         document = self._office.workers()
-        if not document.is_current or document.seen_at is None:
+        if not document.is_current or document.age_seconds is None:
             raise ServiceError("the service has no cluster at the moment")
-        seen_at = document.seen_at.timestamp()
+        # By our own clock, and no later than it was: it had this age when it was sent, after we had asked.
+        seen_at = asked_at - document.age_seconds
         may_go = self._may_go(seen_at)
         jobs = self._jobs.jobs()
         self._forget(jobs)
@@ -163,17 +163,17 @@ class Scaler:
 
     def _may_go(self, seen_at: float) -> bool:
         """Whether workers may be let go by a roster of then."""
-        now = self._now()
-        is_old = not is_fresh(seen_at, now)
+        age = self._clock() - seen_at
+        is_old = not is_fresh(age)
         if is_old and not self._was_old:
-            self._say(f"nobody goes: the service saw its workers {now - seen_at:.0f} s ago, if both clocks are right")
+            self._say(f"nobody goes: the service saw its workers {age:.0f} s ago")
         self._was_old = is_old
         return not is_old
 
     def _heed_drains(self, crews: list[_Crew]) -> None:
         """Remembers since when workers have been drained, also by somebody else."""
         drained = {worker.name for crew in crews for worker in crew.workers if worker.state != "active"}
-        now = self._now()
+        now = self._clock()
         self._drained_at = {name: self._drained_at.get(name, now) for name in drained}
 
     def _has_settled(self, crew: _Crew, seen_at: float) -> bool:
@@ -238,7 +238,7 @@ class Scaler:
         self._end([crew for crew in crews if not crew.workers])
         for crew in crews:
             self._let(self._office.drain_worker, crew.names)
-            self._drained_at |= dict.fromkeys(crew.names, self._now())
+            self._drained_at |= dict.fromkeys(crew.names, self._clock())
         self._say(f"{n} fewer: {_listed(chosen)}")
 
     def _end(self, crews: list[_Crew]) -> None:

@@ -10,7 +10,7 @@ from service.errors import InputError
 
 # Services write down who works every ten seconds, and at once where something is new.
 FRESH_SECONDS = 12.0
-# A drained worker may be given a trial for two seconds more; and the clocks of two machines may differ by a little.
+# A drained worker may be given a trial for two seconds more, and its service may take one to write that down.
 SETTLED_SECONDS = FRESH_SECONDS + 3.0
 
 
@@ -146,22 +146,17 @@ def is_dirty(seen: Seen, rules: Rules) -> bool:
     return seen.grams_per_kwh > rules.carbon_limit
 
 
-def is_fresh(seen_at: float, now: float) -> bool:
-    """Whether a roster may be believed where somebody is to go: a worker that it calls idle may be at a trial by now.
-
-    Args:
-        seen_at: when it was written, in seconds of the service's clock.
-        now: in seconds of ours; clocks that are out of step by more than the limit let nothing be believed.
-    """
-    return abs(now - seen_at) <= FRESH_SECONDS
+def is_fresh(age_seconds: float) -> bool:
+    """Whether a roster may be believed where somebody is to go: who is idle in an old one may be at a trial by now."""
+    return age_seconds <= FRESH_SECONDS
 
 
 def is_settled(seen_at: float, drained_at: float) -> bool:
     """Whether a roster shows all that a worker was given before it was drained, and thus whether it has finished.
 
     Args:
-        seen_at: when the roster was written, in seconds of the service's clock.
-        drained_at: when the worker was drained, in seconds of ours.
+        seen_at: when the roster was written, in seconds of the same clock as
+        drained_at: when the worker was drained.
     """
     return seen_at - drained_at >= SETTLED_SECONDS
 

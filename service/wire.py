@@ -262,10 +262,12 @@ class WorkersDocument(Frozen):
 
     Attributes:
         seen_at: None where nobody has looked yet.
+        age_seconds: since then, by the service's own clock: no other one need agree with it.
         is_current: whether the service has a cluster now; else `workers` is empty.
     """
 
     seen_at: datetime | None
+    age_seconds: float | None
     is_current: bool
     workers: list[Worker]
 

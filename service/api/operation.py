@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib import metadata
 from typing import Annotated, Any
 
@@ -21,7 +21,7 @@ router = APIRouter(tags=["operation"])
 open_router = APIRouter(tags=["operation"])
 metrics_router = APIRouter(tags=["operation"])
 # Workers are seen every ten seconds.
-_STALE = timedelta(seconds=30)
+_STALE_SECONDS = 30.0
 
 # Dask calls a worker without a name by its address, which has slashes.
 Name = Annotated[str, Path(pattern=WORKER_NAME, description="Of the worker.")]
@@ -41,9 +41,11 @@ def list_workers(context: InContext) -> WorkersDocument:
     """Lists the workers of the cluster."""
     workers = Workers(context.store)
     roster, drained = workers.latest(), workers.drained()
-    is_current = roster.seen_at is not None and datetime.now(UTC) - roster.seen_at < _STALE
-    found = [_worker(status, drained) for status in roster.workers]
-    return WorkersDocument(seen_at=roster.seen_at, is_current=is_current, workers=found if is_current else [])
+    # A clock that was turned back makes nothing new.
+    age = None if roster.seen_at is None else abs((datetime.now(UTC) - roster.seen_at).total_seconds())
+    is_current = age is not None and age < _STALE_SECONDS
+    found = [_worker(status, drained) for status in roster.workers] if is_current else []
+    return WorkersDocument(seen_at=roster.seen_at, age_seconds=age, is_current=is_current, workers=found)
 
 
 @router.post("/workers/{name:path}/drain", responses=problems(404, 422))

@@ -31,6 +31,7 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
         add_row(table, w.name, w.address, w.device or "unknown", slots, _busy(w), aside)
     if found.is_current:
         print_table(table, empty="No worker is there; start some with `greenshift worker ADDRESS`.")
+        typer.echo(f"As the service saw them {found.age_seconds:.0f} s ago.")
     else:
         typer.echo("The service has no cluster at the moment.")
 

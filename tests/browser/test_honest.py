@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from service.schema import Study, StudyState
-from service.store import Store
+from service.store import Store, Workers, WorkerStatus
 from tests.browser.pages import Site, card, opened_table
 from tests.browser.stores import filled
 from tests.browser.test_access import HOSTILE
@@ -184,6 +185,20 @@ def test_a_study_that_ran_nothing_says_of_each_view_what_will_come(browser: Brow
             expect(part).to_contain_text(re.compile(r" yet(: .+)?\."))
         assert page.locator("canvas").filter(visible=True).count() == 0
         expect(page.locator(".tiles").first).to_contain_text("nothing yet")
+
+
+def test_only_the_clock_of_the_service_says_how_long_a_trial_runs(browser: Browser, store: Store) -> None:
+    study = filled(store, 20)
+    Workers(store).record([WorkerStatus(f"tcp://w{i}:1", f"gpu-{i}", "GPU", 1, 1) for i in range(2)])
+    with serving(store) as url, Site.opened(browser, url) as site:
+        site.page.add_init_script("const late = Date.now() + 1e10; Date.now = () => late;")
+        page = site.study(study.study_id)
+        opened_table(page, "Workers over time")
+        expect(card(page, "Workers over time")).to_contain_text(
+            re.compile(r"2 workers of the service are there, as it saw \d+ s ago\.")
+        )
+        ends = [row[2] for series in options(page, "Workers over time")["series"] for row in series["data"]]
+        assert max(ends) < (datetime.now(UTC).timestamp() + 60) * 1000
 
 
 def test_times_have_their_zone(browser: Browser, store: Store) -> None:

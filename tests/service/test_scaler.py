@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from service.api import operation
 from service.client import Client
 from service.errors import InputError, ServiceError
 from service.scaler import MAX_FAILURES, Scaler
@@ -60,8 +60,7 @@ class Site:
             rules,
             intensity=lambda: self.grams,
             say=self.said.append,
-            clock=lambda: self.seconds,
-            now=lambda: time.time() + self.ahead,
+            clock=lambda: self.seconds + self.ahead,
         )
 
     def work(self, *running: str, idle: tuple[str, ...] = ()) -> None:
@@ -98,6 +97,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
                     return datetime.now(tz) + timedelta(seconds=found.ahead)
 
             monkeypatch.setattr(workers, "datetime", Ahead)
+            monkeypatch.setattr(operation, "datetime", Ahead)
             Workers(store).record([])
             yield found
 
@@ -135,7 +135,7 @@ def test_a_worker_that_is_not_needed_finishes_before_its_job_ends(site: Site) ->
     # The roster is from before the drain: the one that it calls idle may have been given a trial meanwhile.
     scaler.look()
     assert list(site.jobs.listed) == ["1", "2", "3", "4"]
-    site.ahead = SETTLED_SECONDS + 1
+    site.ahead = SETTLED_SECONDS + 60
     site.work("2", "3", idle=("1", "4"))
     scaler.look()
     assert list(site.jobs.listed) == ["2", "3"]

@@ -27,7 +27,12 @@ def test_all_presets_are_listed(http: TestClient) -> None:
 
 
 def test_nobody_has_looked_for_workers_is_told_apart_from_nobody_works(http: TestClient, store: Store) -> None:
-    assert http.get("/api/v1/workers").json() == {"seen_at": None, "is_current": False, "workers": []}
+    assert http.get("/api/v1/workers").json() == {
+        "seen_at": None,
+        "age_seconds": None,
+        "is_current": False,
+        "workers": [],
+    }
     Workers(store).record([])
     answer = http.get("/api/v1/workers").json()
     assert (answer["is_current"], answer["workers"]) == (True, [])
@@ -73,19 +78,21 @@ def test_only_a_worker_that_is_known_is_drained_and_one_that_has_left_is_taken_b
     assert http.post("/api/v1/workers/gpu-0/undrain").status_code == 200
 
 
-def test_workers_that_nobody_has_seen_for_half_a_minute_are_gone(
-    http: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("seconds", [91, -3600])
+def test_workers_that_nobody_has_seen_for_half_a_minute_by_the_services_clock_are_gone(
+    http: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:
     Workers(store).record([ONE])
 
     class Later(datetime):
         @classmethod
         def now(cls, tz: object = None) -> datetime:
-            return datetime.now(UTC) + timedelta(seconds=31)
+            return datetime.now(UTC) + timedelta(seconds=seconds)
 
     monkeypatch.setattr("service.api.operation.datetime", Later)
     answer = http.get("/api/v1/workers").json()
     assert (answer["is_current"], answer["workers"]) == (False, []) and answer["seen_at"] is not None
+    assert abs(seconds) - 60 < answer["age_seconds"] < abs(seconds) + 60
 
 
 def test_metrics_are_those_of_the_process_in_the_form_of_prometheus(http: TestClient) -> None:

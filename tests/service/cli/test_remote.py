@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -269,7 +270,9 @@ def test_workers_say_what_they_offer_and_who_has_set_them_aside(call: Call, stor
     Workers(store).record([WorkerStatus("tcp://10.0.0.1:1", "node1", "GPU", 1, 1, "H100", (study.study_id,))])
     (worker,) = json.loads(call("workers", "--json").stdout)["workers"]
     assert (worker["name"], worker["n_running"], worker["set_aside_by"]) == ("node1", 1, [study.study_id])
-    (line,) = [line for line in call("workers").stdout.splitlines() if "node1" in line]
+    shown = call("workers").stdout
+    (line,) = [line for line in shown.splitlines() if "node1" in line]
+    assert re.search(r"^As the service saw them \d+ s ago\.$", shown, re.MULTILINE)
     assert "H100" in line and "1 GPU" in line
 
 

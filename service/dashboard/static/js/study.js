@@ -1,7 +1,7 @@
 // The page of one study: everything at once, then only what is new.
 
 import { report, studyButtons, trialButtons } from "./actions.js";
-import { get, ofStudy } from "./api.js";
+import { ask, get, ofStudy } from "./api.js";
 import { library } from "./chart.js";
 import { Correlation } from "./correlation.js";
 import { Trials } from "./data.js";
@@ -58,7 +58,7 @@ class Page {
       this.#later(new Energy(cards, document_), async (view) => view.show(...(await Promise.all([of("/ledger"), this.#payback()])))),
       this.#later(new Importance(cards), (view) => of("/importance").then((found) => view.show(found))),
       this.#later(new Correlation(cards), (view) => of("/rungs").then((found) => view.show(found))),
-      this.#later(new Timeline(cards, this.trials), (view) => of(`/timeline?last=${MOST}`).then((found) => view.show(found, this.hasEnded))),
+      this.#later(new Timeline(cards, this.trials), (view) => this.#timeline(view)),
       this.#later(new TrialsTable(cards, document_, this.trials, buttons), async (view) => view.show(this.hasEnded)),
     ];
     this.heading = make("div", { className: "card-head" });
@@ -75,6 +75,12 @@ class Page {
       throw error;
     });
     return new Scheduled(ask, LATER, view.card.element);
+  }
+
+  /** The moment is the service's: the clock of who looks may differ. */
+  async #timeline(view) {
+    const [answer, crew] = await Promise.all([ask(ofStudy(study, `/timeline?last=${MOST}`)), get("/workers")]);
+    view.show(await answer.json(), this.hasEnded, Date.parse(answer.headers.get("Date")), crew);
   }
 
   async #payback() {

@@ -21,10 +21,18 @@ export class Timeline {
     });
   }
 
-  /** In a study that has ended nothing runs any more: what had no end by then was cut off. */
-  show(document, hasEnded) {
-    Object.assign(this, { document, hasEnded });
+  /** In a study that has ended nothing runs any more: what had no end by then was cut off. `crew` is of the service. */
+  show(document, hasEnded, now, crew) {
+    Object.assign(this, { document, hasEnded, now, crew });
     this.card.show();
+  }
+
+  /** Who is there for all studies of the service, and since when it is known. */
+  #there() {
+    const { is_current, workers, age_seconds } = this.crew;
+    if (this.hasEnded || !is_current) return "";
+    const [n, verb] = workers.length === 1 ? ["1 worker", "is"] : [`${workers.length} workers`, "are"];
+    return ` ${n} of the service ${verb} there, as it saw ${Math.round(age_seconds)} s ago.`;
   }
 
   #isCutOff({ state, ended }) {
@@ -39,11 +47,11 @@ export class Timeline {
     const attempts = this.document?.attempts ?? [];
     if (attempts.length === 0) return "No attempt has begun yet: each will be a bar beside its worker.";
     const moments = attempts.flatMap(({ started, ended }) => [started, ended]).filter(Boolean).map(Date.parse);
-    const now = this.hasEnded ? moments.reduce((a, b) => Math.max(a, b)) : Date.now();
+    const now = this.hasEnded ? moments.reduce((a, b) => Math.max(a, b)) : this.now;
     const workers = [...new Set(attempts.map((attempt) => this.#row(attempt)))].sort();
     const all = this.trials.columns.attempt.reduce((sum, n) => sum + n, 0);
     const idle = this.document.idle_share;
-    this.card.say(`${idle === null ? "" : `Workers were idle ${significant(100 * idle, 2)} % of the time. `}${all > attempts.length ? `The newest ${attempts.length} of ${all} attempts. ` : ""}A cross marks a failure, a number an attempt after the first.`);
+    this.card.say(`${idle === null ? "" : `Workers were idle ${significant(100 * idle, 2)} % of the time. `}${all > attempts.length ? `The newest ${attempts.length} of ${all} attempts. ` : ""}A cross marks a failure, a number an attempt after the first.${this.#there()}`);
     const groups = Object.groupBy(attempts, (attempt) => (this.#isCutOff(attempt) ? CUT_OFF : STYLES[attempt.state][1]));
     return {
       description: `${attempts.length} attempts of ${workers.length} workers.`,
