@@ -125,6 +125,20 @@ def test_of_thousands_of_points_those_with_an_estimate_are_hollow_as_well(browse
             assert (min(middle) > 200, min(edge) > 200) == (is_hollow, False)
 
 
+def test_the_legend_names_only_what_has_a_point_and_ties_are_counted(browser: Browser, store: Store) -> None:
+    study = store.create_study(study_spec(**ON_ENERGY))
+    finish(store, study, measured("00001", 0.5, 100.0), fidelity=3.0, is_full=False)
+    for trial_id, error, joules in (("00002", 0.1, 100.0), ("00003", 0.1, 100.0), ("00004", 0.05, 300.0)):
+        finish(store, study, measured(trial_id, error, joules))
+    with serving(store) as url, Site.opened(browser, url) as site:
+        page = site.study(study.study_id)
+        expect(card(page, "Pareto front")).to_contain_text(
+            "3 of 4 finished trials are on the front (ties: 2 different)."
+        )
+        names = [name for series in options(page, "Pareto front")["legend"] for name in series["data"]]
+        assert names == ["fidelity 3", "front", "the default", "picked"]
+
+
 def test_joules_that_were_measured_and_estimates_stand_side_by_side(browser: Browser, store: Store) -> None:
     study = of_both(store)
     with serving(store) as url, Site.opened(browser, url) as site:

@@ -32,6 +32,7 @@ def study(browser: Browser, generated: Generated) -> Iterator[Page]:
 def test_the_list_of_studies_leads_to_a_study(site: Site, generated: Generated) -> None:
     page = site.studies()
     expect(page.get_by_role("row", name=re.compile("generated RUNNING"))).to_be_visible()
+    expect(page.get_by_role("cell", name=generated[1])).to_be_visible()
     page.get_by_role("link", name="generated").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("generated")
     assert page.url.endswith(f"/studies/{generated[1]}")

@@ -64,9 +64,9 @@ export class Marks {
     return this.best.some((i) => this.spread(this.x, i) !== null || this.spread(this.y, i) !== null);
   }
 
-  /** The series of points of one colour; a large one without a point would fail in ECharts. */
+  /** The series of points of one colour. */
   #cloud({ id, name, places, isHollow }, shade, colours) {
-    const shared = { type: "scatter", id, name, data: this.#typed(places), dimensions: ["x", "y"], large: places.length > 0, largeThreshold: 0, z: 2 };
+    const shared = { type: "scatter", id, name, data: this.#typed(places), dimensions: ["x", "y"], large: true, largeThreshold: 0, z: 2 };
     if (!this.isMany) return [{ ...shared, color: shade, itemStyle: style(isHollow, shade, colours, 1.2), symbolSize: 5 }];
     const squares = (color, symbolSize) => ({ ...shared, symbol: "rect", symbolSize, color, itemStyle: { color } });
     return [squares(shade, SIDE), ...(isHollow ? [{ ...squares(colours.card, HOLE), id: holes(id), silent: true }] : [])];
@@ -104,8 +104,7 @@ export class Marks {
   #byQuality(group) {
     const parts = [false, true].map((isHollow) => ({ ...group, isHollow, places: group.places.filter((i) => this.#isHollow(i) === isHollow) }));
     parts[1].id += ", estimated";
-    const found = parts.filter(({ places }) => places.length > 0);
-    return found.length > 0 ? found : parts.slice(0, 1);
+    return parts.filter(({ places }) => places.length > 0);
   }
 
   #isHollow(i) {

@@ -24,7 +24,7 @@ async function show() {
     fill(place, make("p", { className: "note" }, "There is no study yet. Submit one: greenshift submit digits"));
     return;
   }
-  const heads = ["study", "state", "completed", "running", "waiting", "failed", "begun"].map((title, i) => ({ title, number: i > 1 && i < 6 }));
+  const heads = ["study", "state", "completed", "running", "waiting", "failed", "begun", "id"].map((title, i) => ({ title, number: i > 1 && i < 6 }));
   const more = make("p", { className: "row" }, turn("Newer", ids.length === 1, () => ids.pop()), turn("Older", page.next === null, () => ids.push(page.next)));
   fill(place, table("All studies, the newest first", heads, page.items.map(row)), more);
 }
@@ -32,7 +32,7 @@ async function show() {
 function row(study) {
   const n = study.n_trials;
   const link = make("a", { href: `/studies/${encodeURIComponent(study.study_id)}` }, study.name);
-  return [link, badge(study.state), n.completed, n.running > 0 && ENDED.includes(study.state) ? `${n.running} cut off` : n.running, n.waiting, n.failed, moment(study.created_at)];
+  return [link, badge(study.state), n.completed, n.running > 0 && ENDED.includes(study.state) ? `${n.running} cut off` : n.running, n.waiting, n.failed, moment(study.created_at), make("span", { className: "soft" }, study.study_id)];
 }
 
 function turn(word, disabled, change) {
