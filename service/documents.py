@@ -60,4 +60,5 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_text()
     except (OSError, UnicodeError) as error:
-        raise InputError(f"study {path} cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"study: {path} cannot be read: {why}") from error

@@ -153,6 +153,10 @@ def main() -> NoReturn:
         for line in str(error).splitlines()[:_MAX_LINES]:
             print(f"error: {line}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)  # noqa: T201
+        sys.exit(ServiceError.exit_code)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)  # noqa: T201
         sys.exit(INTERRUPTED)

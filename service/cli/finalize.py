@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from service.cli.options import Insecure, Scheduler, Tls, access_to
+from service.cli.results import write_results
 from service.cli.signals import INTERRUPTED, stop_on_signal
 from service.cli.tables import add_row, column, print_table, table_of
 from service.errors import ServiceError
-from service.report.files import write_files
 from service.report.words import amount, recipe
 from service.scores import FinalScore
 from service.server import finalize_study
@@ -35,7 +35,7 @@ def finalize(
     scores, run, is_complete = finalize_study(
         study, n_workers=workers, scheduler=access, on_start=stop_on_signal, on_result=tell
     )
-    write_files(study, run)
+    write_results(study, run)
     if not is_complete:
         typer.echo("Stopped. Every finished training is kept; the same command goes on.", err=True)
         raise typer.Exit(INTERRUPTED)

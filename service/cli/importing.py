@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from service.errors import InputError, RefusedError
+from service.cli.new_file import taken, write_new
+from service.errors import InputError
 from service.extras import require_torch
 from service.schema import StudySpec
 from service.study_run import as_yaml, document_of
@@ -32,7 +33,7 @@ def import_(
 ) -> None:
     """Writes a study whose first configs are the best of another optimizer, parameters mapped by their names."""
     if out.exists() and not force:
-        raise RefusedError(f"out: {out} is there already; name another file, or say --force")
+        raise taken(out)
     spec, n_layers = _known(StudySpec.load(study), data_dir)
     from service.exchange.begin import beginning
 
@@ -41,10 +42,8 @@ def import_(
     document["initial_configs"] = [*spec.initial_configs, *found.configs]
     StudySpec.load(document)
     said = f"{len(found.configs)} of {found.n_found} configs of {found.origin}"
-    try:
-        out.write_text(f"# Begins with {' '.join(said.split())}.\n{as_yaml(document)}", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"out: {out} is no file that can be written: {error.strerror}") from error
+    text = f"# Begins with {' '.join(said.split())}.\n{as_yaml(document)}"
+    write_new(out, text.encode(), force=force)
     typer.echo(f"{said}: {out}")
     for line in found.left_out:
         typer.echo(line, err=True)

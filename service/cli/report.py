@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from service.cli.new_file import taken, write_new
 from service.cli.sources import FolderOrStudy, source_of
-from service.errors import InputError, RefusedError
+from service.errors import InputError
 from service.extras import loaded, require
 from service.report.markdown import markdown_page
 from service.report.page import html_page
@@ -40,24 +41,14 @@ def report(
     if out.is_dir():
         raise InputError(f"out: {out} is a folder; name a file, such as {out / f'report.{form}'}")
     if out.exists() and not force:
-        raise _taken(out)
+        raise taken(out)
     if form is ReportFormat.PDF:
         require("pdf", "format: pdf")
     source = source_of(study)
     page = _page(source.run, form)
-    try:
-        with out.open("wb" if force else "xb") as file:
-            file.write(page)
-    except FileExistsError as error:
-        raise _taken(out) from error
-    except OSError as error:
-        raise InputError(f"out: {out} is no file that can be written: {error.strerror}") from error
+    write_new(out, page, force=force)
     first, second = source.said
     typer.echo(f"{first}\n{second}: {out}")
-
-
-def _taken(out: Path) -> RefusedError:
-    return RefusedError(f"out: {out} is there already; name another file, or say --force")
 
 
 def _page(run: StudyRun, form: ReportFormat) -> bytes:

@@ -11,9 +11,9 @@ import typer
 
 from service.cli.live import LiveView
 from service.cli.options import Insecure, Scheduler, Tls, access_to, as_arguments
+from service.cli.results import write_results
 from service.cli.signals import INTERRUPTED, stop_on_signal
 from service.errors import ServiceError
-from service.report.files import write_files
 from service.schema import Study, StudySpec, StudyState
 from service.server import run_study
 from service.showing import showing
@@ -61,7 +61,7 @@ def run(
                 on_start=stop_on_signal,
                 on_change=view.show,
             )
-        write_files(folder, finished)
+        write_results(folder, finished)
         view.conclude(finished, folder)
     if finished.study.state is StudyState.STOPPED:
         again = ["greenshift", "run", str(folder / "study.yaml"), "--out", str(folder)]

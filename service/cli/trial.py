@@ -64,19 +64,20 @@ def load_spec(path: Path) -> AnyTrialSpec:
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"spec: {path} cannot be read: {error}") from error
-    kind = _kind(text)
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"spec: {path} cannot be read: {why}") from error
+    kind = _kind(text, path)
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
         raise InputError(describe(error.errors(), kind)) from error
 
 
-def _kind(text: str) -> type[TrialSpec] | type[TaskTrialSpec]:
+def _kind(text: str, path: Path) -> type[TrialSpec] | type[TaskTrialSpec]:
     try:
         document = json.loads(text)
-    except ValueError:
-        return TrialSpec
+    except ValueError as error:
+        raise InputError(f"spec: {path} is no JSON: {error}") from error
     return TaskTrialSpec if isinstance(document, dict) and "task" in document else TrialSpec
 
 

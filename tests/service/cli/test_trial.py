@@ -109,10 +109,10 @@ def test_a_spec_that_cannot_be_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("content", "said", "n_lines"),
     [
-        ("{", "JSON", 1),
+        ("{", "spec.json is no JSON: Expecting property name", 1),
         ("{}", "study_id: missing", 6),
         ("[]", "spec: must be a mapping of keys to values, got []", 1),
-        (None, "spec.json", 1),
+        (None, "spec.json cannot be read: No such file or directory\n", 1),
     ],
 )
 def test_a_file_that_holds_no_spec_is_refused_in_few_lines(
