@@ -320,3 +320,24 @@ def test_waiting_for_a_study_that_does_not_complete_is_code_5(
     store.set_study_state(study.study_id, state)
     done = call("watch", study.spec.name)
     assert (done.returncode, done.stderr) == (5, f"error: study {study.spec.name} ({study.study_id}) is {state}\n")
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "said"),
+    [
+        (StudyState.FAILED, 5, "error: study mine (ID) is FAILED: network must be one of resnet8; got 'resnet80'"),
+        (StudyState.RUNNING, 0, "Submitted mine; watch it with: greenshift watch ID"),
+    ],
+)
+def test_submit_says_what_workers_do_not_have_where_they_are_there_to_tell(
+    call: Call, store: Store, monkeypatch: pytest.MonkeyPatch, state: StudyState, code: int, said: str
+) -> None:
+    def later(_seconds: float) -> None:
+        (study,) = store.studies(newest_first=True, limit=1)
+        store.set_study_state(study.study_id, state, "network must be one of resnet8; got 'resnet80'")
+
+    Workers(store).record([WorkerStatus("tcp://10.0.0.1:1", "node1", "GPU", 1, 0, "H100", ())])
+    monkeypatch.setattr("service.cli.submit.sleep", later)
+    done = call("submit", "digits", "--name", "mine")
+    study_id = json.loads(done.stdout)["study_id"]
+    assert (done.returncode, done.stderr) == (code, f"asking the workers ...\n{said.replace('ID', study_id)}\n")
