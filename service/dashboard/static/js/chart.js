@@ -118,6 +118,13 @@ export function axis(name, colours, more = {}) {
 /** A legend in the page's colours, above the plot. */
 export const legend = (colours, more = {}) => ({ top: 0, type: "scroll", textStyle: { color: colours.text }, pageTextStyle: { color: colours.soft }, pageIconColor: colours.text, inactiveColor: colours.zero, ...more });
 
+/** Steps through `points`, each level up to the next point (`end`) or from the one before (`start`); a line series of ECharts leaves out low steps. */
+export function steps(points, colour, { step = "end", ...more } = {}) {
+  const corners = points.flatMap(([x, y], i) => (i === 0 ? [[x, y]] : [step === "end" ? [x, points[i - 1][1]] : [points[i - 1][0], y], [x, y]]));
+  const polyline = (api) => ({ type: "polyline", shape: { points: corners.map((corner) => api.coord(corner)) }, style: { stroke: colour, lineWidth: 1.5, fill: "none" } });
+  return { type: "custom", silent: true, data: points, color: colour, encode: { x: 0, y: 1 }, tooltip: { show: false }, renderItem: ({ dataIndex }, api) => (dataIndex === 0 ? polyline(api) : undefined), ...more };
+}
+
 /** The bars of an error, from `low` to `high` at each place. */
 export function whiskers(rows, colour, { horizontal = false, name = "spread" } = {}) {
   return {

@@ -1,6 +1,6 @@
 // How the hypervolume of the front has grown: over trials, time or energy.
 
-import { axis, ChartCard, tip } from "./chart.js";
+import { axis, ChartCard, steps, tip } from "./chart.js";
 import { make } from "./dom.js";
 import { amount, seconds, significant, title } from "./format.js";
 import { inWords, qualities } from "./joules.js";
@@ -43,6 +43,7 @@ export class History {
     const points = (this.document?.points ?? []).filter((point) => point[this.over] !== null);
     if (points.length === 0) return this.over === "joules" && this.document?.points.length ? "Some of the energy that was spent is unknown." : "There is no front yet: its first trial at full fidelity will begin this line.";
     const last = points.at(-1);
+    const places = points.map((point) => [point[this.over], point.hypervolume]);
     const name = said + { n_trials: this.trials.withDefault, seconds: "", joules: ` (${qualities(last.joules_by_quality)})` }[this.over];
     const reference = Object.entries(this.document.reference_point ?? {}).map(([objective, value]) => `${title(objective)} ${amount(value, this.trials.unit(objective))}`).join(", ");
     this.card.say(`${significant(last.hypervolume, 4)} now, from the reference point ${reference || "of the study"}: a product of the objectives as they are (${this.#unit()}), not normalised. More is better.${this.over === "joules" ? ` Spent: ${inWords(last.joules_by_quality)}.` : ""}`);
@@ -52,7 +53,10 @@ export class History {
       xAxis: axis(name, colours, { axisLabel: { formatter: words }, min: 0 }),
       yAxis: axis(`hypervolume, ${this.#unit()}`, colours, { nameGap: 48, axisLabel: { formatter: (value) => significant(value, 3) } }),
       tooltip: { confine: true, trigger: "axis", formatter: ([{ dataIndex }]) => this.#tip(points[dataIndex], words) },
-      series: [{ type: "line", name: "hypervolume", step: "end", showSymbol: points.length < 60, symbol: "circle", symbolSize: 5, data: points.map((point) => [point[this.over], point.hypervolume]), color: colours.accent, lineStyle: { width: 2 } }],
+      series: [
+        { type: "line", name: "hypervolume", step: "end", showSymbol: points.length < 60, symbol: "circle", symbolSize: 5, data: places, color: colours.accent, lineStyle: { opacity: 0 } },
+        steps(places, colours.accent, { name: "steps" }),
+      ],
     };
   }
 

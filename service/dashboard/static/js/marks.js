@@ -1,6 +1,6 @@
 // The marks of the front's chart, each series with the places of its trials: thousands of points of one colour are cheap.
 
-import { whiskers } from "./chart.js";
+import { steps, whiskers } from "./chart.js";
 import { significant } from "./format.js";
 import { ramp } from "./palette.js";
 
@@ -38,7 +38,7 @@ export class Marks {
     const name = this.trials.columns.trial_id;
     const groups = this.groups.filter(({ id }) => isWanted(id)).flatMap((group) => this.#cloud(group, shades[group.shade], colours));
     const others = [
-      { id: "attained", type: "line", name: "attained", data: step ? this.best.map((i) => this.#point(i)) : [], step, showSymbol: false, silent: true, color: colours.accent, lineStyle: { width: 1.5 }, z: 3 },
+      { id: "attained", ...steps(step ? this.best.map((i) => this.#point(i)) : [], colours.accent, { step, name: "attained", z: 3 }) },
       { id: "up", ...whiskers(this.#bars(this.y, this.x), colours.accent) },
       { id: "along", ...whiskers(this.#bars(this.x, this.y).map(([at, low, high]) => [at, low, high]), colours.accent, { horizontal: true }) },
       { id: "front", type: "scatter", name: "front", symbol: "circle", ...this.#filling(this.best, colours.accent, colours), symbolSize: 11, color: colours.accent, z: 5 },
