@@ -287,8 +287,7 @@ class DaskDispatcher:
         if self._durable and (running.is_cancelled or not future.cancelled()):
             with suppress(*UNREACHABLE):  # without a scheduler there is nothing to take back
                 self._client.unpublish_dataset(key)
-        # Asked once: a result that cannot be fetched makes the future wait for another one.
-        error = None if future.cancelled() else future.exception(timeout=_FETCH_SECONDS)
+        error = None if future.cancelled() else _error_of(future)
         address, result = _result_of(future, error, running)
         if isinstance(error, KilledWorker):
             with suppress(*UNREACHABLE):  # without a scheduler nobody knows more
@@ -384,6 +383,15 @@ def _inspect(task: AnyTask, isolated: bool = True) -> AnyFacts:
         site=task.site,
         isolated=isolated,
     )
+
+
+def _error_of(future: Future[_Ran]) -> Exception | None:
+    """What keeps a result from coming; asked once, as a result that is lost makes the future wait for another one."""
+    try:
+        error: Exception | None = future.exception(timeout=_FETCH_SECONDS)
+    except (*UNREACHABLE, FutureCancelledError) as gone:
+        return gone
+    return error
 
 
 def _result_of(future: Future[_Ran], error: Exception | None, running: _Running) -> _Ran:

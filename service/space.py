@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from service.errors import InputError
 from service.faults import in_one_line, shortened, unknown_key
 from service.schema import DEFAULT_EPOCHS, Fidelity, StudySpec
-from worker.schema import Family, Recipe, did_you_mean
+from worker.schema import MAX_EPOCHS, Family, Recipe, did_you_mean
 
 # The paper's 13 parameters, under our names: its shift_type is `quantizer` (Q, PS: deepshift-q, deepshift-ps) and
 # its rounding is `deterministic` = nearest or `stochastic` = stochastic-log.
@@ -230,11 +230,15 @@ def _ranged(
     make: Any = Integer if is_whole else Float
     if low <= 0 and hp.log:
         raise InputError(f"ranges.{hp.name}: must be above 0, got {low:g}..{high:g}")
-    ranged: Hyperparameter[Any, Any] = make(hp.name, (low, high), default=default, log=hp.log)
+    try:
+        with np.errstate(over="ignore"):
+            ranged: Hyperparameter[Any, Any] = make(hp.name, (low, high), default=default, log=hp.log)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"ranges.{hp.name}: no range that can be searched, got {low:g}..{high:g}") from error
     if hp.name in Recipe.model_fields:
         _check_values(ranged, "ranges")
     else:
-        _check_bounds(ranged, n_layers if hp.name == "shift_depth" else None, "ranges")
+        _check_bounds(ranged, n_layers if hp.name == "shift_depth" else MAX_EPOCHS, "ranges")
     return ranged
 
 
@@ -269,7 +273,10 @@ def _foreign(config: dict[str, Any], space: ConfigurationSpace, key: str) -> lis
 
 
 def _is_legal(hp: Hyperparameter[Any, Any], value: Any) -> bool:
-    return isinstance(value, str | int | float) and bool(hp.legal_value(value))
+    try:
+        return isinstance(value, str | int | float) and bool(hp.legal_value(value))
+    except (TypeError, ValueError, OverflowError):  # a number that no array holds
+        return False
 
 
 def _range(hp: Hyperparameter[Any, Any]) -> str:
@@ -305,7 +312,7 @@ def _custom_space(spec: StudySpec, serialized: dict[str, Any], n_layers: int) ->
     """A space of the user's own for a network; every hyperparameter must be one that a worker knows."""
     space = _parsed(serialized, spec.seed)
     taken = spec.fidelity.knobs if spec.fidelity else ()
-    knobs = {name: most for name, most in (("shift_depth", n_layers), ("epochs", None)) if name not in taken}
+    knobs = {name: most for name, most in (("shift_depth", n_layers), ("epochs", MAX_EPOCHS)) if name not in taken}
     faults = _Faults()
     for hp in space.values():
         with faults.noted():
@@ -317,7 +324,7 @@ def _custom_space(spec: StudySpec, serialized: dict[str, Any], n_layers: int) ->
     return space
 
 
-def _check_own(hp: Hyperparameter[Any, Any], spec: StudySpec, knobs: dict[str, int | None]) -> None:
+def _check_own(hp: Hyperparameter[Any, Any], spec: StudySpec, knobs: dict[str, int]) -> None:
     if hp.name in knobs:
         _check_bounds(hp, knobs[hp.name])
     elif hp.name in Recipe.model_fields:
@@ -335,13 +342,12 @@ def _extremes(hp: Hyperparameter[Any, Any]) -> list[Any]:
     return list(getattr(hp, "choices", getattr(hp, "sequence", [getattr(hp, "value", None)])))
 
 
-def _check_bounds(hp: Hyperparameter[Any, Any], most: int | None, key: str = "space") -> None:
+def _check_bounds(hp: Hyperparameter[Any, Any], most: int, key: str = "space") -> None:
     """Refuses a knob that is not a whole number from 1 to `most`."""
     values = _extremes(hp)
     is_whole = not isinstance(hp, UniformFloatHyperparameter) and all(isinstance(v, int) for v in values)
-    if not is_whole or min(values) < 1 or (most is not None and max(values) > most):
-        allowed = "1 or more" if most is None else f"1..{most}"
-        raise InputError(f"{key}.{hp.name}: must be whole numbers, {allowed}, got {values[0]}..{values[-1]}")
+    if not is_whole or min(values) < 1 or max(values) > most:
+        raise InputError(f"{key}.{hp.name}: must be whole numbers, 1..{most}, got {values[0]}..{values[-1]}")
 
 
 def _check_values(hp: Hyperparameter[Any, Any], key: str = "space") -> None:

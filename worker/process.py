@@ -103,11 +103,11 @@ class ChildProcess:
         """Raises an exception in the trial, where the process has been told to stop and still runs Python."""
         self._signal(signal.SIGUSR1)
 
-    def dump(self) -> None:
-        """Lets the process print its Python stack, whatever it does, into `last_words`."""
+    def dump(self, seconds: float = _LAST_WORDS_SECONDS) -> None:
+        """Lets the process print its Python stack, whatever it does, into `last_words`, for so long at most."""
         before = said = self._tail
         self._signal(signal.SIGUSR2)
-        end = time.monotonic() + _LAST_WORDS_SECONDS
+        end = time.monotonic() + seconds
         # The dump comes in many small pieces, the first of them late where the machine is busy.
         while self.is_alive() and time.monotonic() < end:
             self.receive(_SILENCE_SECONDS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Browser, expect
 
-from service.schema import StudyState
+from service.schema import StudyState, TrialState
 from service.store import Store
 from tests.browser.pages import Site, card
 from tests.service.fakes import completed, failed, trial
@@ -65,6 +65,18 @@ def test_a_trial_that_has_not_ended_says_what_it_waits_for_and_what_is_to_come(b
         expect(site.trial(study_id, "00006").locator(".tiles")).to_contain_text("attemptnone yet")
         store.set_study_state(study_id, StudyState.PAUSED)
         expect(page.locator("#summary .note").first).to_contain_text("It waits: its study is paused.")
+
+
+def test_the_epochs_of_a_trial_are_those_of_all_its_seeds_and_of_the_attempts_that_it_goes_on_from(
+    browser: Browser, store: Store
+) -> None:
+    study = recorded(store, n_seeds=3)
+    left = failed("00005", kind="worker_lost", study_id=study.study_id).model_copy(update={"rescued": 1})
+    assert store.finish_attempt(left, TrialState.WAITING)
+    store.start_attempt(store.trial(study.study_id, "00005"))
+    with serving(store) as url, Site.opened(browser, url) as site:
+        note = site.trial(study.study_id, "00005").locator("#summary .note").first
+        expect(note).to_contain_text("It runs: 3 of 60 epochs have ended.")
 
 
 def test_a_trial_to_which_nothing_comes_any_more_says_how_it_ended(browser: Browser, store: Store) -> None:

@@ -339,6 +339,19 @@ def test_a_killed_worker_is_a_lost_trial_and_the_next_attempt_runs(client: Clien
     assert (again.attempt, again.failure) == (2, None)
 
 
+def test_a_result_that_nobody_can_be_asked_for_any_more_is_a_lost_trial(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exception(_future: Future[Any], timeout: float) -> Any:
+        raise TimeoutError
+
+    monkeypatch.setattr(Future, "exception", exception)
+    (lost,) = results_of(DaskDispatcher(client), trial_spec("00017", dataset="none"))
+    assert lost.failure is not None
+    assert lost.failure.kind is FailureKind.WORKER_LOST
+    assert lost.failure.message == "no result came back: TimeoutError: "
+
+
 def test_a_result_that_goes_with_its_worker_is_a_lost_trial_and_is_not_made_again(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -231,6 +231,9 @@ def test_a_range_of_the_study_replaces_that_of_the_space_and_keeps_its_scale() -
         ("shift_depth", (0, 4), "shift_depth: must be whole numbers, 1..10, got 0..4"),
         ("shift_depth", (2, 11), "shift_depth: must be whole numbers, 1..10, got 2..11"),
         ("epochs", (2, 4), "epochs: no number that is searched"),
+        ("batch_size", (1, 10**30), "batch_size: no range that can be searched, got 1..1e\\+30"),
+        ("shift_depth", (1, 10**19), "shift_depth: no range that can be searched, got 1..1e\\+19"),
+        ("learning_rate", (1e-300, 1e300), "learning_rate: no range that can be searched, got 1e-300..1e\\+300"),
     ],
 )
 def test_a_range_that_cannot_be_is_refused(name: str, values: tuple[float, float], said: str) -> None:
@@ -298,6 +301,16 @@ def test_all_faults_of_ranges_and_of_initial_configs_are_told_at_once() -> None:
         check_space(study_spec(initial_configs=[{"colour": 1, "weight_bits": 9}, {}, {"momentum": 2}]))
     keys = [line.split(": ")[0] for line in str(configs.value).splitlines()]
     assert keys == ["initial_configs.0.colour", "initial_configs.0.weight_bits", "initial_configs.2.momentum"]
+
+
+def test_a_number_that_no_array_holds_is_no_value() -> None:
+    with pytest.raises(InputError, match=r"^initial_configs\.0\.batch_size: must be .*, got 10{30}$"):
+        check_space(study_spec(initial_configs=[{"batch_size": 10**30}]))
+
+
+def test_no_more_epochs_are_searched_than_a_trial_may_have() -> None:
+    with pytest.raises(InputError, match=r"^ranges\.epochs: must be whole numbers, 1\.\.1000000, got 1\.\.10000000$"):
+        check_space(study_spec(ranges={"epochs": [1, 10**7]}, fidelity=None))
 
 
 def test_before_a_network_is_known_its_depth_is_no_fault() -> None:

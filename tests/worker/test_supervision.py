@@ -47,8 +47,9 @@ class Deaf:
     def interrupt(self) -> None:
         self._do("interrupt")
 
-    def dump(self) -> None:
+    def dump(self, seconds: float = 3.0) -> None:
         self._do("dump")
+        self.dump_seconds = seconds
 
     def kill(self) -> None:
         self._do("kill")
@@ -93,3 +94,6 @@ def test_it_is_told_interrupted_and_killed_in_time(
         # Each step waits for two more silences at most.
         assert 0 <= at - expected[what] <= 2 * TICK_SECONDS + 1e-9
     assert expected["interrupt"] - told_at + 2 * TICK_SECONDS < 1
+    if kind is FailureKind.CANCELLED:
+        # A worker that leaves waits three and a half seconds.
+        assert KILL_SECONDS + deaf.dump_seconds + 2 * TICK_SECONDS < 3.5

@@ -63,7 +63,7 @@ class Page {
     const hasEnded = ENDED.includes(this.study.state);
     const buttons = trialButtons(study, trialId, trial.state, (text, isGood) => this.notice.say(text, isGood), hasEnded);
     const heading = make("div", { className: "card-head" }, make("h1", {}, `Trial ${trialId} `, badge(trial.state)), make("div", { className: "row", id: "actions" }, buttons));
-    const now = standing(trial, this.study.state, this.epochs);
+    const now = standing(trial, this.study.state, this.epochs, this.study.spec.n_seeds ?? 1);
     const facts = [["fidelity", trial.fidelity === null ? "full" : `${significant(trial.fidelity)}${trial.is_full ? ", the full one" : ""}`], ["shift depth", trial.shift_depth ?? "–"], ["epochs", trial.epochs ?? "–"], ["seed", trial.seed], ["attempt", trial.attempt || "none yet"]];
     if (trial.promoted_from) facts.push(["promoted from", make("a", { href: `/studies/${study}/trials/${encodeURIComponent(trial.promoted_from)}` }, trial.promoted_from)]);
     if (trial.result) facts.push(["took", took(trial.result)], ["worker", trial.result.worker || "unknown"]);
