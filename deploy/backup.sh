@@ -6,6 +6,9 @@ umask 077
 folder=$1 keep=${2:-48} url=${GREENSHIFT_DATABASE_URL:?names the store}
 mkdir -p "$folder"
 copy="$folder/greenshift-$(date -u +%Y%m%dT%H%M%S.%NZ)"
+# No half copy is left, nor one of a copying that was killed, into which nothing was written for an hour.
+trap 'rm -f -- "$copy".part*' EXIT
+find "$folder" -maxdepth 1 -name 'greenshift-*.part*' -mmin +60 -delete
 case $url in
 sqlite:///*)
     copy=$copy.sqlite

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
-from typing import BinaryIO
 
 from service.errors import InputError, RefusedError
 
@@ -16,8 +17,13 @@ def write_new(out: Path, content: bytes, *, force: bool) -> None:
         RefusedError: it is there already.
     """
     try:
-        with out.open("wb" if force else "xb") as file:
-            _fill(file, content, out)
+        if not force:
+            _create(out, content)
+        elif out.exists() and not out.is_file():
+            out.write_bytes(content)  # a device or a pipe
+        else:
+            # Through a link, as any writing.
+            _replace(Path(os.path.realpath(out)), content)
     except FileExistsError as error:
         raise taken(out) from error
     except OSError as error:
@@ -29,12 +35,24 @@ def taken(out: Path) -> RefusedError:
     return RefusedError(f"out: {out} is there already; name another file, or say --force")
 
 
-def _fill(file: BinaryIO, content: bytes, out: Path) -> None:
-    try:
-        file.write(content)
-        file.flush()
-    except OSError:
-        # Half of it would be taken for the whole; a device is none of ours.
-        if out.is_file():
+def _create(out: Path, content: bytes) -> None:
+    with out.open("xb") as file:
+        try:
+            file.write(content)
+            file.flush()
+        except OSError:
+            # Half of it would be taken for the whole.
             out.unlink()
-        raise
+            raise
+
+
+def _replace(out: Path, content: bytes) -> None:
+    """The old file stays until the new one is whole."""
+    part = out.with_name(f"{out.name}.part")
+    try:
+        part.write_bytes(content)
+        if out.exists():
+            shutil.copymode(out, part)
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)

@@ -130,6 +130,40 @@ def test_a_database_of_kubernetes_comes_back_as_it_was_copied_and_only_the_newes
     postgresql.execute(f'DROP DATABASE "{kept[0]}" WITH (FORCE)')
 
 
+def test_a_restore_that_failed_can_be_repeated(postgresql: Server, new_postgresql_url: str, tmp_path: Path) -> None:
+    database = urlsplit(new_postgresql_url).path[1:]
+    with Store(new_postgresql_url) as store:
+        study = store.create_study(study_spec())
+        in_pod("plain", "backup", postgresql, tmp_path, database)
+    broken = tmp_path / "greenshift-99990101T000000Z.dump"
+    broken.touch()
+    with pytest.raises(subprocess.CalledProcessError):
+        in_pod("restore", "restore", postgresql, tmp_path, database)
+    broken.unlink()
+    in_pod("restore", "restore", postgresql, tmp_path, database)
+    with Store(new_postgresql_url) as store:
+        assert [found.study_id for found in store.studies()] == [study.study_id]
+    (kept,) = postgresql.execute("SELECT datname FROM pg_database WHERE datname LIKE 'greenshift-before-%'")
+    postgresql.execute(f'DROP DATABASE "{kept[0]}" WITH (FORCE)')
+
+
+@pytest.mark.parametrize("where", ["kubernetes", "elsewhere"])
+def test_copies_that_failed_or_were_killed_do_not_fill_the_folder(
+    postgresql: Server, tmp_path: Path, where: str
+) -> None:
+    stale, going_on = (tmp_path / f"greenshift-2020010{day}T000000Z.dump.part" for day in (1, 2))
+    for part in (stale, going_on):
+        part.touch()
+    os.utime(stale, (0, 0))
+    with pytest.raises((subprocess.CalledProcessError, AssertionError), match=r"exit status|does not exist"):
+        if where == "kubernetes":
+            in_pod("plain", "backup", postgresql, tmp_path, "nowhere")
+        else:
+            path = f"{postgresql.programs}:{os.environ['PATH']}"
+            backup(postgresql.url("nowhere"), tmp_path, PATH=path)
+    assert list(tmp_path.iterdir()) == [going_on]
+
+
 def test_compose_makes_a_copy_with_the_password_of_its_secret(
     postgresql: Server, new_postgresql_url: str, tmp_path: Path
 ) -> None:

@@ -24,7 +24,7 @@ HEAD = Path(__file__).parents[2] / "deploy" / "slurm" / "head.sbatch"
 
 
 @contextmanager
-def head(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def head(folder: Path, *studies: str) -> Iterator[subprocess.Popen[bytes]]:
     """The job, in a folder of its own, with commands of this checkout."""
     environment = batch.install(folder)
     for name, command in (("dask", f"{sys.executable} -m dask"), ("python", sys.executable)):
@@ -34,7 +34,7 @@ def head(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     (folder / "venv" / "bin" / "activate").touch()
     subprocess.run([*GREENSHIFT, "certs", str(folder / "tls")], check=True, capture_output=True)
     others = {"GREENSHIFT_HOME": str(folder), "SLURM_JOB_ID": "7", "PYTHONUNBUFFERED": "1"}
-    with started("bash", str(HEAD), log=folder / "job.log", **environment, **others) as process:
+    with started("bash", str(HEAD), *studies, log=folder / "job.log", **environment, **others) as process:
         yield process
 
 
@@ -75,3 +75,15 @@ def test_the_job_has_a_token_and_ends_with_its_parts(tmp_path: Path, part: str |
     assert said == ([] if part is None else [f"greenshift-head: {part} ended with code 137"])
     assert have_ended(everybody)
     assert not (tmp_path / "head.env").exists()
+
+
+@pytest.mark.slow
+def test_a_study_that_is_refused_does_not_end_the_job(tmp_path: Path) -> None:
+    log = tmp_path / "job.log"
+    with head(tmp_path, "nowhere", "neither") as job:
+        wait_until(lambda: "neither was not" in log.read_text() or job.poll() is not None)
+        assert job.poll() is None
+        said = re.findall("^greenshift-head: (.* submitted)$", log.read_text(), re.MULTILINE)
+        assert said == ["nowhere was not submitted", "neither was not submitted"]
+        job.send_signal(signal.SIGTERM)
+        assert job.wait(timeout=120) == 0

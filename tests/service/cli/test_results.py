@@ -47,6 +47,24 @@ def test_a_file_that_is_there_is_replaced_by_force_alone(tmp_path: Path) -> None
     assert out.read_text() == "theirs"
 
 
+def test_a_file_that_cannot_be_replaced_stays_as_it_was(tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    out.write_text("mine")
+    with files_of_at_most(100), pytest.raises(InputError, match="File too large"):
+        write_new(out, b"x" * 1000, force=True)
+    assert out.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_what_replaces_a_file_keeps_its_mode_and_the_link_to_it(tmp_path: Path) -> None:
+    out, link = tmp_path / "report.html", tmp_path / "newest.html"
+    out.touch(mode=0o600)
+    link.symlink_to(out)
+    write_new(link, b"theirs", force=True)
+    assert link.is_symlink() and out.read_text() == "theirs"
+    assert out.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_device_that_takes_nothing_is_left_alone() -> None:
     with pytest.raises(InputError, match="No space left on device"):
         write_new(Path("/dev/full"), b"x", force=True)
