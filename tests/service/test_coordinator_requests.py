@@ -196,7 +196,8 @@ def test_workers_that_run_adopted_trials_are_not_said_to_be_missing(
         dispatcher.release()
 
     assert in_background(second, release_all) is StudyState.COMPLETED
-    assert caplog.messages == []
+    # The supervisor of another test's service may still be trying to reach its scheduler.
+    assert [record.getMessage() for record in caplog.records if record.name != "service.supervisor"] == []
 
 
 def test_epochs_are_recorded_as_they_come(store: Store) -> None:

@@ -143,6 +143,10 @@ def test_when_certificates_end_is_shown_and_in_the_last_month_said(
     scheduler = Access("tls://127.0.0.1:9", tmp_path / "tls")
     with Store(None) as store, supervised(here(tmp_path, scheduler=scheduler), store):
         assert REGISTRY.get_sample_value("greenshift_certificate_end_timestamp_seconds") == end.timestamp()
+    # A service leaves one that still looks for its scheduler behind; the log of the next test is not its place.
+    for thread in threading.enumerate():
+        if thread.name == "supervisor":
+            thread.join(timeout=120)
     said = f"the certificates in {tmp_path}/tls end on {end.date()}: `greenshift certs` makes others"
     assert (said in caplog.messages) is is_said
 
