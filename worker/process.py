@@ -30,8 +30,8 @@ _TAIL_BYTES = 16_384
 _PIECE_BYTES = 65_536
 # Of each pipe at a time, so that limits are looked at however much a trial prints.
 _MAX_PIECES = 16
-# For a last dump of its stack by a process that is about to be killed: at most, and then of silence.
-_LAST_WORDS_SECONDS, _SILENCE_SECONDS = 3.0, 0.3
+# Of silence, after which the last dump of its stack by a process that is about to be killed is whole.
+_SILENCE_SECONDS = 0.3
 _KILL_SECONDS = 10.0
 
 
@@ -103,7 +103,7 @@ class ChildProcess:
         """Raises an exception in the trial, where the process has been told to stop and still runs Python."""
         self._signal(signal.SIGUSR1)
 
-    def dump(self, seconds: float = _LAST_WORDS_SECONDS) -> None:
+    def dump(self, seconds: float) -> None:
         """Lets the process print its Python stack, whatever it does, into `last_words`, for so long at most."""
         before = said = self._tail
         self._signal(signal.SIGUSR2)

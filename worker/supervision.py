@@ -26,8 +26,8 @@ INTERRUPT_SECONDS = 0.5
 # One that leaves its training for the next attempt does so after its batch, for which it has longer.
 RESCUE_SECONDS = 2.0
 KILL_SECONDS = 3.0
-# For the stack of a trial whose worker may be leaving, and must still say what was spent.
-_SHORT_SECONDS = 0.3
+# For the stack of a trial that is killed; less where its worker may be leaving, and must still say what was spent.
+_LAST_WORDS_SECONDS, _SHORT_SECONDS = 3.0, 0.3
 _MIB = 2**20
 
 
@@ -116,10 +116,8 @@ class Supervision:
         """Takes the next step against a trial that does not end."""
         seconds = time.monotonic() - self._ending_since
         if seconds > KILL_SECONDS:
-            if self._ending is not None and self._ending.kind is FailureKind.CANCELLED:
-                self._process.dump(_SHORT_SECONDS)
-            else:
-                self._process.dump()
+            is_asked = self._ending is not None and self._ending.kind is FailureKind.CANCELLED
+            self._process.dump(_SHORT_SECONDS if is_asked else _LAST_WORDS_SECONDS)
             self._kill()
         elif seconds > self._patience and not self.was_disturbed:
             self.was_disturbed = True

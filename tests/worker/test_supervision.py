@@ -47,7 +47,7 @@ class Deaf:
     def interrupt(self) -> None:
         self._do("interrupt")
 
-    def dump(self, seconds: float = 3.0) -> None:
+    def dump(self, seconds: float) -> None:
         self._do("dump")
         self.dump_seconds = seconds
 
