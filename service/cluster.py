@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import IO
 
@@ -18,6 +18,7 @@ from distributed.comm.core import CommClosedError, connect
 
 from service.access import Access
 from service.errors import InputError, RefusedError, ServiceError
+from service.interrupts import held_signals
 from service.upkeep import kept_up
 from service.workers import plan_workers, start_worker
 
@@ -46,10 +47,13 @@ def local_cluster(n_workers: int) -> Iterator[Client]:
         ServiceError: the workers do not start.
     """
     plans = plan_workers(n_workers, "local")
-    with dask.config.set(_CONFIG), _quiet(), tempfile.TemporaryFile("w+") as log:
+    with dask.config.set(_CONFIG), _quiet(), tempfile.TemporaryFile("w+") as log, ExitStack() as opened:
         options = {"host": _LOOPBACK, "port": 0, "dashboard": False, "dashboard_address": f"{_LOOPBACK}:0"}
-        cluster = SpecCluster(scheduler={"cls": Scheduler, "options": options})
-        client = Client(cluster, set_as_default=False)
+        with held_signals():
+            cluster = SpecCluster(scheduler={"cls": Scheduler, "options": options})
+            opened.callback(_close, cluster, 2)
+            client = Client(cluster, set_as_default=False)
+            opened.callback(_close, client, 1)
         start = partial(
             start_worker,
             access=Access(cluster.scheduler_address),
@@ -57,19 +61,19 @@ def local_cluster(n_workers: int) -> Iterator[Client]:
             death_seconds=_START_SECONDS,
             log=log,
         )
-        try:
-            with kept_up({plan.name: partial(start, plan) for plan in plans}, partial(logger.warning, "worker %s")):
-                _wait(client, n_workers, log)
-                yield client
-        finally:
-            _close(client, 1)
-            _close(cluster, 2)
+        with kept_up({plan.name: partial(start, plan) for plan in plans}, partial(logger.warning, "worker %s")):
+            _wait(client, n_workers, log)
+            yield client
 
 
 def _close(connected: Client | SpecCluster, seconds: float) -> None:
     """What a busy machine does not close in time is left to the end of the process: all results are in the store."""
-    with suppress(TimeoutError):
-        connected.close(timeout=seconds)
+    try:
+        with suppress(TimeoutError):
+            connected.close(timeout=seconds)
+    finally:
+        if isinstance(connected, Client):
+            connected.status = "closed"  # its finalizer would wait again, for a minute
 
 
 @contextmanager
@@ -98,18 +102,18 @@ def remote_cluster(access: Access) -> Iterator[Client]:
         RefusedError: the scheduler and this client do not accept each other's certificates.
     """
     security = _security(access)
-    try:
-        _greet(access.address, security)
-        client = Client(access.address, timeout=_CONNECT_SECONDS, set_as_default=False, security=security)
-    except CommClosedError as error:
-        said = str(error.__cause__ or error)
-        raise RefusedError(f"scheduler: {access.address} does not let us in, {_with(access)}: {said}") from error
-    except _NO_SCHEDULER as error:
-        raise InputError(f"scheduler: no Dask scheduler answers at {access.address}") from error
-    try:
+    with ExitStack() as opened:
+        try:
+            _greet(access.address, security)
+            with held_signals():
+                client = Client(access.address, timeout=_CONNECT_SECONDS, set_as_default=False, security=security)
+                opened.callback(_close, client, 2)
+        except CommClosedError as error:
+            said = str(error.__cause__ or error)
+            raise RefusedError(f"scheduler: {access.address} does not let us in, {_with(access)}: {said}") from error
+        except _NO_SCHEDULER as error:
+            raise InputError(f"scheduler: no Dask scheduler answers at {access.address}") from error
         yield client
-    finally:
-        _close(client, 2)
 
 
 def _greet(address: str, security: Security | None) -> None:

@@ -138,3 +138,32 @@ def test_a_client_that_does_not_close_in_time_is_no_error(monkeypatch: pytest.Mo
         patched.setattr(Client, "close", closes_late)
         pids = list(client.run(os.getpid).values())
     assert have_ended(pids)
+
+
+def test_who_is_interrupted_while_a_client_is_made_leaves_none_open(
+    monkeypatch: pytest.MonkeyPatch, no_gpus: None
+) -> None:
+    made: list[Client] = []
+    make = Client.__init__
+
+    def interrupted(client: Client, *args: object, **kwargs: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        make(client, *args, **kwargs)
+        made.append(client)
+
+    monkeypatch.setattr(Client, "__init__", interrupted)
+    with pytest.raises(KeyboardInterrupt), cluster.local_cluster(1):
+        pytest.fail("the cluster stood")
+    assert [client.status for client in made] == ["closed"]
+
+
+def test_a_client_that_is_not_closed_in_time_is_not_waited_for_again(
+    monkeypatch: pytest.MonkeyPatch, no_gpus: None
+) -> None:
+    def late(client: Client, **_: object) -> None:
+        client.status = "closing"
+        raise TimeoutError
+
+    with cluster.local_cluster(1) as client:
+        monkeypatch.setattr(Client, "close", late)
+    assert client.status == "closed"
