@@ -56,10 +56,10 @@ def front(spec: StudySpec, trials: Iterable[Trial]) -> list[Trial]:
 
 def ties(spec: StudySpec, best: list[Trial]) -> str:
     """What is to be said behind the number of trials of a front where some are equal in every objective, or nothing."""
-    n_different = len({tuple(cost) for cost in costs(spec, best)})
-    if n_different == len(best):
+    n_distinct = len({tuple(cost) for cost in costs(spec, best)})
+    if n_distinct == len(best):
         return ""
-    return " (ties: all equal)" if n_different == 1 else f" (ties: {n_different} different)"
+    return f" ({n_distinct} distinct point{'s' * (n_distinct != 1)})"
 
 
 def dominators(

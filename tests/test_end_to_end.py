@@ -200,7 +200,8 @@ def test_ctrl_c_keeps_what_is_finished(interrupted: Interrupted) -> None:
 def test_the_command_that_ctrl_c_names_completes_the_study(interrupted: Interrupted) -> None:
     command = shlex.split(interrupted.errors.split("go on with: ")[1].splitlines()[0])
     assert command[0] == "greenshift"
-    done = greenshift(*command[1:], "--workers", "2")
+    assert command[-2:] == ["--workers", "2"]
+    done = greenshift(*command[1:])
     assert done.returncode == 0, done.stderr
     after = by_id(rows(interrupted.folder / "trials.csv"))
     assert len(after) == 16

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
+from service.access import Access
 from service.cli.live import LiveView
 from service.cli.options import Insecure, Scheduler, Tls, access_to, as_arguments
 from service.cli.results import write_results
@@ -50,7 +52,7 @@ def run(
             if study.state is not StudyState.COMPLETED:
                 view.waits("starting workers ..." if access is None else f"asking the workers of {access.address} ...")
 
-        with LiveView(spec) as view:
+        with LiveView(spec) as view, _going_on(folder, n_workers=workers, access=access):
             finished = run_study(
                 spec,
                 folder,
@@ -64,12 +66,28 @@ def run(
         write_results(folder, finished)
         view.conclude(finished, folder)
     if finished.study.state is StudyState.STOPPED:
-        again = ["greenshift", "run", str(folder / "study.yaml"), "--out", str(folder)]
-        again += as_arguments(access)
-        typer.echo(f"Stopped. Every finished trial is kept; go on with: {shlex.join(again)}", err=True)
-        raise typer.Exit(INTERRUPTED)
+        _end_stopped(folder, workers, access)
     if finished.study.state is StudyState.FAILED:
         raise ServiceError(f"no trial of the search completed; {folder}/trials.csv says why")
+
+
+@contextmanager
+def _going_on(folder: Path, n_workers: int | None, access: Access | None) -> Iterator[None]:
+    """An interrupt before anything could be stopped, or a second one, says how to go on if there is anything to."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not all((folder / name).is_file() for name in ("study.yaml", "study.sqlite")):
+            raise
+        _end_stopped(folder, n_workers, access)
+
+
+def _end_stopped(folder: Path, n_workers: int | None, access: Access | None) -> NoReturn:
+    again = ["greenshift", "run", str(folder / "study.yaml"), "--out", str(folder)]
+    again += [] if n_workers is None else ["--workers", str(n_workers)]
+    again += as_arguments(access)
+    typer.echo(f"Stopped. Every finished trial is kept; go on with: {shlex.join(again)}", err=True)
+    raise typer.Exit(INTERRUPTED)
 
 
 def _adjusted(spec: StudySpec, data_dir: Path | None, n_trials: int | None, seed: int | None) -> StudySpec:

@@ -133,7 +133,7 @@ def test_the_legend_names_only_what_has_a_point_and_ties_are_counted(browser: Br
     with serving(store) as url, Site.opened(browser, url) as site:
         page = site.study(study.study_id)
         expect(card(page, "Pareto front")).to_contain_text(
-            "3 of 4 finished trials are on the front (ties: 2 different)."
+            "3 of 4 finished trials are on the front (2 distinct points)."
         )
         names = [name for series in options(page, "Pareto front")["legend"] for name in series["data"]]
         assert names == ["fidelity 3", "front", "the default", "picked"]

@@ -30,7 +30,7 @@ def test_a_run_prints_as_a_line_that_says_which_trials_tie() -> None:
     study = Study(study_id="s", spec=study_spec(), state="RUNNING", created_at=datetime(2026, 1, 2, tzinfo=UTC))
     trials = [full_trial("1", 0.1, 2.0), full_trial("2", 0.2, 1.0), full_trial("3", 0.2, 1.0)]
     assert repr(StudyRun(study, trials[:2])) == "StudyRun('toy', RUNNING: 2 trials, 2 on the front)"
-    assert repr(StudyRun(study, trials)) == "StudyRun('toy', RUNNING: 3 trials, 3 on the front (ties: 2 different))"
+    assert repr(StudyRun(study, trials)) == "StudyRun('toy', RUNNING: 3 trials, 3 on the front (2 distinct points))"
 
 
 def test_a_brief_study_is_what_its_author_wrote() -> None:

@@ -9,11 +9,20 @@ from pathlib import Path
 import pytest
 
 from service.cli.signals import leaving_on_signal
+from service.schema import StudySpec
+from service.store import Store
+from service.study_run import write_spec
+from tests.service.fakes import completed
 from tests.service.processes import GREENSHIFT, started, wait_until
+from tests.service.served import finish
 
 _LOADS = """
 import signal
 from service.cli.signals import leaving_on_signal
+from service.schema import StudySpec
+from service.store import Store
+from service.study_run import write_spec
+from tests.service.fakes import completed
 with leaving_on_signal():
     try:
         signal.raise_signal(signal.{name})
@@ -46,7 +55,28 @@ def test_what_signals_did_before_they_do_again() -> None:
 def test_a_run_that_is_ended_before_its_cluster_stands_leaves_one_line_and_no_folder(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    log, out, site = (tmp_path / name for name in ("log", "out", "site"))
+    out = tmp_path / "out"
+    assert _interrupted_without_workers(tmp_path, out, number) == "starting workers ...\nInterrupted.\n"
+    assert not out.exists()
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_and_is_ended_before_its_cluster_stands_says_how_to_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    spec = StudySpec.load("digits")
+    out.mkdir()
+    with Store(out / "study.sqlite") as store:
+        finish(store, store.create_study(spec), completed("00001"))
+    write_spec(spec, out)
+    said = _interrupted_without_workers(tmp_path, out, signal.SIGINT)
+    again = f"greenshift run {out}/study.yaml --out {out} --workers 1"
+    assert said == f"starting workers ...\nStopped. Every finished trial is kept; go on with: {again}\n"
+    assert (out / "study.sqlite").is_file()
+
+
+def _interrupted_without_workers(folder: Path, out: Path, number: signal.Signals) -> str:
+    """What a run says that is sent a signal while it waits for its workers."""
+    log, site = folder / "log", folder / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(_NO_WORKER)
     path = os.pathsep.join([str(site), *sys.path])
@@ -56,5 +86,4 @@ def test_a_run_that_is_ended_before_its_cluster_stands_leaves_one_line_and_no_fo
         assert out.is_dir()
         process.send_signal(number)
         assert process.wait(120) == 130
-    assert log.read_text() == "starting workers ...\nInterrupted.\n"
-    assert not out.exists()
+    return log.read_text()

@@ -121,8 +121,8 @@ def test_trials_that_tie_are_counted_and_said():
     a, b = full_trial("a", 0.1, 2.0), full_trial("b", 0.2, 1.0)
     twins = [a, full_trial("c", 0.1, 2.0)]
     assert found(study_spec(), [a, b]) == "On the front: 2 networks; there is no default yet."
-    assert found(study_spec(), [*twins, b]) == "On the front: 3 networks (ties: 2 different); there is no default yet."
-    assert found(study_spec(), twins) == "On the front: 2 networks (ties: all equal); there is no default yet."
+    assert found(study_spec(), [*twins, b]) == "On the front: 3 networks (2 distinct points); there is no default yet."
+    assert found(study_spec(), twins) == "On the front: 2 networks (1 distinct point); there is no default yet."
 
 
 def test_the_integers_are_told_where_they_are_known():

@@ -130,7 +130,7 @@ export class Front {
   /** Trials that are equal in every objective are all on the front. */
   #ties(best) {
     const n = new Set(best.map((i) => this.objectives.map((name) => this.trials.value(name, i)).join())).size;
-    return n === best.length ? "" : n === 1 ? " (ties: all equal)" : ` (ties: ${n} different)`;
+    return n === best.length ? "" : ` (${n} distinct point${n === 1 ? "" : "s"})`;
   }
 
   #table() {
