@@ -33,6 +33,13 @@ class TlsFiles:
     def key(self) -> Path:
         return self.folder / f"{self.role}.key"
 
+    def context(self) -> ssl.SSLContext:
+        """That of one who connects: it asks who signed the other's certificate, and not for a name."""
+        context = ssl.create_default_context(cafile=str(self.ca))
+        context.check_hostname = False
+        context.load_cert_chain(self.certificate, self.key)
+        return context
+
     def check(self) -> None:
         """Loads them.
 
@@ -43,7 +50,7 @@ class TlsFiles:
             if not path.is_file():
                 raise InputError(f"tls: {path} does not exist; `greenshift certs DIR` makes such a folder")
         try:
-            ssl.create_default_context(cafile=str(self.ca)).load_cert_chain(self.certificate, self.key)
+            self.context()
         except OSError as error:  # an SSLError is one
             said = error.strerror or str(error)
             raise InputError(f"tls: {self.certificate} and {self.key.name} cannot be used: {said}") from error

@@ -16,10 +16,11 @@ from typing import IO
 import pynvml
 
 from service.access import Access
-from service.errors import InputError
+from service.errors import InputError, ServiceError
 
 # More would have no time to answer the scheduler.
 _WORKERS_PER_CORE = 32
+_REACH_SECONDS = 2.0
 # The kernel ends a worker with whoever started it, before anything is loaded that takes time.
 _START = """
 import sys
@@ -143,15 +144,21 @@ def end_worker(worker: subprocess.Popen[bytes]) -> None:
 
 
 def address_towards(access: Access) -> str:
-    """Address of this machine on the interface by which it reaches the scheduler; nothing is sent.
+    """Address of this machine on the interface by which it reaches the scheduler.
 
     Raises:
-        OSError: the scheduler's name is not known, or there is no way to it.
+        ServiceError: nobody answers there, or the scheduler's name is not known.
     """
-    family, kind, _, _, target = socket.getaddrinfo(access.host, access.port, type=socket.SOCK_DGRAM)[0]
-    with socket.socket(family, kind) as probe:
-        probe.connect(target)
-        return str(probe.getsockname()[0])
+    files = access.files("worker")
+    try:
+        with socket.create_connection((access.host, access.port), timeout=_REACH_SECONDS) as connection:
+            address = str(connection.getsockname()[0])
+            if files is not None:
+                # Or the scheduler would warn of a handshake that failed.
+                files.context().wrap_socket(connection).close()
+            return address
+    except OSError as error:
+        raise ServiceError(f"nobody answers at {access.address}: {error.strerror or error}") from error
 
 
 def n_cores() -> int:

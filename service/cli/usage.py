@@ -32,7 +32,10 @@ def _fault(error: Any) -> str:
     if getattr(error, "param", None) is not None:
         return f"{_name(error.param)}: {_of_parameter(error)}"
     if hasattr(error, "possibilities"):
-        options = [_bare(option) for param in error.ctx.command.params for option in param.opts]
+        params = error.ctx.command.params
+        if any(param.param_type_name == "argument" and param.name == _bare(error.option_name) for param in params):
+            return f"{error.option_name}: an argument, which is given without its name"
+        options = [_bare(option) for param in params if param.param_type_name == "option" for option in param.opts]
         guess = did_you_mean(_bare(error.option_name), options).replace("mean ", "mean --")
         return f"{error.option_name}: unknown option{guess}"
     if found := re.match("No such command '(.*?)'", error.message):

@@ -70,9 +70,9 @@ def worker(
 
 
 def _start(plan: WorkerPlan, *, access: Access, host: str | None, directory: Path | None) -> Popen[bytes]:
-    # Asked anew every time: the network, or the scheduler's name, may come later than this machine.
-    host = host or address_towards(access)
-    return start_worker(plan, access, host, death_seconds=_DEATH_SECONDS, directory=directory)
+    # Asked anew every time: the scheduler, its name or the network may come later than this machine.
+    towards = address_towards(access)
+    return start_worker(plan, access, host or towards, death_seconds=_DEATH_SECONDS, directory=directory)
 
 
 def _n_workers(cores_per_worker: int | None) -> int:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import socket
+import ssl
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pynvml
@@ -9,7 +12,7 @@ from distributed.cli.dask_worker import main as dask_worker
 from service import workers
 from service.access import Access
 from service.certificates import make_certificates
-from service.errors import InputError
+from service.errors import InputError, ServiceError
 from service.workers import WorkerPlan, address_towards, default_n_workers, gpu_uuids, plan_workers, worker_arguments
 
 A, B = "GPU-aaaa0000-1", "GPU-aaaa0001-2"
@@ -150,4 +153,28 @@ def test_without_tls_and_a_folder_nothing_is_said_of_them() -> None:
 
 
 def test_a_worker_listens_on_the_interface_towards_its_scheduler() -> None:
-    assert address_towards(LOCAL) == "127.0.0.1"
+    with socket.create_server(("127.0.0.1", 0)) as scheduler:
+        assert address_towards(Access(f"tcp://127.0.0.1:{scheduler.getsockname()[1]}")) == "127.0.0.1"
+
+
+def test_a_scheduler_with_tls_sees_a_handshake_and_not_a_failed_one(tmp_path: Path) -> None:
+    make_certificates(tmp_path / "tls", days=1)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(tmp_path / "tls" / "scheduler.pem", tmp_path / "tls" / "scheduler.key")
+    server.load_verify_locations(tmp_path / "tls" / "ca.pem")
+    server.verify_mode = ssl.CERT_REQUIRED
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+
+        def answer() -> object:
+            with server.wrap_socket(listener.accept()[0], server_side=True) as connection:
+                return connection.getpeercert()
+
+        taken = pool.submit(answer)
+        address = f"tls://127.0.0.1:{listener.getsockname()[1]}"
+        assert address_towards(Access(address, tmp_path / "tls")) == "127.0.0.1"
+        assert taken.result(60)
+
+
+def test_a_scheduler_that_is_not_there_is_named(free_port: int) -> None:
+    with pytest.raises(ServiceError, match=f"^nobody answers at tcp://127.0.0.1:{free_port}: Connection refused$"):
+        address_towards(Access(f"tcp://127.0.0.1:{free_port}"))

@@ -79,6 +79,10 @@ def test_an_unknown_key_is_refused(call: Call, tmp_path: Path) -> None:
         ("submitt", "submitt: unknown command (did you mean submit?); see `greenshift --help`"),
         ("token creat x", "creat: unknown command (did you mean create?); see `greenshift token --help`"),
         ("run digits --colour", "--colour: unknown option; see `greenshift run --help`"),
+        (
+            "worker --scheduler tcp://127.0.0.1:8786",
+            "--scheduler: an argument, which is given without its name; see `greenshift worker --help`",
+        ),
         ("run digits --workrs 2", "--workrs: unknown option (did you mean --workers?); see `greenshift run --help`"),
         ("run digits --workers", "option '--workers' requires an argument"),
         ("run digits more", "got unexpected extra argument(s) (more); see `greenshift run --help`"),

@@ -14,6 +14,7 @@ from service.access import Access
 from service.cli import worker as command
 from service.workers import WorkerPlan
 from tests.service.cli.commands import Call, assert_refused
+from tests.service.processes import GREENSHIFT, dask_scheduler, started, wait_until
 
 LOCAL = "tcp://127.0.0.1:8786"
 
@@ -38,6 +39,7 @@ def starts(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> I
         return subprocess.Popen(["sleep", "1000"], start_new_session=True)
 
     monkeypatch.setattr(command, "start_worker", start)
+    monkeypatch.setattr(command, "address_towards", lambda _access: "127.0.0.1")
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield started
     for number, handler in before.items():
@@ -80,3 +82,15 @@ def test_a_gpu_that_is_not_there_is_refused(call: Call, monkeypatch: pytest.Monk
 def test_cores_are_not_what_workers_with_gpus_are_counted_by(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_all_gpu_uuids", lambda: ["GPU-a"])
     assert_refused(call("worker", LOCAL, "--cores-per-worker", "2"), "this machine has GPUs", "CUDA_VISIBLE_DEVICES")
+
+
+@pytest.mark.slow
+def test_workers_wait_for_a_scheduler_that_comes_later(tmp_path: Path, free_port: int) -> None:
+    address, log = f"tcp://127.0.0.1:{free_port}", tmp_path / "log"
+    with started(*GREENSHIFT, "worker", address, "--name", "n1", log=log) as process:
+        wait_until(lambda: f"n1-0: cannot be started: nobody answers at {address}" in log.read_text())
+        assert "Traceback" not in log.read_text()
+        with dask_scheduler(tmp_path, port=free_port):
+            wait_until(lambda: "n1-0: started" in log.read_text())
+            process.terminate()
+            assert process.wait(120) == 0
