@@ -20,8 +20,8 @@ from pydantic import (
 )
 
 from service.bounds import Bound, read_bound
+from service.documents import Written, read_document
 from service.documents import preset_names as preset_names
-from service.documents import read_document
 from service.errors import InputError
 from service.faults import describe, in_one_line, unknown_key
 from service.names import STUDY_NAME
@@ -69,7 +69,7 @@ _OF_THE_TASK = ("space", "objectives", "fidelity")
 _OF_NETWORKS = ("dataset", "network", "family", "ranges", "fixed", "n_seeds", "weights", "baselines")
 
 
-class Fidelity(Frozen):
+class Fidelity(Written):
     """The knob that makes a trial cheaper; knobs under `together` follow it linearly.
 
     Attributes:
@@ -125,7 +125,7 @@ class Fidelity(Frozen):
         return math.prod(0.6 + 0.4 * share if name == "shift_depth" else share for name, share in shares.items())
 
 
-class Budget(Frozen):
+class Budget(Written):
     """When a study ends: at whichever limit it reaches first; None is no limit.
 
     Attributes:
@@ -179,7 +179,7 @@ def _fault_of_fixed(name: str, value: Any) -> str | None:
     return None
 
 
-class StudySpec(Frozen):
+class StudySpec(Written):
     """A study as its author wrote it; the presets are examples.
 
     Attributes:
