@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 
 import torch
-from pytorch_optimizer import Ranger
 from torch import Tensor, nn, optim
 
 from shiftlayers import ShiftLayer
@@ -64,6 +63,12 @@ def _cosine(share: float) -> float:
     return (1 + math.cos(math.pi * share)) / 2
 
 
+def _ranger(groups: Parameters, recipe: Recipe) -> optim.Optimizer:
+    from pytorch_optimizer import Ranger  # slow to import: as long as torch itself
+
+    return Ranger(groups, lr=recipe.learning_rate)
+
+
 # Each schedule as the factor of the learning rate at a share 0..1 of all steps.
 _SCHEDULES: dict[ScheduleName, Callable[[float], float]] = {
     "cosine": _cosine,
@@ -81,5 +86,5 @@ _OPTIMIZERS: dict[str, Callable[[Parameters, Recipe], optim.Optimizer]] = {
     "radam": lambda groups, r: optim.RAdam(groups, lr=r.learning_rate),
     "adagrad": lambda groups, r: optim.Adagrad(groups, lr=r.learning_rate),
     "adadelta": lambda groups, r: optim.Adadelta(groups, lr=r.learning_rate),
-    "ranger": lambda groups, r: Ranger(groups, lr=r.learning_rate),
+    "ranger": _ranger,
 }

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from worker.data.files import data_folder, required
 from worker.data.raw import Part, RawData
@@ -29,9 +27,11 @@ def read_svhn(files: Sequence[Path]) -> RawData:
 
 def _read_mat(path: Path) -> Part:
     """X is (height, width, channels, n), y is (n, 1) with 10 for the digit 0."""
+    from scipy.io import loadmat, matlab  # slow to import: only this data set needs it
+
     try:
         content = loadmat(path, variable_names=["X", "y"])
         images, labels = content["X"].transpose(3, 2, 0, 1), content["y"].reshape(-1)
-    except (OSError, ValueError, KeyError, TypeError, NotImplementedError, MatReadError) as error:
+    except (OSError, ValueError, KeyError, TypeError, NotImplementedError, matlab.MatReadError) as error:
         raise ConfigurationError(f"{path} is no file of SVHN's cropped digits: {error}") from error
     return np.ascontiguousarray(images), labels.astype(np.int64) % 10

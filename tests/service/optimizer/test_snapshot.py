@@ -53,8 +53,13 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ConfigSelector, "_collect_data", collect)
 
 
-@either_way
-@pytest.mark.parametrize("cut", [1, 4, 12, 13, 17, 23])
+@pytest.mark.parametrize(
+    ("kind", "cut"),
+    [
+        *(("greenshift", cut) for cut in (1, 4, 12, 13, 17, 23)),
+        *(pytest.param("smac-default", cut, marks=pytest.mark.slow) for cut in (4, 13)),
+    ],
+)
 def test_a_rebuilt_study_ends_with_the_same_trials_at_each_rung(kind: str, cut: int) -> None:
     first, waiting = make_optimizer(optimizer=kind, n_trials=44), list[Suggestion]()
     log = go_on(first, waiting, cut)
