@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 # The tests of a file stay together: many share what is slow to set up. Waiting threads must not keep the cores busy.
 TWO_CORES := --numprocesses 2 --dist loadfile
-# Slow tests wait half of the time; the longest files begin first, as nothing else would be left to do beside them.
+# Slow tests wait now and then; the longest files begin first, as nothing else would be left to do beside them.
 LONGEST := $(addprefix tests/,test_papers.py service/test_chaos.py test_end_to_end.py service/test_continuing_energy.py)
 WAITING := --numprocesses 3 --dist loadfile --no-loadscope-reorder $(LONGEST) tests
 
