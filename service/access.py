@@ -114,7 +114,8 @@ def _parse(address: str) -> tuple[str, str, int]:
     try:
         parts = urlsplit(address)
         port = parts.port
-    except ValueError:
+        (parts.hostname or "").encode("idna")
+    except ValueError:  # a UnicodeError is one
         parts, port = urlsplit(""), None
     has_more = parts.path or parts.query or parts.fragment or parts.username is not None
     if parts.scheme not in ("tcp", "tls") or not parts.hostname or not port or has_more:

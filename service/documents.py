@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
@@ -12,6 +13,8 @@ from pydantic_core import PydanticKnownError
 
 from service.errors import InputError
 from worker.schema import Frozen, did_you_mean
+
+_BOOL = "tag:yaml.org,2002:bool"
 
 
 def preset_names() -> list[str]:
@@ -44,7 +47,7 @@ def read_document(source: str) -> dict[str, Any]:
 
 
 class Written(Frozen):
-    """What people write: YAML's yes and no are no numbers, as which pydantic would take them."""
+    """What people write: true and false are no numbers, as which pydantic would take them."""
 
     @field_validator("*", mode="before")
     @classmethod
@@ -57,7 +60,15 @@ class Written(Frozen):
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which PyYAML would take the last."""
+    """Refuses a key that is given twice, of which PyYAML would take the last, and takes yes, no, on and off for words.
+
+    So does YAML 1.2; in PyYAML's 1.1 they are true and false, and Norway is one of them.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as the base class has it
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -69,6 +80,9 @@ class _Loader(yaml.SafeLoader):
                     raise yaml.YAMLError(f"key {key.value!r} is given twice, in lines {lines[name]} and {line}")
                 lines[name] = line
         return node
+
+
+_Loader.add_implicit_resolver(_BOOL, re.compile("(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 def _read_text(path: Path) -> str:

@@ -165,17 +165,21 @@ def open_study(spec: StudySpec, out: Path) -> Iterator[tuple[Study, Store]]:
     """
     with _locked(out):
         is_new, is_empty = not (out / "study.sqlite").exists(), False
+        before = set(out.glob("study.*"))
         try:
             with Store(out / "study.sqlite") as store:
                 existing = store.studies()
                 study = _adopt(existing[0], spec, out, store) if existing else store.create_study(spec)
+                if existing:
+                    write_spec(study.spec, out)  # what the file says is what an interrupted run goes on with
                 try:
                     yield study, store
                 finally:
                     is_empty = is_new and not store.trials(study.study_id)
         finally:
             if is_empty:
-                _discard(out)
+                for path in set(out.glob("study.*")) - before:
+                    path.unlink()
 
 
 @contextmanager
@@ -213,9 +217,3 @@ def _adopt(study: Study, spec: StudySpec, out: Path, store: Store) -> Study:
     if "budget" in different:
         store.set_study_state(study.study_id, StudyState.WAITING, "the budget changed")
     return store.study(study.study_id)
-
-
-def _discard(out: Path) -> None:
-    """Removes a study that never began, so that a corrected one may take the folder."""
-    for path in out.glob("study.*"):
-        path.unlink()

@@ -58,7 +58,7 @@ class StudyRun:
 
     @property
     def on_front(self) -> str:
-        """How many trials are on the front, such as `3 on the front (ties: 2 different)`."""
+        """How many trials are on the front, such as `3 on the front (2 distinct points)`."""
         best = self.front
         return f"{len(best)} on the front{ties(self.study.spec, best)}"
 

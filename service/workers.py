@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from contextlib import suppress
@@ -16,7 +17,7 @@ from typing import IO
 import pynvml
 
 from service.access import Access
-from service.errors import InputError, ServiceError
+from service.errors import InputError, RefusedError, ServiceError
 
 # More would have no time to answer the scheduler.
 _WORKERS_PER_CORE = 32
@@ -127,7 +128,7 @@ def worker_arguments(
     """
     arguments = [access.address, "--name", plan.name, "--resources", f"{plan.resource}=1"]
     arguments += ["--nworkers", "1", "--nthreads", "1", "--memory-limit", "0", "--death-timeout", str(death_seconds)]
-    arguments += ["--host", host, "--dashboard-address", "127.0.0.1:0"]
+    arguments += ["--host", f"[{host}]" if ":" in host else host, "--dashboard-address", "127.0.0.1:0"]
     if directory is not None:
         arguments += ["--local-directory", str(directory)]
     if files := access.files("worker"):
@@ -147,6 +148,7 @@ def address_towards(access: Access) -> str:
     """Address of this machine on the interface by which it reaches the scheduler.
 
     Raises:
+        RefusedError: it does not let us in.
         ServiceError: nobody answers there, or the scheduler's name is not known.
     """
     files = access.files("worker")
@@ -154,9 +156,12 @@ def address_towards(access: Access) -> str:
         with socket.create_connection((access.host, access.port), timeout=_REACH_SECONDS) as connection:
             address = str(connection.getsockname()[0])
             if files is not None:
-                # Or the scheduler would warn of a handshake that failed.
-                files.context().wrap_socket(connection).close()
+                # Or the scheduler would warn of a handshake that failed; it may be too busy for one at once.
+                with suppress(TimeoutError):
+                    files.context().wrap_socket(connection, server_hostname=access.host).close()
             return address
+    except ssl.SSLError as error:
+        raise RefusedError(f"{access.address} does not let us in: {error.strerror or error}") from error
     except OSError as error:
         raise ServiceError(f"nobody answers at {access.address}: {error.strerror or error}") from error
 

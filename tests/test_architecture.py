@@ -390,6 +390,13 @@ def test_modules_are_loaded_by_strings_in_two_places_alone() -> None:
     assert found == BY_STRING
 
 
+def test_a_trial_loads_what_few_networks_need_only_where_it_is_asked_for() -> None:
+    slow = {"torchvision", "pytorch_optimizer", "scipy", "sklearn"}
+    code = f"import sys, worker.trial; print([m for m in {slow} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=240)
+    assert out.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("modules", ["service.server, service.cli", "worker.entry, worker.schema"])
 def test_importing_the_service_loads_no_torch(modules: str) -> None:
     code = f"import sys, {modules}; print([m for m in ('torch', 'torchvision', 'codecarbon') if m in sys.modules])"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -42,44 +41,41 @@ def run(
     spec = _adjusted(StudySpec.load(study), data_dir, n_trials, seed)
     folder = out or Path("runs") / spec.name
     access = access_to(scheduler, tls, insecure)
+    opened: list[Study] = []
     # The pages are there until the report is written, so that they show how it ended.
     with ExitStack() as pages:
 
         def begin(study: Study) -> None:
+            opened.append(study)
             if dashboard:
                 url = pages.enter_context(showing(folder / "study.sqlite", folder / "report.html"))
                 view.say(f"Dashboard, while this runs: {url}/studies/{study.study_id}")
             if study.state is not StudyState.COMPLETED:
                 view.waits("starting workers ..." if access is None else f"asking the workers of {access.address} ...")
 
-        with LiveView(spec) as view, _going_on(folder, n_workers=workers, access=access):
-            finished = run_study(
-                spec,
-                folder,
-                n_workers=workers,
-                scheduler=access,
-                download=download,
-                on_open=begin,
-                on_start=stop_on_signal,
-                on_change=view.show,
-            )
+        try:
+            with LiveView(spec) as view:
+                finished = run_study(
+                    spec,
+                    folder,
+                    n_workers=workers,
+                    scheduler=access,
+                    download=download,
+                    on_open=begin,
+                    on_start=stop_on_signal,
+                    on_change=view.show,
+                )
+        except KeyboardInterrupt:
+            # One that came before anything could be stopped, or a second one.
+            if opened and (folder / "study.sqlite").is_file():
+                _end_stopped(folder, workers, access)
+            raise
         write_results(folder, finished)
         view.conclude(finished, folder)
     if finished.study.state is StudyState.STOPPED:
         _end_stopped(folder, workers, access)
     if finished.study.state is StudyState.FAILED:
         raise ServiceError(f"no trial of the search completed; {folder}/trials.csv says why")
-
-
-@contextmanager
-def _going_on(folder: Path, n_workers: int | None, access: Access | None) -> Iterator[None]:
-    """An interrupt before anything could be stopped, or a second one, says how to go on if there is anything to."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if not all((folder / name).is_file() for name in ("study.yaml", "study.sqlite")):
-            raise
-        _end_stopped(folder, n_workers, access)
 
 
 def _end_stopped(folder: Path, n_workers: int | None, access: Access | None) -> NoReturn:

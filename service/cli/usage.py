@@ -33,7 +33,9 @@ def _fault(error: Any) -> str:
         return f"{_name(error.param)}: {_of_parameter(error)}"
     if hasattr(error, "possibilities"):
         params = error.ctx.command.params
-        if any(param.param_type_name == "argument" and param.name == _bare(error.option_name) for param in params):
+        arguments = [param for param in params if param.param_type_name == "argument"]
+        wanted = _bare(error.option_name).replace("-", "_")
+        if any(wanted in (param.name, _name(param)) for param in arguments):
             return f"{error.option_name}: an argument, which is given without its name"
         options = [_bare(option) for param in params if param.param_type_name == "option" for option in param.opts]
         guess = did_you_mean(_bare(error.option_name), options).replace("mean ", "mean --")

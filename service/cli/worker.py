@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import socket
+import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from subprocess import Popen
@@ -15,7 +18,7 @@ from service.access import Access
 from service.cli.options import Insecure, Tls
 from service.cli.selftest import print_self_test
 from service.cli.signals import INTERRUPTED, noted_signals
-from service.errors import InputError
+from service.errors import InputError, ServiceError
 from service.upkeep import Upkeep
 from service.workers import (
     WorkerPlan,
@@ -28,6 +31,7 @@ from service.workers import (
 )
 
 _DEATH_SECONDS = 60
+_ASK_SECONDS = 0.5
 
 
 def worker(
@@ -60,7 +64,7 @@ def worker(
     if host is not None:
         _check_host(host)
     plans = plan_workers(_n_workers(cores_per_worker), name or socket.gethostname())
-    start = partial(_start, access=access, host=host, directory=local_directory)
+    start = partial(_start, access=access, host=host, towards=_asked_once(access), directory=local_directory)
     upkeep = Upkeep({plan.name: partial(start, plan) for plan in plans}, partial(typer.echo, err=True))
     signals = noted_signals(upkeep.stop)
     upkeep.run()
@@ -69,10 +73,35 @@ def worker(
         raise typer.Exit(INTERRUPTED)
 
 
-def _start(plan: WorkerPlan, *, access: Access, host: str | None, directory: Path | None) -> Popen[bytes]:
-    # Asked anew every time: the scheduler, its name or the network may come later than this machine.
-    towards = address_towards(access)
-    return start_worker(plan, access, host or towards, death_seconds=_DEATH_SECONDS, directory=directory)
+def _start(
+    plan: WorkerPlan, *, access: Access, host: str | None, towards: Callable[[], str], directory: Path | None
+) -> Popen[bytes]:
+    # Also where the host is known: without a scheduler Dask's worker would end with a traceback.
+    address = towards()
+    return start_worker(plan, access, host or address, death_seconds=_DEATH_SECONDS, directory=directory)
+
+
+def _asked_once(access: Access) -> Callable[[], str]:
+    """Our address towards the scheduler, asked anew as it, its name or the network may come later than this machine.
+
+    Workers that are due together ask together: nobody who is silent holds up each of them, and so their end.
+    """
+    answer: ServiceError | str = ""
+    asked = -math.inf
+
+    def towards() -> str:
+        nonlocal answer, asked
+        if time.monotonic() - asked > _ASK_SECONDS:
+            try:
+                answer = address_towards(access)
+            except ServiceError as error:
+                answer = error
+            asked = time.monotonic()
+        if isinstance(answer, ServiceError):
+            raise answer
+        return answer
+
+    return towards
 
 
 def _n_workers(cores_per_worker: int | None) -> int:

@@ -12,7 +12,18 @@ from service.errors import InputError, RefusedError
 
 @pytest.mark.parametrize(
     "address",
-    ["", "here", "nonsense://x:1", "tcp://", "tcp://h", "tcp://h:port", "tcp://h:0", "tcp://h:99999", "tcp://h:1/x"],
+    [
+        "",
+        "here",
+        "nonsense://x:1",
+        "tcp://",
+        "tcp://h",
+        "tcp://h:port",
+        "tcp://h:0",
+        "tcp://h:99999",
+        "tcp://h:1/x",
+        "tcp://a..b:1",
+    ],
 )
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(InputError) as caught:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.documents import read_document
 from service.errors import InputError
 from service.schema import Budget, Fidelity, StudySpec, preset_names
 from tests.service.fakes import full_trial, study_document, study_spec
@@ -128,6 +129,29 @@ def test_a_file_that_is_no_study_is_refused_in_one_line(tmp_path: Path, text: st
         StudySpec.load(path)
     assert str(path) in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("budget: {n_trials: yes}", "budget.n_trials: must be a whole number, got 'yes'"),
+        ("ranges: {epochs: [no, 5]}", "ranges.epochs.0: must be a number, got 'no'"),
+        ("site: {pue: on}", "site.pue: must be a number, got 'on'"),
+        ("fixed: {learning_rate: yes}", "fixed.learning_rate: must be a number, got 'yes'"),
+    ],
+)
+def test_yes_and_no_are_words(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(f"name: x\n{text}\n")
+    with pytest.raises(InputError) as caught:
+        StudySpec.load(path)
+    assert said in str(caught.value)
+
+
+def test_true_and_false_are_no_words(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text("a: true\nb: [False, TRUE, truly, NO]\n")
+    assert read_document(str(path)) == {"a": True, "b": [False, True, "truly", "NO"]}
 
 
 def test_a_binary_file_is_refused(tmp_path: Path) -> None:

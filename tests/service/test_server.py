@@ -46,6 +46,24 @@ def test_files_of_others_stay_where_a_study_never_began(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 
 
+def test_a_study_of_others_that_never_began_here_stays(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text("# mine\n")
+    with pytest.raises(ZeroDivisionError), open_study(study_spec(), tmp_path):
+        raise ZeroDivisionError
+
+    assert [p.name for p in tmp_path.iterdir()] == ["study.yaml"]
+    assert (tmp_path / "study.yaml").read_text() == "# mine\n"
+
+
+def test_what_an_interrupted_study_was_given_anew_is_in_its_file(tmp_path: Path) -> None:
+    with open_study(study_spec(), tmp_path) as (study, store):
+        store.add_trial(trial(study_id=study.study_id))
+    with pytest.raises(KeyboardInterrupt), open_study(study_spec(budget={"n_trials": 99}), tmp_path):
+        raise KeyboardInterrupt
+
+    assert StudySpec.load(tmp_path / "study.yaml").budget.n_trials == 99
+
+
 def test_another_study_is_refused_by_the_keys_that_differ(tmp_path: Path) -> None:
     with open_study(study_spec(), tmp_path) as (study, store):
         store.add_trial(trial(study_id=study.study_id))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pynvml
@@ -12,7 +13,7 @@ from distributed.cli.dask_worker import main as dask_worker
 from service import workers
 from service.access import Access
 from service.certificates import make_certificates
-from service.errors import InputError, ServiceError
+from service.errors import InputError, RefusedError, ServiceError
 from service.workers import WorkerPlan, address_towards, default_n_workers, gpu_uuids, plan_workers, worker_arguments
 
 A, B = "GPU-aaaa0000-1", "GPU-aaaa0001-2"
@@ -164,6 +165,7 @@ def test_a_scheduler_with_tls_sees_a_handshake_and_not_a_failed_one(tmp_path: Pa
     server.load_verify_locations(tmp_path / "tls" / "ca.pem")
     server.verify_mode = ssl.CERT_REQUIRED
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        listener.settimeout(60)
 
         def answer() -> object:
             with server.wrap_socket(listener.accept()[0], server_side=True) as connection:
@@ -173,6 +175,39 @@ def test_a_scheduler_with_tls_sees_a_handshake_and_not_a_failed_one(tmp_path: Pa
         address = f"tls://127.0.0.1:{listener.getsockname()[1]}"
         assert address_towards(Access(address, tmp_path / "tls")) == "127.0.0.1"
         assert taken.result(60)
+
+
+def test_a_scheduler_that_is_too_busy_for_a_handshake_is_left_to_dask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_REACH_SECONDS", 0.2)
+    make_certificates(tmp_path / "tls", days=1)
+    with socket.create_server(("127.0.0.1", 0)) as scheduler:
+        access = Access(f"tls://127.0.0.1:{scheduler.getsockname()[1]}", tmp_path / "tls")
+        assert address_towards(access) == "127.0.0.1"
+
+
+def test_a_scheduler_of_another_authority_does_not_let_us_in(tmp_path: Path) -> None:
+    for name in ("ours", "theirs"):
+        make_certificates(tmp_path / name, days=1)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(tmp_path / "theirs" / "scheduler.pem", tmp_path / "theirs" / "scheduler.key")
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        listener.settimeout(60)
+
+        def answer() -> None:
+            with suppress(OSError):
+                server.wrap_socket(listener.accept()[0], server_side=True).close()
+
+        pool.submit(answer)
+        address = f"tls://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(RefusedError, match=f"^{address} does not let us in: .*CERTIFICATE_VERIFY_FAILED"):
+            address_towards(Access(address, tmp_path / "ours"))
+
+
+def test_an_address_of_ipv6_is_in_brackets() -> None:
+    arguments = worker_arguments(WorkerPlan("n1-0", None, 1), LOCAL, "::1", death_seconds=60)
+    assert arguments[arguments.index("--host") + 1] == "[::1]"
 
 
 def test_a_scheduler_that_is_not_there_is_named(free_port: int) -> None:

@@ -83,6 +83,7 @@ def test_an_unknown_key_is_refused(call: Call, tmp_path: Path) -> None:
             "worker --scheduler tcp://127.0.0.1:8786",
             "--scheduler: an argument, which is given without its name; see `greenshift worker --help`",
         ),
+        ("certs --dir x", "--dir: an argument, which is given without its name; see `greenshift certs --help`"),
         ("run digits --workrs 2", "--workrs: unknown option (did you mean --workers?); see `greenshift run --help`"),
         ("run digits --workers", "option '--workers' requires an argument"),
         ("run digits more", "got unexpected extra argument(s) (more); see `greenshift run --help`"),

@@ -19,10 +19,6 @@ from tests.service.served import finish
 _LOADS = """
 import signal
 from service.cli.signals import leaving_on_signal
-from service.schema import StudySpec
-from service.store import Store
-from service.study_run import write_spec
-from tests.service.fakes import completed
 with leaving_on_signal():
     try:
         signal.raise_signal(signal.{name})

@@ -12,6 +12,7 @@ import pytest
 from service import workers
 from service.access import Access
 from service.cli import worker as command
+from service.errors import ServiceError
 from service.workers import WorkerPlan
 from tests.service.cli.commands import Call, assert_refused
 from tests.service.processes import GREENSHIFT, dask_scheduler, started, wait_until
@@ -84,10 +85,27 @@ def test_cores_are_not_what_workers_with_gpus_are_counted_by(call: Call, monkeyp
     assert_refused(call("worker", LOCAL, "--cores-per-worker", "2"), "this machine has GPUs", "CUDA_VISIBLE_DEVICES")
 
 
+def test_workers_that_are_due_together_ask_together(monkeypatch: pytest.MonkeyPatch, call: Call) -> None:
+    asked: list[Access] = []
+
+    def silent(access: Access) -> str:
+        asked.append(access)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise ServiceError("nobody answers")
+
+    monkeypatch.setattr(command, "address_towards", silent)
+    monkeypatch.setattr(command, "_ASK_SECONDS", 60)
+    done = call("worker", LOCAL, "--name", "n1")
+    assert done.returncode == 0
+    lines = [f"n1-{i}: cannot be started: nobody answers; starting again in 1 s" for i in range(4)]
+    assert done.stderr.splitlines() == [*lines, "telling 0 workers to end; a second signal kills them"]
+    assert asked == [Access(LOCAL)]
+
+
 @pytest.mark.slow
 def test_workers_wait_for_a_scheduler_that_comes_later(tmp_path: Path, free_port: int) -> None:
     address, log = f"tcp://127.0.0.1:{free_port}", tmp_path / "log"
-    with started(*GREENSHIFT, "worker", address, "--name", "n1", log=log) as process:
+    with started(*GREENSHIFT, "worker", address, "--name", "n1", log=log, CUDA_VISIBLE_DEVICES="") as process:
         wait_until(lambda: f"n1-0: cannot be started: nobody answers at {address}" in log.read_text())
         assert "Traceback" not in log.read_text()
         with dask_scheduler(tmp_path, port=free_port):
