@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 # The tests of a file stay together: many share what is slow to set up. Waiting threads must not keep the cores busy.
 TWO_CORES := --numprocesses 2 --dist loadfile
 # Slow tests wait now and then; the longest files begin first, as nothing else would be left to do beside them.
-LONGEST := $(addprefix tests/,papers/test_torchvision.py papers/test_resnet20.py service/test_chaos.py test_end_to_end.py service/test_continuing_energy.py)
+LONGEST := $(addprefix tests/,test_papers.py service/test_chaos.py test_end_to_end.py service/test_continuing_energy.py)
 WAITING := --numprocesses 3 --dist loadfile --no-loadscope-reorder $(LONGEST) tests
 
 .PHONY: help install demo test test-slow lint format bench bench-shiftlayers bench-worker bench-service bench-optimizer screenshots bench-scale soak sbom check-deploy dist docs clean
