@@ -93,7 +93,6 @@ def run_study(
                 on_start(coordinator.stop)
                 coordinator.run()
         else:
-            write_spec(study.spec, out)
             prune_models(models_dir, store.trials(study.study_id), study.spec)
         ledger = Ledger.from_events(store.events(study.study_id))
         return StudyRun(store.study(study.study_id), seen.now(), ledger, store.final_results(study.study_id))
@@ -171,7 +170,7 @@ def open_study(spec: StudySpec, out: Path) -> Iterator[tuple[Study, Store]]:
                 existing = store.studies()
                 study = _adopt(existing[0], spec, out, store) if existing else store.create_study(spec)
                 if existing:
-                    write_spec(study.spec, out)  # what the file says is what an interrupted run goes on with
+                    write_spec(study.spec, out)  # its budget may be new, and an interrupted run goes on with the file
                 try:
                     yield study, store
                 finally:
