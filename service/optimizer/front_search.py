@@ -63,10 +63,11 @@ class FrontEngine:
         modelled = [j for j in range(len(objectives)) if j not in known]
         self.archive, self.gate = Archive(), Gate(ladder, modelled)
         model = Surrogate(space, encoding, ladder, modelled, seed)
-        acquisition = HypervolumeImprovement(ladder.full, Known(encoding, known))
+        computed = Known(encoding, known)
+        acquisition = HypervolumeImprovement(ladder.full, computed)
         search = FrontSearch(space, encoding, self.archive, ladder.full, acquisition, seed)
         self._halving = AsynchronousHalving(
-            scenario, encoding, ladder, self.archive, self.gate, model, acquisition, n_workers
+            scenario, encoding, ladder, self.archive, self.gate, model, acquisition, computed, n_workers
         )
         history = QuickRunHistory(n_objectives=len(objectives))
         self._halving.runhistory = history

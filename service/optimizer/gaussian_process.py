@@ -15,6 +15,9 @@ _SQRT5 = np.sqrt(5.0)
 _MIN_NOISE = 1e-6
 _LOG_BOUNDS = {"weight": (-9.0, 6.0), "scale": (-4.0, 4.0), "noise": (np.log(_MIN_NOISE), 0.5)}
 _N_STEPS = 40
+# Of the logarithm of a weight. With a vague prior a handful of results in many dimensions makes some of these matter
+# that do not, and the search goes astray.
+_WEIGHT_DEVIATION = 1.0
 
 
 @dataclass(frozen=True)
@@ -155,12 +158,13 @@ def _loss(logs: Array, distances: Array, y: Array, usual_weights: Array) -> tupl
 def _prior(kernel: Kernel, usual_weights: Array) -> tuple[float, Array]:
     """Negative log densities of the parameters and their gradient by the logarithms.
 
-    Weights about the usual ones (0.1 / w + 0.1 w, w their ratio), the scale Gamma(2, 1), the noise Gamma(1.1, 30):
-    those of Optuna's GPSampler, where all are usually one.
+    Weights lognormal about the usual ones, the scale Gamma(2, 1), the noise Gamma(1.1, 30); the latter two are those of
+    Optuna's GPSampler.
     """
-    weights, scale, noise = kernel.weights / usual_weights, kernel.scale, kernel.noise
-    value = (0.1 / weights + 0.1 * weights).sum() + (scale - np.log(scale)) + (30 * noise - 0.1 * np.log(noise))
-    return value, np.array([*(-0.1 / weights + 0.1 * weights), scale - 1, 30 * noise - 0.1])
+    logs = np.log(kernel.weights / usual_weights) / _WEIGHT_DEVIATION
+    scale, noise = kernel.scale, kernel.noise
+    value = 0.5 * logs @ logs + (scale - np.log(scale)) + (30 * noise - 0.1 * np.log(noise))
+    return value, np.array([*(logs / _WEIGHT_DEVIATION), scale - 1, 30 * noise - 0.1])
 
 
 def _matern(squared: Array) -> Array:

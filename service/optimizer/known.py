@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import moocore
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +35,10 @@ class Known:
     def costs(self, vectors: Array) -> Array:
         """(n, known objectives), in the order of `columns`."""
         return np.array([self._of(key, row) for key, row in zip(keys(vectors), vectors, strict=True)])
+
+    def best(self, vectors: Array) -> Array:
+        """The first of the rows that no other one beats in all known objectives; of none known the first."""
+        return vectors[int(np.argmin(moocore.pareto_rank(self.costs(vectors))))] if self._functions else vectors[0]
 
     def _of(self, key: bytes, vector: Array) -> list[float]:
         if key not in self._costs:
