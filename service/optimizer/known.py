@@ -38,7 +38,9 @@ class Known:
 
     def best(self, vectors: Array) -> Array:
         """The first of the rows that no other one beats in all known objectives; of none known the first."""
-        return vectors[int(np.argmin(moocore.pareto_rank(self.costs(vectors))))] if self._functions else vectors[0]
+        if not self._functions:
+            return np.asarray(vectors[0])
+        return np.asarray(vectors[np.argmin(moocore.pareto_rank(self.costs(vectors)))])
 
     def _of(self, key: bytes, vector: Array) -> list[float]:
         if key not in self._costs:

@@ -1,0 +1,86 @@
+"""Objectives that are functions of the config: computed, not guessed, and heeded by the design."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from ConfigSpace import ConfigurationSpace, Integer
+
+from service.optimizer import Suggestion, Told
+from service.optimizer.encoding import Encoding
+from service.optimizer.known import Known
+from tests.service.optimizer.toy import drive, make_optimizer, score, toy_space
+
+Config = dict[str, Any]
+SPREAD = Encoding(toy_space()).spread(8, seed=0)
+
+
+def size(config: Config, _fidelity: float = 1.0) -> float:
+    return float(config["n"])
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_best_of_some_rows_is_the_one_of_least_cost(sign: int) -> None:
+    known = Known(Encoding(toy_space()), {1: lambda config: sign * size(config)})
+    assert known.costs(known.best(SPREAD)[None])[0, 0] == known.costs(SPREAD).min()
+
+
+@pytest.mark.parametrize("functions", [{}, {0: size, 1: lambda config: -size(config)}])
+def test_of_rows_that_no_other_one_beats_the_first_is_the_best(functions: dict[int, Callable[[Config], float]]) -> None:
+    best = Known(Encoding(toy_space()), functions).best(SPREAD)
+    assert np.array_equal(best, SPREAD[0], equal_nan=True)
+
+
+def design(**changes: Any) -> list[Suggestion]:
+    return drive(make_optimizer(fidelity=None, n_workers=32, n_trials=32, **changes), outstanding=32)
+
+
+def test_what_is_tried_blindly_is_better_in_what_is_known() -> None:
+    usual = np.mean([size(s.config) for s in design()])
+    small = np.mean([size(s.config) for s in design(known={"energy": size})])
+    large = np.mean([size(s.config) for s in design(known={"energy": lambda config, _: -size(config)})])
+    # Of two uniform numbers the lesser is a third on average.
+    assert small < usual - 5 < usual + 5 < large
+
+
+@pytest.mark.parametrize("n_asked", [1, 7, 20])
+def test_a_rebuilt_study_with_a_known_objective_goes_on_as_it_would_have(n_asked: int) -> None:
+    def study() -> Any:
+        return make_optimizer(known={"energy": size}, n_trials=30)
+
+    whole = drive(study(), outstanding=1)
+    log = [event for s in whole[:n_asked] for event in (s, Told(s.trial_id, score(s)))]
+    rebuilt = study()
+    rebuilt.replay(log)
+    assert drive(rebuilt, outstanding=1) == whole[n_asked:]
+
+
+def test_a_known_objective_need_not_be_told() -> None:
+    known = {"energy": lambda config, fidelity: config["n"] * fidelity}
+    optimizer = make_optimizer(fidelity=None, known=known, n_trials=5)
+    suggestion = optimizer.ask()
+    assert suggestion is not None
+    optimizer.tell(suggestion, {"error": 0.25})
+    assert optimizer.front()[0]["objectives"] == {"error": 0.25, "energy": float(suggestion.config["n"])}
+
+
+def unforeseen(config: dict[str, Any], _fidelity: float = 1.0) -> float:
+    """A number between 0 and 1 that says nothing about that of any other config."""
+    return zlib.crc32(str(config["n"]).encode()) / 2**32
+
+
+def test_a_known_objective_is_computed_and_not_guessed() -> None:
+    space = ConfigurationSpace()
+    space.add(Integer("n", (1, 1000)))
+    optimizer = make_optimizer(space=space, fidelity=None, known={"energy": unforeseen}, n_trials=20)
+    suggestions = []
+    while (suggestion := optimizer.ask()) is not None:
+        suggestions.append(suggestion)
+        optimizer.tell(suggestion, {"error": suggestion.config["n"] / 1000})
+    # Four are spread over the space; of eight at random seven would be so low once in 12,000 studies. One looks for the
+    # ends of the front.
+    assert sum(unforeseen(s.config) < 0.2 for s in suggestions[4:12]) >= 7
