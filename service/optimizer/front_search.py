@@ -63,11 +63,10 @@ class FrontEngine:
         modelled = [j for j in range(len(objectives)) if j not in known]
         self.archive, self.gate = Archive(), Gate(ladder, modelled)
         model = Surrogate(space, encoding, ladder, modelled, seed)
-        computed = Known(encoding, known)
-        acquisition = HypervolumeImprovement(ladder.full, computed)
+        acquisition = HypervolumeImprovement(ladder.full, Known(encoding, known))
         search = FrontSearch(space, encoding, self.archive, ladder.full, acquisition, seed)
         self._halving = AsynchronousHalving(
-            scenario, encoding, ladder, self.archive, self.gate, model, acquisition, computed, n_workers
+            scenario, encoding, ladder, self.archive, self.gate, model, acquisition, n_workers
         )
         history = QuickRunHistory(n_objectives=len(objectives))
         self._halving.runhistory = history

@@ -17,7 +17,6 @@ from service.optimizer.acquisition import HypervolumeImprovement
 from service.optimizer.archive import Archive
 from service.optimizer.encoding import Encoding
 from service.optimizer.gate import MAX_SHARE, MIN_PAIRS, Gate
-from service.optimizer.known import Known
 from service.optimizer.ladder import Ladder
 from service.optimizer.selector import MIN_ROWS
 from service.optimizer.surrogate import Surrogate
@@ -51,7 +50,6 @@ class AsynchronousHalving(AbstractIntensifier):
         gate: which rungs pay.
         model: of the study.
         acquisition: of the model.
-        known: objectives that need no evaluation.
         n_workers: how many trials run at once.
     """
 
@@ -64,16 +62,13 @@ class AsynchronousHalving(AbstractIntensifier):
         gate: Gate,
         model: Surrogate,
         acquisition: HypervolumeImprovement,
-        known: Known,
         n_workers: int,
     ) -> None:
         super().__init__(scenario, n_seeds=1, max_config_calls=None, max_incumbents=1, seed=scenario.seed)
         self._encoding, self._ladder, self._archive, self._gate = encoding, ladder, archive, gate
-        self._model, self._acquisition, self._known, self._n_workers = model, acquisition, known, n_workers
+        self._model, self._acquisition, self._n_workers = model, acquisition, n_workers
         self._n_first = min(10, max(4, len(set(encoding.groups)) + scenario.count_objectives()))
-        # Of each two points of the design the one whose known objectives are better is tried: it is worth more.
-        self._n_rivals = 2 if known.columns else 1
-        self._design = encoding.spread(self._n_rivals * _N_DESIGN, scenario.seed)
+        self._design = encoding.spread(_N_DESIGN, scenario.seed)
         self._listed = encoding.listed()
         self._n_designed = 0
         # What is to be asked for, whatever else would be.
@@ -125,10 +120,10 @@ class AsynchronousHalving(AbstractIntensifier):
 
     def _designed(self, fidelity: float) -> Configuration | None:
         while self._n_designed < len(self._design):
-            rivals = self._design[self._n_designed : self._n_designed + self._n_rivals]
-            self._n_designed += len(rivals)
-            if not any(self._archive.fidelities_of(row) for row in rivals):
-                return self._encoding.configuration(self._known.best(rivals))
+            row = self._design[self._n_designed]
+            self._n_designed += 1
+            if not self._archive.fidelities_of(row):
+                return self._encoding.configuration(row)
         random = np.random.RandomState([self._seed, self._archive.n_asked])
         listed = self._listed
         rows = self._archive.untried(self._encoding.sample(200, random) if listed is None else listed, fidelity)
@@ -155,9 +150,10 @@ class AsynchronousHalving(AbstractIntensifier):
 
     def _fidelity(self, vector: Array, low: list[float]) -> float:
         full, shares = self._ladder.full, self._gate.shares
-        spent = {rung: shares[rung] * self._archive.n_asked_at(rung) for rung in self._ladder.rungs}
-        spent_low = sum(spent.values()) - spent[full]
-        if spent_low > LOW_SHARE * sum(spent.values()) + LOW_START:
+        # What still runs counts where it is low alone: with many workers low ones would else go ahead of all others.
+        spent = sum(shares[rung] * self._archive.n_told_at(rung) for rung in self._ladder.rungs)
+        spent_low = sum(shares[rung] * self._archive.n_asked_at(rung) for rung in self._ladder.rungs[:-1])
+        if spent_low > LOW_SHARE * spent + LOW_START:
             return full
         tried = self._archive.fidelities_of(vector)
         p = self._acquisition.probability(vector) if low else 1.0

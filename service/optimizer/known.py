@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import moocore
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,12 +34,6 @@ class Known:
     def costs(self, vectors: Array) -> Array:
         """(n, known objectives), in the order of `columns`."""
         return np.array([self._of(key, row) for key, row in zip(keys(vectors), vectors, strict=True)])
-
-    def best(self, vectors: Array) -> Array:
-        """The first of the rows that no other one beats in all known objectives; of none known the first."""
-        if not self._functions:
-            return np.asarray(vectors[0])
-        return np.asarray(vectors[np.argmin(moocore.pareto_rank(self.costs(vectors)))])
 
     def _of(self, key: bytes, vector: Array) -> list[float]:
         if key not in self._costs:

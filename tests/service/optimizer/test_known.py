@@ -1,50 +1,21 @@
-"""Objectives that are functions of the config: computed, not guessed, and heeded by the design."""
+"""Objectives that are functions of the config: computed, not guessed."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 from ConfigSpace import ConfigurationSpace, Integer
 
-from service.optimizer import Suggestion, Told
-from service.optimizer.encoding import Encoding
-from service.optimizer.known import Known
-from tests.service.optimizer.toy import drive, make_optimizer, score, toy_space
+from service.optimizer import Told
+from tests.service.optimizer.toy import drive, make_optimizer, score
 
 Config = dict[str, Any]
-SPREAD = Encoding(toy_space()).spread(8, seed=0)
 
 
 def size(config: Config, _fidelity: float = 1.0) -> float:
     return float(config["n"])
-
-
-@pytest.mark.parametrize("sign", [1, -1])
-def test_the_best_of_some_rows_is_the_one_of_least_cost(sign: int) -> None:
-    known = Known(Encoding(toy_space()), {1: lambda config: sign * size(config)})
-    assert known.costs(known.best(SPREAD)[None])[0, 0] == known.costs(SPREAD).min()
-
-
-@pytest.mark.parametrize("functions", [{}, {0: size, 1: lambda config: -size(config)}])
-def test_of_rows_that_no_other_one_beats_the_first_is_the_best(functions: dict[int, Callable[[Config], float]]) -> None:
-    best = Known(Encoding(toy_space()), functions).best(SPREAD)
-    assert np.array_equal(best, SPREAD[0], equal_nan=True)
-
-
-def design(**changes: Any) -> list[Suggestion]:
-    return drive(make_optimizer(fidelity=None, n_workers=32, n_trials=32, **changes), outstanding=32)
-
-
-def test_what_is_tried_blindly_is_better_in_what_is_known() -> None:
-    usual = np.mean([size(s.config) for s in design()])
-    small = np.mean([size(s.config) for s in design(known={"energy": size})])
-    large = np.mean([size(s.config) for s in design(known={"energy": lambda config, _: -size(config)})])
-    # Of two uniform numbers the lesser is a third on average.
-    assert small < usual - 5 < usual + 5 < large
 
 
 @pytest.mark.parametrize("n_asked", [1, 7, 20])
