@@ -15,8 +15,8 @@ _SQRT5 = np.sqrt(5.0)
 _MIN_NOISE = 1e-6
 _LOG_BOUNDS = {"weight": (-9.0, 6.0), "scale": (-4.0, 4.0), "noise": (np.log(_MIN_NOISE), 0.5)}
 _N_STEPS = 40
-# Of the logarithm of a weight. With a vague prior a handful of results in many dimensions makes some of these matter
-# that do not, and the search goes astray.
+# Of the logarithm of a weight. With a vague prior a handful of results makes inputs matter that do not, and the search
+# goes astray; with this one it takes longer to drop them.
 _WEIGHT_DEVIATION = 1.0
 
 
@@ -111,7 +111,7 @@ def fit(x: Array, y: Array, groups: NDArray[np.intp], usual_weights: Array) -> K
         x: as of `GaussianProcess`.
         y: likewise.
         groups: likewise.
-        usual_weights: of each group, the most probable weight where nothing is known; the search begins there.
+        usual_weights: of each group, the median of its prior; the search begins there.
     """
     start = Kernel(usual_weights, 1.0, 1e-3)
     distances = _group_distances(x, groups, len(usual_weights))
@@ -158,8 +158,8 @@ def _loss(logs: Array, distances: Array, y: Array, usual_weights: Array) -> tupl
 def _prior(kernel: Kernel, usual_weights: Array) -> tuple[float, Array]:
     """Negative log densities of the parameters and their gradient by the logarithms.
 
-    Weights lognormal about the usual ones, the scale Gamma(2, 1), the noise Gamma(1.1, 30); the latter two are those of
-    Optuna's GPSampler.
+    Up to a constant. The logarithms of the weights are normal about those of the usual ones, the scale is Gamma(2, 1)
+    and the noise Gamma(1.1, 30), as in Optuna's GPSampler.
     """
     logs = np.log(kernel.weights / usual_weights) / _WEIGHT_DEVIATION
     scale, noise = kernel.scale, kernel.noise

@@ -22,7 +22,8 @@ from service.optimizer.selector import MIN_ROWS
 from service.optimizer.surrogate import Surrogate
 
 Array = NDArray[np.float64]
-# Of all that is spent, at most so much goes to low fidelities, and a little more at the start.
+# After the design: low trials, finished or not, may cost so much of what finished trials cost, and so many full
+# evaluations more.
 LOW_SHARE, LOW_START = 0.25, 3.0
 # Of many workers the first are free again before much was told: until so many low trials a worker were asked for, they
 # go on with the design, for what the model proposes from a handful of results is no better and costs a full evaluation.
@@ -67,6 +68,7 @@ class AsynchronousHalving(AbstractIntensifier):
         super().__init__(scenario, n_seeds=1, max_config_calls=None, max_incumbents=1, seed=scenario.seed)
         self._encoding, self._ladder, self._archive, self._gate = encoding, ladder, archive, gate
         self._model, self._acquisition, self._n_workers = model, acquisition, n_workers
+        # The more objectives, the more of the first results are on the front, and the less one says of the rest.
         self._n_first = min(10, max(4, len(set(encoding.groups)) + scenario.count_objectives()))
         self._design = encoding.spread(_N_DESIGN, scenario.seed)
         self._listed = encoding.listed()
@@ -150,7 +152,7 @@ class AsynchronousHalving(AbstractIntensifier):
 
     def _fidelity(self, vector: Array, low: list[float]) -> float:
         full, shares = self._ladder.full, self._gate.shares
-        # What still runs counts where it is low alone: with many workers low ones would else go ahead of all others.
+        # Of trials that still run only low ones count: full ones that have told nothing yet pay for no more low ones.
         spent = sum(shares[rung] * self._archive.n_told_at(rung) for rung in self._ladder.rungs)
         spent_low = sum(shares[rung] * self._archive.n_asked_at(rung) for rung in self._ladder.rungs[:-1])
         if spent_low > LOW_SHARE * spent + LOW_START:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 
+from service.optimizer import gaussian_process
 from service.optimizer.gaussian_process import GaussianProcess, Kernel, _group_distances, _loss, fit
 
 GROUPS = np.array([0, 0, 1, 2])
@@ -36,7 +37,11 @@ def test_predictions_are_those_of_the_textbook(data: tuple[np.ndarray, np.ndarra
     assert deviation == pytest.approx(expected_deviation)
 
 
-def test_the_gradient_of_the_loss_is_that_of_differences(data: tuple[np.ndarray, np.ndarray]) -> None:
+@pytest.mark.parametrize("deviation", [0.5, 1.0, 2.0])
+def test_the_gradient_of_the_loss_is_that_of_differences(
+    data: tuple[np.ndarray, np.ndarray], deviation: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gaussian_process, "_WEIGHT_DEVIATION", deviation)
     x, y = data
     distances = _group_distances(x, GROUPS, 3)
     error = check_grad(
@@ -49,6 +54,13 @@ def test_fitting_finds_the_inputs_that_matter(data: tuple[np.ndarray, np.ndarray
     kernel = fit(*data, GROUPS, USUAL)
     assert kernel.weights[0] > kernel.weights[1] > kernel.weights[2]
     assert kernel.noise < 0.05
+
+
+def test_a_handful_of_results_makes_no_input_matter_much() -> None:
+    generator = np.random.default_rng(0)
+    x, y = generator.random((6, 10)), generator.standard_normal(6)
+    kernel = fit(x, (y - y.mean()) / y.std(), np.arange(10), np.ones(10))
+    assert kernel.weights.max() < 3
 
 
 def test_what_was_left_out_is_predicted_from_the_rest(data: tuple[np.ndarray, np.ndarray]) -> None:

@@ -5,29 +5,11 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
-import pytest
 from ConfigSpace import ConfigurationSpace, Integer
 
-from service.optimizer import Told
-from tests.service.optimizer.toy import drive, make_optimizer, score
+from tests.service.optimizer.toy import make_optimizer
 
 Config = dict[str, Any]
-
-
-def size(config: Config, _fidelity: float = 1.0) -> float:
-    return float(config["n"])
-
-
-@pytest.mark.parametrize("n_asked", [1, 7, 20])
-def test_a_rebuilt_study_with_a_known_objective_goes_on_as_it_would_have(n_asked: int) -> None:
-    def study() -> Any:
-        return make_optimizer(known={"energy": size}, n_trials=30)
-
-    whole = drive(study(), outstanding=1)
-    log = [event for s in whole[:n_asked] for event in (s, Told(s.trial_id, score(s)))]
-    rebuilt = study()
-    rebuilt.replay(log)
-    assert drive(rebuilt, outstanding=1) == whole[n_asked:]
 
 
 def test_a_known_objective_need_not_be_told() -> None:
@@ -39,7 +21,7 @@ def test_a_known_objective_need_not_be_told() -> None:
     assert optimizer.front()[0]["objectives"] == {"error": 0.25, "energy": float(suggestion.config["n"])}
 
 
-def unforeseen(config: dict[str, Any], _fidelity: float = 1.0) -> float:
+def unforeseen(config: Config, _fidelity: float = 1.0) -> float:
     """A number between 0 and 1 that says nothing about that of any other config."""
     return zlib.crc32(str(config["n"]).encode()) / 2**32
 
