@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from service.errors import ConflictError, InputError
 from service.store.reader import Reader
 
 # Any number that nobody else locks.
 _LOCK = 7_316_503_883
+# Seconds.
+_PATIENCE = 3.0
 
 
 @contextmanager
@@ -30,7 +33,7 @@ def alone(store: Reader) -> Iterator[None]:
     if file is None:
         # Outside a transaction, which the server would end after a while.
         with store.database.connected("AUTOCOMMIT") as connection:
-            if not connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
+            if not _is_locked(connection):
                 raise taken
             yield
         return
@@ -40,6 +43,16 @@ def alone(store: Reader) -> Iterator[None]:
         except OSError as error:
             raise taken from error
         yield
+
+
+def _is_locked(connection: Connection) -> bool:
+    """Whether the lock could be had; the server takes a moment to see that its last holder has gone."""
+    until = time.monotonic() + _PATIENCE
+    while not connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _open(path: Path) -> IO[str]:

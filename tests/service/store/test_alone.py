@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,16 @@ def test_a_store_is_held_by_one_at_a_time(url: str) -> None:
             pass
         with alone(second):
             pass
+
+
+def test_a_server_may_notice_a_little_late_that_its_holder_has_gone(postgresql_url: str) -> None:
+    with Store(postgresql_url) as first, Store(postgresql_url) as second, ExitStack() as holding:
+        holding.enter_context(alone(first))
+        leaving = threading.Timer(0.3, holding.close)
+        leaving.start()
+        with alone(second):
+            pass
+        leaving.join()
 
 
 def test_others_may_read_and_write_meanwhile(url: str) -> None:
