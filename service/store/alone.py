@@ -16,7 +16,7 @@ from service.store.reader import Reader
 
 # Any number that nobody else locks.
 _LOCK = 7_316_503_883
-# Seconds.
+# Seconds in which a server has surely seen that a connection was closed.
 _PATIENCE = 3.0
 
 
@@ -25,7 +25,7 @@ def alone(store: Reader) -> Iterator[None]:
     """Holds the store for this process's coordinators; who holds it is forgotten however the process ends.
 
     Raises:
-        ConflictError: another process holds it.
+        ConflictError: another process holds it; of a server it is known after three seconds.
         InputError: it is in memory, or no file can be made beside that of SQLite.
     """
     taken = ConflictError(f"database: {store.database.name} has a service already; end that first, or name another")
@@ -33,7 +33,7 @@ def alone(store: Reader) -> Iterator[None]:
     if file is None:
         # Outside a transaction, which the server would end after a while.
         with store.database.connected("AUTOCOMMIT") as connection:
-            if not _is_locked(connection):
+            if not _acquired(connection):
                 raise taken
             yield
         return
@@ -45,7 +45,7 @@ def alone(store: Reader) -> Iterator[None]:
         yield
 
 
-def _is_locked(connection: Connection) -> bool:
+def _acquired(connection: Connection) -> bool:
     """Whether the lock could be had; the server takes a moment to see that its last holder has gone."""
     until = time.monotonic() + _PATIENCE
     while not connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
