@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import ValidationInfo, field_validator
-from pydantic_core import PydanticKnownError
 
 from service.errors import InputError
-from worker.schema import Frozen, did_you_mean
+from worker.schema import did_you_mean
 
 _BOOL = "tag:yaml.org,2002:bool"
 
@@ -44,19 +42,6 @@ def read_document(source: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InputError(f"{source} must hold a mapping of keys to values")
     return data
-
-
-class Written(Frozen):
-    """What people write: true and false are no numbers, as which pydantic would take them."""
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and info.field_name is not None:
-            annotation = cls.model_fields[info.field_name].annotation
-            for kind in {int, float} & {annotation, *get_args(annotation)}:
-                raise PydanticKnownError("int_type" if kind is int else "float_type")
-        return value
 
 
 class _Loader(yaml.SafeLoader):

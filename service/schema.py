@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from service.bounds import Bound, read_bound
-from service.documents import Written, read_document
+from service.documents import read_document
 from service.documents import preset_names as preset_names
 from service.errors import InputError
 from service.faults import describe, in_one_line, unknown_key
@@ -34,6 +34,7 @@ from worker.schema import (
     Recipe,
     SiteSpec,
     TrialResult,
+    Written,
     did_you_mean,
 )
 

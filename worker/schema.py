@@ -21,7 +21,7 @@ from worker.energy.schema import (
     SiteSpec,
 )
 from worker.spelling import did_you_mean
-from worker.wire import Frozen, Measurement, Method, Quality
+from worker.wire import Frozen, Measurement, Method, Quality, Written
 
 # Passed on from where it is defined, so that one module is the contract.
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "Quality",
     "SelfTestReport",
     "SiteSpec",
+    "Written",
     "did_you_mean",
 ]
 QuantizerName = Literal["deepshift-q", "deepshift-ps", "s3", "denseshift", "apot"]
@@ -59,7 +60,7 @@ OptimizerName = Literal["sgd", "adam", "adamw", "adadelta", "adagrad", "rmsprop"
 AugmentationName = Literal["flip", "translate", "crop"]
 
 
-class Recipe(Frozen):
+class Recipe(Written):
     """Every hyperparameter of a training run except its fidelity; the defaults are the paper's default network.
 
     DeepShift-PS at five weight bits and 16 + 16 activation bits, trained by SGD (Hennig, Tornede and Lindauer,

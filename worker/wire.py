@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic_core import PydanticKnownError
 
 Method = Literal[
     "nvml_energy_timeline",
@@ -23,6 +24,19 @@ class Frozen(BaseModel):
     """What crosses a process: immutable, every number finite, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Written(Frozen):
+    """What people write: true and false are no numbers, as which pydantic would take them."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and info.field_name is not None:
+            annotation = cls.model_fields[info.field_name].annotation
+            for kind in {int, float} & {annotation, *get_args(annotation)}:
+                raise PydanticKnownError("int_type" if kind is int else "float_type")
+        return value
 
 
 class Measurement(Frozen):

@@ -135,12 +135,15 @@ def test_a_file_that_is_no_study_is_refused_in_one_line(tmp_path: Path, text: st
     ("text", "said"),
     [
         ("budget: {n_trials: yes}", "budget.n_trials: must be a whole number, got 'yes'"),
+        ("budget: {n_trials: true}", "budget.n_trials: must be a whole number, got True"),
         ("ranges: {epochs: [no, 5]}", "ranges.epochs.0: must be a number, got 'no'"),
         ("site: {pue: on}", "site.pue: must be a number, got 'on'"),
+        ("site: {pue: true}", "site.pue: must be a number, got True"),
+        ("fixed: {learning_rate: true}", "fixed.learning_rate: must be a number, got True"),
         ("fixed: {learning_rate: yes}", "fixed.learning_rate: must be a number, got 'yes'"),
     ],
 )
-def test_yes_and_no_are_words(tmp_path: Path, text: str, said: str) -> None:
+def test_yes_and_true_are_no_numbers(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(f"name: x\n{text}\n")
     with pytest.raises(InputError) as caught:

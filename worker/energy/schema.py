@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
-from worker.wire import Frozen, Measurement, Method, Quality
+from worker.wire import Frozen, Measurement, Method, Quality, Written
 
 Flag = Literal[
     "short_window",
@@ -24,7 +24,7 @@ Flag = Literal[
 ]
 
 
-class SiteSpec(Frozen):
+class SiteSpec(Written):
     """Where the energy is spent: every factor that turns joules and seconds into carbon and water.
 
     The carbon intensity is `carbon_grams_per_kwh` where that is given, else the answer of Electricity Maps for
