@@ -20,8 +20,8 @@ from pydantic import (
 )
 
 from service.bounds import Bound, read_bound
-from service.documents import read_document
 from service.documents import preset_names as preset_names
+from service.documents import read_document
 from service.errors import InputError
 from service.faults import describe, in_one_line, unknown_key
 from service.names import STUDY_NAME
