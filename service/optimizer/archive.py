@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ class Archive:
     _n_asked: Counter[float] = field(default_factory=Counter)
     _n_told: Counter[float] = field(default_factory=Counter)
     _n_lost: Counter[float] = field(default_factory=Counter)
-    _good: tuple[Array, Array, Array] | None = None
+    _good: list[Array] = field(default_factory=lambda: [np.empty(0)] * 3)
     _n_read: int = 0
 
     def begin(self, vector: Array, fidelity: float) -> None:
@@ -102,15 +103,14 @@ class Archive:
 
     def good(self) -> tuple[Array, Array, Array]:
         """Vectors, fidelities and costs of the trials that did not fail; not to be changed."""
-        if self._good is None or self._n_read != self.n:
-            kept = [i for i, costs in enumerate(self.costs) if not np.isnan(costs[0])]
-            self._good = (
-                np.array([self.vectors[i] for i in kept]),
-                np.array([self.fidelities[i] for i in kept]),
-                np.array([self.costs[i] for i in kept]),
-            )
-            self._n_read = self.n
-        return self._good
+        new = [i for i in range(self._n_read, self.n) if not math.isnan(self.costs[i][0])]
+        self._n_read = self.n
+        if new:
+            told = [np.array([column[i] for i in new]) for column in (self.vectors, self.fidelities, self.costs)]
+            is_first = not len(self._good[0])
+            self._good = told if is_first else [np.concatenate(both) for both in zip(self._good, told, strict=True)]
+        vectors, fidelities, costs = self._good
+        return vectors, fidelities, costs
 
     def n_told_at(self, fidelity: float) -> int:
         """How many trials were told at this fidelity."""
@@ -122,5 +122,5 @@ class Archive:
 
     def failed(self) -> tuple[Array, Array]:
         """Vectors and fidelities of the trials that failed."""
-        lost = [i for i, costs in enumerate(self.costs) if np.isnan(costs[0])]
+        lost = [i for i, costs in enumerate(self.costs) if math.isnan(costs[0])]
         return np.array([self.vectors[i] for i in lost]), np.array([self.fidelities[i] for i in lost])

@@ -6,6 +6,7 @@ import json
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,6 +36,16 @@ class Proposal:
     config: Configuration
     fidelity: float
     seed: int
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """Of the config, plain."""
+        return plain(self.config)
+
+    @cached_property
+    def key(self) -> str:
+        """Of the config."""
+        return json.dumps(self.values)
 
 
 Asked = tuple[Configuration, float]

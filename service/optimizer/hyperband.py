@@ -72,10 +72,9 @@ class HyperbandEngine:
         else:
             assert info.budget is not None and info.seed is not None
             proposal = Proposal(info.config, info.budget, info.seed)
-        key = config_key(proposal.config)
-        self._asked.add(key)
+        self._asked.add(proposal.key)
         if proposal.fidelity == self._highest:
-            self._asked_in_full.add(key)
+            self._asked_in_full.add(proposal.key)
         return proposal
 
     def _leftover(self) -> Proposal | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -49,7 +50,7 @@ class Ladder:
         """
         fresh: dict[float, list[float]] = {}
         for fidelity, price, promoted in zip(archive.fidelities, archive.prices, archive.promoted, strict=True):
-            if np.isfinite(price) and not promoted:
+            if math.isfinite(price) and not promoted:
                 fresh.setdefault(fidelity, []).append(price)
         known = {f: float(np.median(prices)) for f, prices in fresh.items()}
         if len(known) < 2 or not known.get(max(known), 0) > 0:

@@ -15,6 +15,7 @@ from ConfigSpace import Configuration, ConfigurationSpace
 from service.optimizer.engine import Engine, ExhaustedError, Proposal, RandomEngine, config_key, plain
 from service.optimizer.front_search import FrontEngine
 from service.optimizer.hyperband import HyperbandEngine
+from service.optimizer.runhistory import SettledConfiguration
 
 Config = dict[str, Any]
 Direction = Literal["minimize", "maximize"]
@@ -196,20 +197,21 @@ class Optimizer:
         ]:
             raise ValueError(f"the log does not replay: no fidelity of this study is {foreign[0]:g}")
         self._engine.repeat(asked, [self._canonical(config) for config in json.loads(snapshot or b"[]")])
+        configs = iter(asked)
         for event in events:
             if isinstance(event, Told):
                 self.tell(event.trial_id, event.objectives, cost=event.cost, failure=event.failure)
                 continue
             suggestion = self.ask()
-            if suggestion is None or not self._is_same(suggestion, event):
+            if suggestion is None or not self._is_same(suggestion, event, next(configs)[0]):
                 raise ValueError(f"the log does not replay: expected {event}, got {suggestion}")
             # The log's own values: an array turned back into values may differ in the last bit.
             self._suggestions[event.trial_id] = event
-            self._latest[config_key(self._open[event.trial_id].config)] = event
+            self._latest[self._open[event.trial_id].key] = event
 
-    def _is_same(self, asked: Suggestion, logged: Suggestion) -> bool:
-        config = self._open[asked.trial_id].config
-        same_config = config_key(config) == config_key(self._canonical(logged.config))
+    def _is_same(self, asked: Suggestion, logged: Suggestion, config: Configuration) -> bool:
+        proposal = self._open[asked.trial_id]
+        same_config = proposal.config == config or proposal.key == config_key(config)
         return same_config and (asked.trial_id, asked.fidelity) == (logged.trial_id, logged.fidelity)
 
     def _make_engine(
@@ -233,17 +235,16 @@ class Optimizer:
         return lambda config: sign * value(config, full)
 
     def _suggest(self, proposal: Proposal) -> Suggestion:
-        key = config_key(proposal.config)
-        before = self._latest.get(key)
+        before = self._latest.get(proposal.key)
         fidelity = self._suggested(proposal.fidelity)
         is_promoted = before is not None and before.fidelity < fidelity
         suggestion = Suggestion(
             trial_id=f"{len(self._suggestions) + 1:05d}",
-            config=before.config if before else plain(proposal.config),
+            config=before.config if before else proposal.values,
             fidelity=fidelity,
             promoted_from=before.trial_id if before and is_promoted else None,
         )
-        self._latest[key] = suggestion
+        self._latest[proposal.key] = suggestion
         return suggestion
 
     def _exact(self, fidelity: float) -> float:
@@ -273,10 +274,9 @@ class Optimizer:
         margin = np.maximum(self._worst - self._best, np.abs(self._worst))
         return [float(c) for c in self._worst + 0.1 * margin]
 
-    def _canonical(self, config: Config) -> Configuration:
+    def _canonical(self, config: Config) -> SettledConfiguration:
         """The config rebuilt from its array: one from plain values is equal but hashes differently in SMAC."""
-        array = Configuration(self._space, values=config).get_array()
-        return Configuration(self._space, vector=array)
+        return SettledConfiguration.of(Configuration(self._space, values=config))
 
 
 def _sign(direction: str) -> int:

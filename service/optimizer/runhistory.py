@@ -14,18 +14,30 @@ Key = tuple[str | None, int | None, float | None]
 
 
 class SettledConfiguration(Configuration):
-    """A config that is not changed any more: its text and its hash are computed once, not at each look into a dict."""
+    """A config that is not changed any more: values, text and hash are computed once, not at each look into a dict."""
 
     @classmethod
     def of(cls, config: Configuration) -> SettledConfiguration:
-        """An equal one."""
+        """An equal one, or the same where it is one."""
+        if isinstance(config, cls):
+            return config
         return cls(config.config_space, vector=config.get_array(), origin=config.origin)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._active[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._active)
 
     def __hash__(self) -> int:
         return self._hash
 
     def __str__(self) -> str:
         return self._text
+
+    @cached_property
+    def _active(self) -> dict[str, Any]:
+        return {key: Configuration.__getitem__(self, key) for key in super().__iter__()}
 
     @cached_property
     def _hash(self) -> int:

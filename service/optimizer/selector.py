@@ -87,13 +87,7 @@ class FrontSelector(ConfigSelector):
             yield config
 
     def _learn(self) -> None:
-        n_fit = _n_fit(self._archive.n)
-        if len(self._archive.first(n_fit).good()[0]) < MIN_ROWS:
-            n_fit = self._archive.n
-        if n_fit != self._n_fitted:
-            earlier = lesson(self._archive.first(n_fit), self._full)
-            self._surrogate.fit(earlier.X, earlier.Y)
-            self._n_fitted = n_fit
+        self._fit()
         now = lesson(self._archive, self._full)
         self._surrogate.train(now.X, now.Y)
         front = now.front
@@ -106,6 +100,18 @@ class FrontSelector(ConfigSelector):
         self._promise.update(
             self._surrogate, front=front, reference=now.reference, centre=now.centre, spread=now.spread
         )
+
+    def _fit(self) -> None:
+        n_fit = _n_fit(self._archive.n)
+        if n_fit == self._n_fitted:
+            return
+        earlier = self._archive.first(n_fit)
+        if len(earlier.good()[0]) < MIN_ROWS:
+            n_fit, earlier = self._archive.n, self._archive
+        if n_fit != self._n_fitted:
+            learnt = lesson(earlier, self._full)
+            self._surrogate.fit(learnt.X, learnt.Y)
+            self._n_fitted = n_fit
 
 
 def lesson(archive: Archive, full: float) -> Lesson:

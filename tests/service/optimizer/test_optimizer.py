@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ConfigSpace import ConfigurationSpace, Constant, ForbiddenInClause, Integer
+from ConfigSpace import Configuration, ConfigurationSpace, Constant, ForbiddenInClause, Integer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -376,6 +376,27 @@ def studies_rebuilt_after(cut: int, kind: str) -> list[Suggestion]:
 def test_a_rebuilt_optimizer_samples_no_config_twice(kind: str, cut: int) -> None:
     sampled = [rounded(s.config) for s in studies_rebuilt_after(cut, kind) if s.promoted_from is None]
     assert len(set(sampled)) == len(sampled)
+
+
+def test_to_replay_a_trial_few_configs_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = make_optimizer(n_trials=40)
+    log: list[Suggestion | Told] = []
+    for suggestion in drive(original):
+        log += [suggestion, Told(suggestion.trial_id, score(suggestion))]
+    made = 0
+    make = Configuration.__init__
+
+    def count(*args: Any, **options: Any) -> None:
+        nonlocal made
+        made += 1
+        make(*args, **options)
+
+    monkeypatch.setattr(Configuration, "__init__", count)
+    rebuilt = make_optimizer(n_trials=40)
+    before = made
+    rebuilt.replay(log)
+    # One of the log's values and one of its array.
+    assert made - before == 2 * 40
 
 
 def test_a_study_may_grow_when_it_is_replayed() -> None:

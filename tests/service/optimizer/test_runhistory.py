@@ -56,6 +56,16 @@ def test_a_settled_config_is_equal_to_the_one_that_it_settles() -> None:
     assert str(settled) == str(config)
     assert settled != CONFIGS[1]
     assert {config: 1}[settled] == 1
+    assert SettledConfiguration.of(settled) is settled
+
+
+def test_a_settled_config_holds_the_values_that_are_active() -> None:
+    for config in CONFIGS:
+        settled = SettledConfiguration.of(config)
+        assert dict(settled) == dict(config)
+        assert ("y" in settled) == (config["kind"] != "c")
+    with pytest.raises(KeyError):
+        SettledConfiguration.of(CONFIGS[0])["z"]
 
 
 def test_a_settled_config_writes_its_text_once(monkeypatch: pytest.MonkeyPatch) -> None:
