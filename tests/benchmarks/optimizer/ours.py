@@ -13,17 +13,20 @@ from tests.benchmarks.optimizer.searcher import Ask
 class OurSearcher:
     """An `Optimizer` that is told what each trial cost and which objectives it need not measure.
 
-    Its limit of trials is as many as the budget pays for at the lowest fidelity, so that only the budget ends a run.
+    With `is_full` it knows of no fidelity but the full one. Its limit of trials is as many as the budget pays for at
+    the lowest fidelity, so that only the budget ends a run.
     """
 
-    def __init__(self, problem: Problem, *, optimizer: str, n_workers: int, seed: int, budget: float) -> None:
+    def __init__(
+        self, problem: Problem, *, optimizer: str, n_workers: int, seed: int, budget: float, is_full: bool = False
+    ) -> None:
         space = problem.space(seed)
         cheapest = problem.cost(dict(space.get_default_configuration()), problem.fidelity[0])
         self._known = problem.known
         self._optimizer = Optimizer(
             space,
             objectives=problem.objectives,
-            fidelity=problem.fidelity,
+            fidelity=(problem.fidelity[1],) * 2 if is_full else problem.fidelity,
             integer_fidelity=problem.integer_fidelity,
             n_trials=math.ceil(2 * budget / cheapest),
             n_workers=n_workers,
@@ -48,5 +51,6 @@ class OurSearcher:
 
 
 greenshift = partial(OurSearcher, optimizer="greenshift")
+greenshift_full = partial(OurSearcher, optimizer="greenshift", is_full=True)
 smac_default = partial(OurSearcher, optimizer="smac-default")
 random = partial(OurSearcher, optimizer="random")

@@ -13,8 +13,9 @@ from tests.benchmarks.optimizer.searcher import OURS, SEARCHERS
 from tests.benchmarks.optimizer.tables import by_optimizer, quartiles, values_at
 
 # No colour tells two lines apart alone; ours is thick.
-_COLOURS = ("#12805c", "#d1495b", "#7d8597", "#3b6ea8", "#e0a030", "#8a5fbf", "#b5651d", "#2f9ec1", "#444444")
-_STYLES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 3)), (0, (3, 5)))
+_COLOURS = ("#12805c", "#7fbf9f", "#d1495b", "#7d8597", "#3b6ea8",
+            "#e0a030", "#8a5fbf", "#b5651d", "#2f9ec1", "#444444")  # fmt: skip
+_STYLES = ("-", (0, (2, 1)), "--", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 3)), (0, (3, 5)))
 _LOOKS = dict(zip(SEARCHERS, zip(_COLOURS, _STYLES, strict=True), strict=True))
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from tests.benchmarks.optimizer.searcher import OURS
+from tests.benchmarks.optimizer.searcher import OF_OUR_CODE
 from tests.benchmarks.optimizer.simulate import Trace
 
 _ROOT = Path(__file__).parents[3]
@@ -78,7 +78,7 @@ def _mean_ms(seconds: list[float]) -> float | None:
 
 def code_of(optimizer: str) -> str:
     """A fingerprint of the project's optimizer, whose runs count for the code that made them only; of others ""."""
-    if optimizer != OURS:
+    if optimizer not in OF_OUR_CODE:
         return ""
     digest = sha256()
     for path in sorted((_ROOT / "service" / "optimizer").rglob("*.py")):
@@ -88,7 +88,7 @@ def code_of(optimizer: str) -> str:
 
 def path_of(run: Run, committed: Path = COMMITTED, untracked: Path = UNTRACKED) -> Path:
     """Where a run is kept: peers in the repository, ours and whatever is for development beside it."""
-    is_tracked = run.optimizer != OURS and run.seed < FIRST_DEVELOPMENT_SEED
+    is_tracked = run.optimizer not in OF_OUR_CODE and run.seed < FIRST_DEVELOPMENT_SEED
     return (committed if is_tracked else untracked) / f"{run.optimizer}.jsonl"
 
 

@@ -13,6 +13,7 @@ _HERE = "tests.benchmarks.optimizer"
 # Where each is made: a function of (problem, n_workers, seed, budget). Modules of peers import what is optional.
 SEARCHERS = {
     "greenshift": f"{_HERE}.ours:greenshift",
+    "greenshift-full": f"{_HERE}.ours:greenshift_full",
     "smac-default": f"{_HERE}.ours:smac_default",
     "random": f"{_HERE}.ours:random",
     "optuna-tpe": f"{_HERE}.peers.with_optuna:tpe",
@@ -23,6 +24,8 @@ SEARCHERS = {
     "botorch-qlognehvi": f"{_HERE}.peers.with_botorch:NehviSearcher",
 }
 OURS = "greenshift"
+# Ours, and the same at full fidelity alone: what low fidelities bring.
+OF_OUR_CODE = (OURS, "greenshift-full")
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from tests.benchmarks.optimizer import results, runner
 from tests.benchmarks.optimizer.results import Outcome, Run, append, outcome_of, path_of, read
 from tests.benchmarks.optimizer.runner import carry_out
+from tests.benchmarks.optimizer.searcher import OF_OUR_CODE
 from tests.benchmarks.optimizer.simulate import Trace
 
 RUN = Run("momf-park", "random", 1, 100, 10)
@@ -26,8 +29,9 @@ def test_a_line_that_an_interruption_left_half_is_no_run_and_spoils_no_other(tmp
     assert [run.seed for run, _ in read(path)] == [100, 101]
 
 
-def test_runs_of_ours_count_for_the_code_that_made_them(tmp_path, monkeypatch):
-    ours = replace(RUN, optimizer="greenshift")
+@pytest.mark.parametrize("name", OF_OUR_CODE)
+def test_runs_of_ours_count_for_the_code_that_made_them(tmp_path, monkeypatch, name):
+    ours = replace(RUN, optimizer=name)
     append(tmp_path / "a.jsonl", ours, outcome_of(trace_of_ten(), ours))
     assert [run for run, _ in read(tmp_path / "a.jsonl")] == [ours]
     monkeypatch.setattr(results, "code_of", lambda _optimizer: "another")
@@ -47,7 +51,8 @@ def trace_of_ten() -> Trace:
 def test_peers_are_kept_in_the_repository_ours_and_development_beside_it():
     assert path_of(replace(RUN, seed=0)).parent == results.COMMITTED
     assert path_of(RUN).parent == results.UNTRACKED
-    assert path_of(replace(RUN, seed=0, optimizer="greenshift")).parent == results.UNTRACKED
+    for ours in OF_OUR_CODE:
+        assert path_of(replace(RUN, seed=0, optimizer=ours)).parent == results.UNTRACKED
 
 
 def test_a_run_that_is_there_is_not_made_again(tmp_path, monkeypatch):

@@ -47,3 +47,9 @@ def test_every_optimizer_spends_its_budget_on_configs_that_the_space_has(name, p
     spent = sum(problem.price(ask.config, ask.fidelity, ask.continued_from) for ask in watched.asks)
     assert BUDGET <= spent + 1e-9 < BUDGET + 1
     assert len(trace.tell_seconds) == len(watched.asks)
+
+
+def test_ours_in_full_asks_for_full_fidelity_alone():
+    watched = Watched(make_searcher("greenshift-full", MIXED, n_workers=2, seed=0, budget=BUDGET), MIXED)
+    simulate(MIXED, watched, n_workers=2, budget=BUDGET)
+    assert {ask.fidelity for ask in watched.asks} == {MIXED.fidelity[1]}
