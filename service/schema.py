@@ -31,6 +31,8 @@ from worker.schema import (
     Family,
     Frozen,
     Measurement,
+    Number,
+    Real,
     Recipe,
     SiteSpec,
     TrialResult,
@@ -83,7 +85,7 @@ class Fidelity(Written):
     min_fidelity: float = Field(gt=0)
     max_fidelity: float = Field(gt=0)
     eta: int = Field(3, ge=2, le=1000)
-    together: dict[FidelityName, tuple[float, float]] = Field(default_factory=dict)
+    together: dict[FidelityName, tuple[Real, Real]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:
@@ -226,7 +228,7 @@ class StudySpec(Written):
     n_seeds: int = Field(1, ge=1, le=MAX_SEEDS)
     data_dir: str | None = None
     continue_promoted: bool = False
-    ranges: dict[str, tuple[int | float, int | float]] = Field(default_factory=dict)
+    ranges: dict[str, tuple[Number, Number]] = Field(default_factory=dict)
     fixed: dict[str, Any] = Field(default_factory=dict)
     initial_configs: tuple[dict[str, Any], ...] = ()
     warm_start: str | None = Field(None, min_length=1)

@@ -21,7 +21,7 @@ from worker.energy.schema import (
     SiteSpec,
 )
 from worker.spelling import did_you_mean
-from worker.wire import Frozen, Measurement, Method, Quality, Written
+from worker.wire import Frozen, Measurement, Method, Number, Quality, Real, Written
 
 # Passed on from where it is defined, so that one module is the contract.
 __all__ = [
@@ -37,7 +37,9 @@ __all__ = [
     "InferenceEnergy",
     "Measurement",
     "Method",
+    "Number",
     "Quality",
+    "Real",
     "SelfTestReport",
     "SiteSpec",
     "Written",

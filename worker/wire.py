@@ -1,10 +1,10 @@
-"""What all messages of a worker are made of: immutable models, and figures that say where they come from."""
+"""What messages and what people write are made of: immutable models, and figures that say where they come from."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
 from pydantic_core import PydanticKnownError
 
 Method = Literal[
@@ -24,6 +24,17 @@ class Frozen(BaseModel):
     """What crosses a process: immutable, every number finite, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticKnownError("float_type")
+    return value
+
+
+# Numbers within a mapping or a pair, a number that may be whole and one that is not; of fields `Written` sees to it.
+Number = Annotated[int | float, BeforeValidator(_no_truth)]
+Real = Annotated[float, BeforeValidator(_no_truth)]
 
 
 class Written(Frozen):

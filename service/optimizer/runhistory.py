@@ -26,6 +26,9 @@ class SettledConfiguration(Configuration):
     def __getitem__(self, key: str) -> Any:
         return self._active[key]
 
+    def __setitem__(self, key: str, value: Any) -> None:
+        raise TypeError(f"a settled config is not changed any more, got {key} = {value!r}")
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._active)
 

@@ -107,7 +107,7 @@ class FrontSelector(ConfigSelector):
             return
         earlier = self._archive.first(n_fit)
         if len(earlier.good()[0]) < MIN_ROWS:
-            n_fit, earlier = self._archive.n, self._archive
+            n_fit, earlier = self._archive.n, self._archive.first(self._archive.n)
         if n_fit != self._n_fitted:
             learnt = lesson(earlier, self._full)
             self._surrogate.fit(learnt.X, learnt.Y)

@@ -137,6 +137,11 @@ def test_a_file_that_is_no_study_is_refused_in_one_line(tmp_path: Path, text: st
         ("budget: {n_trials: yes}", "budget.n_trials: must be a whole number, got 'yes'"),
         ("budget: {n_trials: true}", "budget.n_trials: must be a whole number, got True"),
         ("ranges: {epochs: [no, 5]}", "ranges.epochs.0: must be a number, got 'no'"),
+        ("ranges: {epochs: [true, 5]}", "ranges.epochs.0: must be a number, got True"),
+        (
+            "fidelity: {min_fidelity: 1, max_fidelity: 2, together: {epochs: [true, 9]}}",
+            "fidelity.together.epochs.0: must be a number, got True",
+        ),
         ("site: {pue: on}", "site.pue: must be a number, got 'on'"),
         ("site: {pue: true}", "site.pue: must be a number, got True"),
         ("fixed: {learning_rate: true}", "fixed.learning_rate: must be a number, got True"),

@@ -7,7 +7,7 @@ import argparse
 from rich.console import Console
 
 from tests.benchmarks.optimizer.plot import write_plot
-from tests.benchmarks.optimizer.problems import PROBLEMS
+from tests.benchmarks.optimizer.problems import EVERY_PROBLEM, PROBLEMS
 from tests.benchmarks.optimizer.results import UNTRACKED, Run
 from tests.benchmarks.optimizer.runner import Results, carry_out, known, start_process
 from tests.benchmarks.optimizer.searcher import OURS, SEARCHERS
@@ -66,7 +66,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.optimizer", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=SEARCHERS, metavar="NAME",
                         help=f"run and show these alone; {OURS}, beside all that is kept, if not given")  # fmt: skip
-    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS), metavar="NAME")
+    parser.add_argument("--problems", nargs="+", choices=EVERY_PROBLEM, default=list(PROBLEMS), metavar="NAME")
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 8, 64], metavar="N")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(10)), metavar="N",
                         help="0 to 9 are for reports, 100 and more for development")  # fmt: skip

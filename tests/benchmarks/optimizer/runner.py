@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
-from tests.benchmarks.optimizer.problems import PROBLEMS
+from tests.benchmarks.optimizer.problems import EVERY_PROBLEM
 from tests.benchmarks.optimizer.results import Outcome, Run, append, outcome_of, path_of, read
 from tests.benchmarks.optimizer.searcher import make_searcher
 from tests.benchmarks.optimizer.simulate import simulate
@@ -19,7 +19,7 @@ Results = dict[Run, Outcome]
 
 def measure(run: Run) -> Outcome:
     """One search from its seed."""
-    problem = PROBLEMS[run.problem]
+    problem = EVERY_PROBLEM[run.problem]
     searcher = make_searcher(run.optimizer, problem, run.workers, run.seed, run.budget)
     return outcome_of(simulate(problem, searcher, n_workers=run.workers, budget=run.budget), run)
 

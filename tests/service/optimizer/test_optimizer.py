@@ -5,12 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ConfigSpace import Configuration, ConfigurationSpace, Constant, ForbiddenInClause, Integer
+from ConfigSpace import Configuration, ConfigurationSpace, Constant, Float, ForbiddenInClause, Integer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.optimizer import Optimizer, Suggestion
+from service.optimizer.front_search import FrontEngine
+from service.optimizer.gaussian_process import Kernel
 from service.optimizer.optimizer import Told
+from service.optimizer.selector import FrontSelector
 from service.pareto import dominates
 from service.space import build_space
 from tests.service.fakes import N_LAYERS, study_spec
@@ -376,6 +379,45 @@ def studies_rebuilt_after(cut: int, kind: str) -> list[Suggestion]:
 def test_a_rebuilt_optimizer_samples_no_config_twice(kind: str, cut: int) -> None:
     sampled = [rounded(s.config) for s in studies_rebuilt_after(cut, kind) if s.promoted_from is None]
     assert len(set(sampled)) == len(sampled)
+
+
+def test_a_rebuilt_optimizer_that_knows_of_little_but_failures_goes_on_as_the_first_would() -> None:
+    """Kernels must not depend on how many trials were outstanding when they were fitted."""
+    space = ConfigurationSpace(seed=0)
+    space.add(Float("x", (0.0, 1.0)), Float("y", (0.0, 1.0)))
+    options: dict[str, Any] = {"space": space, "fidelity": None, "n_trials": 200, "seed": 2}
+    optimizer = make_optimizer(**options)
+    log: list[Suggestion | Told] = []
+
+    def ask() -> Suggestion:
+        suggestion = optimizer.ask()
+        assert suggestion is not None
+        log.append(suggestion)
+        return suggestion
+
+    open_trials = [ask() for _ in range(3)]
+    for number in range(1, 44):
+        open_trials.append(ask())
+        done = open_trials.pop(0)
+        x, y = done.config["x"], done.config["y"]
+        told = Told(done.trial_id, {"error": x + y, "energy": 1 - x}) if number in (5, 20, 43) else Told(
+            done.trial_id, None, "lost")  # fmt: skip
+        optimizer.tell(told.trial_id, told.objectives, failure=told.failure)
+        log.append(told)
+    ask()
+    rebuilt = make_optimizer(**options)
+    rebuilt.replay(log)
+    assert rebuilt.ask() == optimizer.ask()
+    for mine, others in zip(kernels_of(rebuilt), kernels_of(optimizer), strict=True):
+        assert mine.logs.tolist() == others.logs.tolist()
+
+
+def kernels_of(optimizer: Optimizer) -> list[Kernel]:
+    engine = optimizer._engine
+    assert isinstance(engine, FrontEngine)
+    selector = engine._halving.config_selector
+    assert isinstance(selector, FrontSelector)
+    return selector._surrogate._kernels
 
 
 def test_to_replay_a_trial_few_configs_are_made(monkeypatch: pytest.MonkeyPatch) -> None:

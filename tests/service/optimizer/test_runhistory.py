@@ -60,12 +60,19 @@ def test_a_settled_config_is_equal_to_the_one_that_it_settles() -> None:
 
 
 def test_a_settled_config_holds_the_values_that_are_active() -> None:
-    for config in CONFIGS:
+    active = Configuration(SPACE, values={"x": 0.1, "n": 3, "kind": "a", "y": 0.5})
+    inactive = Configuration(SPACE, values={"x": 0.1, "n": 3, "kind": "c"})
+    for config in (active, inactive):
         settled = SettledConfiguration.of(config)
         assert dict(settled) == dict(config)
-        assert ("y" in settled) == (config["kind"] != "c")
+        assert ("y" in settled) == (config is active)
     with pytest.raises(KeyError):
-        SettledConfiguration.of(CONFIGS[0])["z"]
+        settled["y"]
+
+
+def test_a_settled_config_is_not_changed() -> None:
+    with pytest.raises(TypeError, match=r"x = 0\.5"):
+        SettledConfiguration.of(CONFIGS[0])["x"] = 0.5
 
 
 def test_a_settled_config_writes_its_text_once(monkeypatch: pytest.MonkeyPatch) -> None:
