@@ -18,6 +18,8 @@ MIN_RANK_CORRELATION = 0.3
 MIN_PAIRS = 6
 # Trials of a rung that fail, and none that does not.
 MIN_LOST = 5
+# Proposals in a row for which the model found no use for low fidelities: now and then it finds none by chance.
+MIN_USELESS = 8
 
 
 class Gate:
@@ -38,6 +40,7 @@ class Gate:
         self.said: list[str] = []
         self._n_seen = -1
         self._open: list[float] = []
+        self._n_useless = 0
 
     def rungs(self, archive: Archive) -> list[float]:
         """Those that pay, ascending, without full fidelity."""
@@ -46,6 +49,14 @@ class Gate:
             self.shares = self._ladder.shares(archive)
             self._open = [rung for rung in self._ladder.rungs[:-1] if not self._is_closed(rung, archive)]
         return self._open
+
+    def hear(self, *, helps: bool) -> None:
+        """Whether the model finds that low fidelities help, at each proposal: where they do not, none is asked for."""
+        self._n_useless = 0 if helps else self._n_useless + 1
+        if self._n_useless == MIN_USELESS:
+            said = "low fidelities are not asked for while they do not help to predict full fidelity"
+            self.said.append(said)
+            logger.info(said)
 
     def _is_closed(self, rung: float, archive: Archive) -> bool:
         if self.shares[rung] > MAX_SHARE:

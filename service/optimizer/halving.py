@@ -98,7 +98,11 @@ class AsynchronousHalving(AbstractIntensifier):
             config = self._designed(self._ladder.full)
             return None if config is None else (config, self._ladder.full)
         config = next(self.config_generator, None)
-        return None if config is None else (config, self._fidelity(config.get_array(), low))
+        if config is None:
+            return None
+        if low:
+            self._gate.hear(helps=self._model.low_helps)
+        return config, self._fidelity(config.get_array(), low)
 
     def _design_fidelity(self, low: list[float]) -> float | None:
         """Where the next config of the design is tried; None once there is enough to model."""

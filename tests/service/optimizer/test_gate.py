@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from service.optimizer.archive import Archive
+from service.optimizer.front_search import FrontEngine
 from service.optimizer.gate import Gate
 from service.optimizer.ladder import Ladder
-from tests.service.optimizer.toy import make_optimizer
+from tests.service.optimizer.toy import make_optimizer, score
 
 LADDER = Ladder(1.0, 9.0, 3)
 
@@ -85,3 +86,27 @@ def test_many_workers_begin_at_full_where_low_fidelities_are_expected_to_be_dear
     optimizer = make_optimizer(n_trials=200, n_workers=24, expected_cost=expected_cost)
     fidelities = [suggestion.fidelity for _ in range(24) if (suggestion := optimizer.ask())]
     assert sum(fidelity < 9 for fidelity in fidelities) == n_low
+
+
+def test_a_model_without_use_for_low_fidelities_is_heard_once_it_stays_so() -> None:
+    gate = Gate(LADDER, [0])
+    for helps in [False] * 7 + [True] + [False] * 7:
+        gate.hear(helps=helps)
+    assert gate.said == []
+    for _ in range(20):
+        gate.hear(helps=False)
+    assert gate.said == ["low fidelities are not asked for while they do not help to predict full fidelity"]
+
+
+def test_a_study_whose_low_fidelities_mislead_goes_to_full_fidelity_by_itself_and_says_so() -> None:
+    optimizer = make_optimizer(n_trials=60, n_workers=1)
+    fidelities = []
+    while (suggestion := optimizer.ask()) is not None:
+        sign = 1.0 if suggestion.fidelity == 9.0 else -1.0
+        values = {name: sign * value for name, value in score(suggestion).items()}
+        optimizer.tell(suggestion, values, cost=suggestion.fidelity)
+        fidelities.append(suggestion.fidelity)
+    assert set(fidelities[-20:]) == {9.0}
+    engine = optimizer._engine
+    assert isinstance(engine, FrontEngine)
+    assert any("low fidelities are not asked for" in said or "ranks configs" in said for said in engine.gate.said)
