@@ -8,6 +8,11 @@ from ConfigSpace import Categorical, ConfigurationSpace, Float, InCondition, Int
 
 from service.optimizer import Optimizer, Suggestion
 
+# SMAC as it comes takes seconds to train its forest: its studies are shorter.
+N_TRIALS = {"greenshift": 30, "smac-default": 12, "random": 30}
+# Of the toy space.
+FIRST = [{"x": 0.25, "y": 0.5, "n": 7, "kind": "a"}, {"x": 0.5, "n": 9, "kind": "c"}]
+
 
 def toy_space(seed: int = 0) -> ConfigurationSpace:
     """Of every kind of hyperparameter one, and one that is not always active."""
@@ -62,3 +67,8 @@ def drive(optimizer: Optimizer, *, outstanding: int = 1, n: int = 10_000) -> lis
     for suggestion in asked[told:]:
         optimizer.tell(suggestion, score(suggestion))
     return asked
+
+
+def rounded(config: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """A config to compare with others: floats to nine digits."""
+    return tuple(sorted((k, f"{v:.9g}" if isinstance(v, float) else v) for k, v in config.items()))
