@@ -150,7 +150,7 @@ class Encoding:
             least = 1.001 / max(1, int(self._hyperparameters[i].size) - 1)
             steps = np.sign(steps) * np.maximum(np.abs(steps), least)
         moved = now + steps
-        # Reflected at the ends, so that these are no more likely than anything else.
+        # Reflected at the ends, so that these are hardly more likely than anything else.
         return np.asarray(np.clip(np.abs(1 - np.abs(1 - moved)), 0, 1))
 
     def _legal(self, vectors: Array) -> Array:

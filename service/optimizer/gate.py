@@ -18,8 +18,8 @@ MIN_RANK_CORRELATION = 0.3
 MIN_PAIRS = 6
 # Trials of a rung that fail, and none that does not.
 MIN_LOST = 5
-# Proposals in a row for which the model found no use for low fidelities: now and then it finds none by chance.
-MIN_USELESS = 8
+# Proposals in a row for which no low fidelity would have paid.
+MIN_USELESS = 20
 
 
 class Gate:
@@ -50,13 +50,17 @@ class Gate:
             self._open = [rung for rung in self._ladder.rungs[:-1] if not self._is_closed(rung, archive)]
         return self._open
 
-    def hear(self, *, helps: bool) -> None:
-        """Whether the model finds that low fidelities help, at each proposal: where they do not, none is asked for."""
-        self._n_useless = 0 if helps else self._n_useless + 1
-        if self._n_useless == MIN_USELESS:
-            said = "low fidelities are not asked for while they do not help to predict full fidelity"
-            self.said.append(said)
-            logger.info(said)
+    def hear(self, *, pays: bool) -> None:
+        """Whether a low fidelity pays for a proposal, said of each for which there is one to ask for.
+
+        Low ones that mislead do not from early on, honest ones where the front is well known.
+        """
+        self._n_useless = 0 if pays else self._n_useless + 1
+        said = (
+            f"only full fidelity is asked for now: for {MIN_USELESS} proposals in a row a lower one would not have paid"
+        )
+        if self._n_useless == MIN_USELESS and said not in self.said:
+            self._note(said)
 
     def _is_closed(self, rung: float, archive: Archive) -> bool:
         if self.shares[rung] > MAX_SHARE:
@@ -74,10 +78,12 @@ class Gate:
 
     def _say(self, rung: float, what: str) -> bool:
         if rung in self._open or self._n_seen == 0 or not any(f"fidelity {rung:g} " in said for said in self.said):
-            said = f"fidelity {rung:g} is not asked for any more: it {what}"
-            self.said.append(said)
-            logger.info(said)
+            self._note(f"fidelity {rung:g} is not asked for any more: it {what}")
         return True
+
+    def _note(self, said: str) -> None:
+        self.said.append(said)
+        logger.info(said)
 
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -100,8 +100,6 @@ class AsynchronousHalving(AbstractIntensifier):
         config = next(self.config_generator, None)
         if config is None:
             return None
-        if low:
-            self._gate.hear(helps=self._model.low_helps)
         return config, self._fidelity(config.get_array(), low)
 
     def _design_fidelity(self, low: list[float]) -> float | None:
@@ -161,17 +159,20 @@ class AsynchronousHalving(AbstractIntensifier):
         spent_low = sum(shares[rung] * self._archive.n_asked_at(rung) for rung in self._ladder.rungs[:-1])
         if spent_low > LOW_SHARE * spent + LOW_START:
             return full
-        tried = self._archive.fidelities_of(vector)
-        p = self._acquisition.probability(vector) if low else 1.0
-        saved = {}
-        for rung in low:
-            if any(fidelity >= rung for fidelity in tried):
-                continue
-            correlation = self._model.correlation(vector, rung)
-            if correlation >= MIN_CORRELATION:
-                saved[rung] = correlation**2 * (1 - p) - shares[rung]
-        best = max(saved, key=lambda rung: saved[rung], default=full)
-        return best if saved.get(best, 0.0) > 0 else full
+        highest = max(self._archive.fidelities_of(vector), default=0.0)
+        untried = [rung for rung in low if rung > highest]
+        if not untried:
+            return full
+        p = self._acquisition.probability(vector)
+        saved = {full: 0.0} | {rung: self._saved(vector, rung, p) for rung in untried}
+        best = max(saved, key=lambda rung: saved[rung])
+        self._gate.hear(pays=best != full)
+        return best
+
+    def _saved(self, vector: Array, rung: float, p: float) -> float:
+        """Full evaluations that trying the config at `rung` first saves; one at full gains something with chance p."""
+        correlation = self._model.correlation(vector, rung)
+        return correlation**2 * (1 - p) - self._gate.shares[rung] if correlation >= MIN_CORRELATION else 0.0
 
     @property
     def uses_seeds(self) -> bool:

@@ -24,6 +24,9 @@ _N_EXACT = 30
 # Of eight proposals those that are looked for everywhere, one of them the selector's wide one; the others near the
 # front: far away a model of many hyperparameters is uncertain rather than promising.
 _EVERYWHERE = (2, 5)
+# For these a few numbers of the fronts' configs change this widely as well: the next piece of a front in pieces shares
+# most of its values with the piece that is known.
+_LEAP = 0.5
 # Trials below full fidelity that may be promoted.
 MAX_BELOW = 300
 
@@ -89,8 +92,10 @@ class FrontSearch(AbstractAcquisitionMaximizer):
         if self._listed is not None:
             return self._listed
         parents, known = self._parents()
-        near = [self._encoding.near(parents, N_SAMPLED // 2, scale, random) for scale in _FIRST_SCALES]
-        everywhere = [self._encoding.sample(N_SAMPLED, random)] if self._archive.n_asked % 8 in _EVERYWHERE else []
+        is_everywhere = self._archive.n_asked % 8 in _EVERYWHERE
+        scales = (*_FIRST_SCALES, _LEAP) if is_everywhere else _FIRST_SCALES
+        near = [self._encoding.near(parents, N_SAMPLED // 2, scale, random) for scale in scales]
+        everywhere = [self._encoding.sample(N_SAMPLED, random)] if is_everywhere else []
         return np.vstack([*everywhere, *near, known])
 
     def _parents(self) -> tuple[Array, Array]:

@@ -91,14 +91,9 @@ class Surrogate(AbstractModel):
         both = [process.predict(x) for process in self.processes]
         return np.column_stack([mean for mean, _ in both]), np.column_stack([deviation for _, deviation in both])
 
-    @property
-    def low_helps(self) -> bool:
-        """Whether low fidelities help to predict every objective that is modelled."""
-        return all(self.uses_low[j] for j in self._modelled)
-
     def correlation(self, vector: Array, fidelity: float) -> float:
         """How far the costs at `fidelity` would tell those at full fidelity: the least over objectives, 0 to 1."""
-        if not self.low_helps:
+        if not all(self.uses_low[j] for j in self._modelled):
             return 0.0
         here, there = (self._inputs(np.append(vector, f)[None]) for f in (fidelity, self._ladder.full))
         told = (self.processes[j].correlation(here, there) for j in self._modelled)

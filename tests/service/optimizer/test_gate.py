@@ -88,18 +88,19 @@ def test_many_workers_begin_at_full_where_low_fidelities_are_expected_to_be_dear
     assert sum(fidelity < 9 for fidelity in fidelities) == n_low
 
 
-def test_a_model_without_use_for_low_fidelities_is_heard_once_it_stays_so() -> None:
+def test_low_fidelities_that_do_not_pay_are_noted_once_it_stays_so() -> None:
     gate = Gate(LADDER, [0])
-    for helps in [False] * 7 + [True] + [False] * 7:
-        gate.hear(helps=helps)
+    for pays in [False] * 19 + [True] + [False] * 19:
+        gate.hear(pays=pays)
     assert gate.said == []
-    for _ in range(20):
-        gate.hear(helps=False)
-    assert gate.said == ["low fidelities are not asked for while they do not help to predict full fidelity"]
+    for pays in [False] * 30 + [True] + [False] * 30:
+        gate.hear(pays=pays)
+    assert [said.split(":")[0] for said in gate.said] == ["only full fidelity is asked for now"]
 
 
-def test_a_study_whose_low_fidelities_mislead_goes_to_full_fidelity_by_itself_and_says_so() -> None:
-    optimizer = make_optimizer(n_trials=60, n_workers=1)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_study_whose_low_fidelities_mislead_goes_to_full_fidelity_by_itself_and_says_so(seed: int) -> None:
+    optimizer = make_optimizer(n_trials=60, n_workers=1, seed=seed)
     fidelities = []
     while (suggestion := optimizer.ask()) is not None:
         sign = 1.0 if suggestion.fidelity == 9.0 else -1.0
@@ -109,4 +110,14 @@ def test_a_study_whose_low_fidelities_mislead_goes_to_full_fidelity_by_itself_an
     assert set(fidelities[-20:]) == {9.0}
     engine = optimizer._engine
     assert isinstance(engine, FrontEngine)
-    assert any("low fidelities are not asked for" in said or "ranks configs" in said for said in engine.gate.said)
+    assert any("only full fidelity is asked for now" in said for said in engine.gate.said)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_short_study_whose_low_fidelities_are_honest_has_nothing_to_say_of_them(seed: int) -> None:
+    optimizer = make_optimizer(n_trials=60, n_workers=1, seed=seed)
+    while (suggestion := optimizer.ask()) is not None:
+        optimizer.tell(suggestion, score(suggestion), cost=suggestion.fidelity)
+    engine = optimizer._engine
+    assert isinstance(engine, FrontEngine)
+    assert engine.gate.said == []

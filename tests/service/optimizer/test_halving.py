@@ -48,6 +48,12 @@ def test_without_low_fidelities_all_is_full(monkeypatch: pytest.MonkeyPatch) -> 
     assert halving._fidelity(halving._encoding.sample(1, np.random.RandomState(1))[0], []) == FULL
 
 
+def test_a_config_that_was_tried_below_goes_on_to_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    halving = halving_with(5, 0, monkeypatch)
+    told, untried = halving._archive.good()[0][0], halving._encoding.sample(1, np.random.RandomState(1))[0]
+    assert (halving._fidelity(told, [LOW]), halving._fidelity(untried, [LOW])) == (FULL, LOW)
+
+
 @pytest.mark.parametrize("n_objectives", [2, 3])
 def test_the_more_objectives_the_more_configs_come_first_whatever_they_give(n_objectives: int) -> None:
     """Of the toy's four hyperparameters one for each, and one for each objective."""
