@@ -3,10 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 # The tests of a file stay together: many share what is slow to set up. Waiting threads must not keep the cores busy.
-TWO_CORES := --numprocesses 2 --dist loadfile
-# Slow tests wait now and then; the longest files begin first, as nothing else would be left to do beside them.
+# Many tests wait now and then: two cores have time for a third process.
+TWO_CORES := --numprocesses 3 --dist loadfile
+# Of slow ones the longest files begin first, as nothing else would be left to do beside them.
 LONGEST := $(addprefix tests/,test_papers.py service/test_chaos.py test_end_to_end.py service/test_continuing_energy.py)
-WAITING := --numprocesses 3 --dist loadfile --no-loadscope-reorder $(LONGEST) tests
+LONGEST_FIRST := $(TWO_CORES) --no-loadscope-reorder $(LONGEST) tests
 
 .PHONY: help install demo test test-slow lint format bench bench-shiftlayers bench-worker bench-service bench-optimizer screenshots bench-scale soak sbom check-deploy dist docs clean
 
@@ -27,7 +28,7 @@ test: install    ## run all tests, on two cores
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest $(TWO_CORES)
 
 test-slow: install  ## run the tests that `make test` leaves out
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -m slow $(WAITING)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -m slow $(LONGEST_FIRST)
 
 lint: install    ## format, lint and types
 	$(BIN)/ruff format --check .
