@@ -1,3 +1,5 @@
+"""An optimizer that is rebuilt from its log goes on as the one before it would have."""
+
 from __future__ import annotations
 
 import json
