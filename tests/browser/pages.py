@@ -26,10 +26,11 @@ _ARGUMENTS = [
     "--disable-sync",
 ]
 _BAD = ("serious", "critical")
-# Two frames later what has come near the screen has been noticed.
+# Two frames later what has come near the screen has been noticed. Whether they came: not so in ten seconds.
 _SCROLL = """top => new Promise((done) => {
     scrollTo(0, top);
-    requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done)));
+    requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => done(true))));
+    setTimeout(() => done(false), 10000);
 })"""
 # At one moment: the page may draw the table anew.
 _CELLS = """bodies => bodies.flatMap(({ rows }) => [...rows]).map((row) =>
@@ -112,9 +113,19 @@ class Site:
         """Scrolls over the whole page, so that every view is asked for, and waits until each has something."""
         height = int(self.page.evaluate("document.body.scrollHeight"))
         for top in range(0, height + 1, 500):
-            self.page.evaluate(_SCROLL, top)
+            self.scroll(top)
         expect(self.page.get_by_text("Loading …").filter(visible=True)).to_have_count(0)
-        self.page.evaluate(_SCROLL, 0)
+        self.scroll(0)
+
+    def scroll(self, top: int) -> None:
+        """Scrolls to a height in pixels, and waits until the page has been drawn there."""
+        if not self.page.evaluate(_SCROLL, top):
+            # A headless window was seen to get no frame for ten minutes; a change of its size asks for one.
+            size = self.page.viewport_size
+            assert size is not None
+            for height in (size["height"] + 1, size["height"]):
+                self.page.set_viewport_size({"width": size["width"], "height": height})
+            assert self.page.evaluate(_SCROLL, top), f"nothing was drawn at {top} pixels, not in another size either"
 
     def barriers(self) -> list[str]:
         """What axe finds serious or critical of the page as it is."""
