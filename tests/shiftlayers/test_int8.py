@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import itertools
 import math
 import pickle
@@ -37,6 +38,8 @@ QUANTIZERS = [
     *(("denseshift", bits) for bits in (2, 3)),
     *(("apot", bits) for bits in (2, 3, 4)),
 ]
+# Of mallopt: bytes of new memory are not this number.
+M_PERTURB = -6
 # Weights are whole in units of 2**-WEIGHT_SHIFT.
 WEIGHT_SHIFT = 24
 PS = ShiftConfig("deepshift-ps", 4, activation_bits=(4, 4))
@@ -173,6 +176,27 @@ def test_convolutions_of_any_shape_compute_what_integer_arithmetic_does(kernel, 
     groups, n_in, n_out = channels
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     conv = spread(nn.Conv2d(n_in, n_out, kernel, **options), PS)
+    x = inputs(1, n_in, 8, 9)
+
+    assert torch.equal(to_int8(conv)(x), integer_conv(conv, x))
+
+
+@pytest.fixture
+def foul_memory():
+    """What is allocated holds neither zeros nor what was there before."""
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "gnu_get_libc_version"):
+        pytest.skip("only the allocator of glibc can be told to")
+    libc.mallopt(M_PERTURB, 165)
+    yield
+    libc.mallopt(M_PERTURB, 0)
+
+
+@pytest.mark.parametrize("channels", [(1, 1, 1), (1, 1, 17), (4, 4, 8)])
+@pytest.mark.parametrize(("kernel", "padding"), [((2, 1), (2, 1)), ((3, 2), (4, 3)), ((2, 2), (1, 2))])
+def test_outputs_that_see_nothing_but_padding_are_right(foul_memory, channels, kernel, padding):
+    groups, n_in, n_out = channels
+    conv = spread(nn.Conv2d(n_in, n_out, kernel, padding=padding, groups=groups), PS)
     x = inputs(1, n_in, 8, 9)
 
     assert torch.equal(to_int8(conv)(x), integer_conv(conv, x))
