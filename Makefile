@@ -2,12 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-# The tests of a file stay together: many share what is slow to set up. Waiting threads must not keep the cores busy.
-# Many tests wait now and then: two cores have time for a third process.
-TWO_CORES := --numprocesses 3 --dist loadfile
-# Of slow ones the longest files begin first, as nothing else would be left to do beside them.
-LONGEST := $(addprefix tests/,test_papers.py service/test_chaos.py test_end_to_end.py service/test_continuing_energy.py)
-LONGEST_FIRST := $(TWO_CORES) --no-loadscope-reorder $(LONGEST) tests
+# The tests of a file stay together: many share what is slow to set up. Many wait now and then, slow ones half the time:
+# two cores have time for more processes than two. Several threads in each would only be in each other's way.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --dist loadfile --no-loadscope-reorder --numprocesses
 
 .PHONY: help install demo test test-slow lint format bench bench-shiftlayers bench-worker bench-service bench-optimizer screenshots bench-scale soak sbom check-deploy dist docs clean
 
@@ -25,10 +22,10 @@ demo: install    ## run a whole study on real data: two workers, about two minut
 	$(BIN)/greenshift run digits --workers 2 --out runs/demo --dashboard
 
 test: install    ## run all tests, on two cores
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest $(TWO_CORES)
+	$(PYTEST) 3
 
 test-slow: install  ## run the tests that `make test` leaves out
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -m slow $(LONGEST_FIRST)
+	$(PYTEST) 4 -m slow
 
 lint: install    ## format, lint and types
 	$(BIN)/ruff format --check .
@@ -65,7 +62,7 @@ soak: install    ## an hour of machines that come, go and are cut off; as root, 
 	$(BIN)/python -m tests.benchmarks.soak
 
 check-deploy: install  ## all that can be said of deploy/ without a cluster, in under five minutes
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest $(TWO_CORES) -m '' tests/deploy
+	$(PYTEST) 3 -m '' tests/deploy
 
 sbom: install    ## what both images are made of, as CycloneDX, in build/
 	mkdir -p build

@@ -14,6 +14,20 @@ from worker.energy.nvml import list_gpus
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
+# At the end nothing is left to do beside a file that takes minutes.
+_LONGEST_FIRST = (
+    "test_papers.py",
+    "test_end_to_end.py",
+    "test_continuing_energy.py",
+    "test_chaos.py",
+    "test_supervisor.py",
+    "test_serving.py",
+    "test_guard.py",
+    "test_real_cluster.py",
+    "test_isolation.py",
+    "test_snapshot.py",
+)
+
 
 @pytest.fixture
 def free_port() -> Iterator[int]:
@@ -23,7 +37,13 @@ def free_port() -> Iterator[int]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_place)
     marked = [item for item in items if item.get_closest_marker("gpu") is not None]
     if marked and not list_gpus():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="NO GPU: what only a real one can show is NOT TESTED"))
+
+
+def _place(item: pytest.Item) -> int:
+    name = item.path.name
+    return _LONGEST_FIRST.index(name) if name in _LONGEST_FIRST else len(_LONGEST_FIRST)

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from prometheus_client import REGISTRY
 
+from service import cluster
 from service.access import Access
 from service.certificates import make_certificates
 from service.client import Client
@@ -137,8 +138,9 @@ def test_loopback_is_what_the_socket_says(tmp_path: Path, host: str, is_alone: b
 
 @pytest.mark.parametrize(("days", "is_said"), [(29, True), (31, False)])
 def test_when_certificates_end_is_shown_and_in_the_last_month_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, days: int, is_said: bool
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, days: int, is_said: bool
 ) -> None:
+    monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 0.5)
     end = make_certificates(tmp_path / "tls", days)
     scheduler = Access("tls://127.0.0.1:9", tmp_path / "tls")
     with Store(None) as store, supervised(here(tmp_path, scheduler=scheduler), store):

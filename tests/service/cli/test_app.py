@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from service import cluster
 from service.schema import preset_names
 from tests.service.cli.commands import Call, Done, assert_refused
 from tests.service.processes import greenshift
@@ -55,7 +56,10 @@ def test_an_unknown_preset_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_workers_are_said_to_start_only_where_they_do(call: Call, tmp_path: Path) -> None:
+def test_workers_are_said_to_start_only_where_they_do(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 0.5)
     file = study_file(tmp_path)
     (tmp_path / "taken").write_text("mine")
     refused = call("run", file, "--out", "taken")
