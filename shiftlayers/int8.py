@@ -121,29 +121,53 @@ class _Int8Layer(nn.Module):
 
 
 class Int8Conv(_Int8Layer):
-    """A 1-d, 2-d or 3-d convolution in int8. Input and output as those of the layer it was made of, float32."""
+    """A 1-d, 2-d or 3-d convolution in int8. Input and output as those of the layer it was made of, float32.
+
+    Attributes:
+        mode: of `torch.nn.functional.pad`, for `border`, which is what the kernel does not pad by itself.
+        geometry: strides, the kernel's own padding, dilations and groups.
+        least: the smallest size that an input may have with its border, in each dimension.
+    """
 
     def __init__(self, layer: ShiftLayer) -> None:
         if not isinstance(layer, ShiftConv1d | ShiftConv2d | ShiftConv3d):
             raise ValueError(f"there is no kernel for {type(layer).__name__}")
         super().__init__(layer)
-        padded_by_kernel = layer.padding_mode == "zeros" and _sees_input_everywhere(layer)
         self.mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-        self.border = None if padded_by_kernel else list(layer._reversed_padding_repeated_twice)
-        padding = list(cast(tuple[int, ...], layer.padding)) if padded_by_kernel else [0] * len(layer.stride)
+        padding, self.border = [0] * len(layer.stride), list(layer._reversed_padding_repeated_twice)
+        if _may_pad(layer):
+            padding, self.border = list(cast(tuple[int, ...], layer.padding)), [0] * len(self.border)
         self.geometry = list(layer.stride), padding, list(layer.dilation), layer.groups
+        each = zip(layer.kernel_size, layer.dilation, padding, strict=True)
+        self.least = [d * (k - 1) + 1 - 2 * p for k, d, p in each]
 
     def forward(self, input: Tensor) -> Tensor:
-        x = input if self.border is None else F.pad(input, self.border, mode=self.mode)
-        is_single = x.dim() == len(self.geometry[0]) + 1
-        x = x.unsqueeze(0) if is_single else x
+        is_single = input.dim() == len(self.border) // 2 + 1
+        x = input.unsqueeze(0) if is_single else input
+        # The kernels put channels last; what follows may depend on the layout of the input.
+        output = self._convolved(self._padded(x)).contiguous(memory_format=_layout(x))
+        return output.squeeze(0) if is_single else output
+
+    def _padded(self, x: Tensor) -> Tensor:
+        """`x` as bytes, with its border."""
+        if self.mode != "constant":
+            return self._quantized(F.pad(x, self.border, mode=self.mode))
+        x = self._quantized(x)
+        return F.pad(x, self.border, value=self.zero_point) if any(self.border) else x
+
+    def _convolved(self, x: Tensor) -> Tensor:
+        if any(size < least for size, least in zip(x.shape[2:], self.least, strict=True)):
+            raise RuntimeError(f"the kernel is larger than the padded input, which must be {self.least} at least, "
+                               f"got {list(x.shape[2:])}")  # fmt: skip
+        # Where steps are wider and there is one column only, the kernels err: there they make another one.
+        stride = self.geometry[0][-1]
+        is_column = stride > 1 and x.shape[-1] < self.least[-1] + stride
+        x = F.pad(x, [0, stride], value=self.zero_point) if is_column else x
         arguments = self._kernel_arguments()
         output: Tensor = torch.ops.onednn.qconv_pointwise(
-            self._quantized(x), *arguments, *self.geometry, 1.0, 0, torch.float32, "none", [], ""
+            x, *arguments, *self.geometry, 1.0, 0, torch.float32, "none", [], ""
         )
-        # The kernels put channels last; what follows may depend on the layout of the input.
-        output = output.contiguous(memory_format=_layout(x))
-        return output.squeeze(0) if is_single else output
+        return output[..., :1] if is_column else output
 
     def _pack(self) -> Tensor:
         steps = self.input_step, self.zero_point
@@ -165,15 +189,16 @@ class Int8Linear(_Int8Layer):
         return packed
 
 
-def _sees_input_everywhere(layer: ShiftConv1d | ShiftConv2d | ShiftConv3d) -> bool:
-    """Whether padding is numbers, and so narrow that no output has padding alone in its window.
+def _may_pad(layer: ShiftConv1d | ShiftConv2d | ShiftConv3d) -> bool:
+    """Whether the kernel is right where it pads itself.
 
-    Of outputs that have, oneDNN corrects the zero point by memory that it never wrote (3.12, one channel a group).
+    Outputs with nothing but padding in their window, and some others in three dimensions, oneDNN 3.12 makes from memory
+    that it never wrote; now and then it ends the process.
     """
-    if isinstance(layer.padding, str):
+    if layer.padding_mode != "zeros" or isinstance(layer.padding, str) or len(layer.stride) == 3:
         return False
-    reach = (d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True))
-    return all(padding <= r for padding, r in zip(layer.padding, reach, strict=True))
+    each = zip(layer.padding, layer.kernel_size, layer.dilation, strict=True)
+    return all(padding == 0 or (padding < kernel and dilation == 1) for padding, kernel, dilation in each)
 
 
 def _layout(x: Tensor) -> torch.memory_format:
