@@ -26,11 +26,11 @@ _ARGUMENTS = [
     "--disable-sync",
 ]
 _BAD = ("serious", "critical")
-# Two frames later what has come near the screen has been noticed. Whether they came: not so in ten seconds.
-_SCROLL = """top => new Promise((done) => {
+# Two frames later what has come near the screen has been noticed: true; false if they do not come in time.
+_SCROLL = """([top, milliseconds]) => new Promise((done) => {
     scrollTo(0, top);
     requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => done(true))));
-    setTimeout(() => done(false), 10000);
+    setTimeout(() => done(false), milliseconds);
 })"""
 # At one moment: the page may draw the table anew.
 _CELLS = """bodies => bodies.flatMap(({ rows }) => [...rows]).map((row) =>
@@ -119,13 +119,14 @@ class Site:
 
     def scroll(self, top: int) -> None:
         """Scrolls to a height in pixels, and waits until the page has been drawn there."""
-        if not self.page.evaluate(_SCROLL, top):
+        if not self.page.evaluate(_SCROLL, [top, 10_000]):
             # A headless window was seen to get no frame for ten minutes; a change of its size asks for one.
             size = self.page.viewport_size
             assert size is not None
             for height in (size["height"] + 1, size["height"]):
                 self.page.set_viewport_size({"width": size["width"], "height": height})
-            assert self.page.evaluate(_SCROLL, top), f"nothing was drawn at {top} pixels, not in another size either"
+            is_drawn = self.page.evaluate(_SCROLL, [top, PATIENCE_MS])
+            assert is_drawn, f"nothing was drawn at {top} pixels, not in another size either"
 
     def barriers(self) -> list[str]:
         """What axe finds serious or critical of the page as it is."""
