@@ -89,7 +89,7 @@ class Encoding:
         return np.array([config.get_array() for config in self._space.sample_configuration(max(2, n))])
 
     def near(self, vectors: Array, n: int, scale: float, random: np.random.RandomState) -> Array:
-        """Up to `n` vectors, each with one or more hyperparameters of a row of `vectors` changed.
+        """Up to `n` vectors, each with one or more hyperparameters of a row of `vectors` changed, within their ranges.
 
         Args:
             vectors: where to look around.
@@ -145,13 +145,13 @@ class Encoding:
         return np.asarray(np.where(fresh == now, shifted, fresh))
 
     def _moved(self, i: int, now: Array, steps: Array) -> Array:
-        if self._is_integer[i]:
-            # To the next whole number at least.
-            least = 1.001 / max(1, int(self._hyperparameters[i].size) - 1)
-            steps = np.sign(steps) * np.maximum(np.abs(steps), least)
-        moved = now + steps
-        # Reflected at the ends, so that these are hardly more likely than anything else.
-        return np.asarray(np.clip(np.abs(1 - np.abs(1 - moved)), 0, 1))
+        if not self._is_integer[i]:
+            # Also exactly to an end, where the best often is.
+            return np.asarray(np.clip(now + steps, 0, 1))
+        # To the next whole number at least, and back from the ends, as there is none beyond.
+        least = 1.001 / max(1, int(self._hyperparameters[i].size) - 1)
+        steps = np.sign(steps) * np.maximum(np.abs(steps), least)
+        return np.asarray(np.clip(np.abs(1 - np.abs(1 - (now + steps))), 0, 1))
 
     def _legal(self, vectors: Array) -> Array:
         """Whole numbers where they must be, inactive ones as NaN, forbidden rows left out."""

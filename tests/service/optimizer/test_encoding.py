@@ -93,6 +93,19 @@ def test_two_choices_are_as_far_apart_as_the_ends_of_a_number() -> None:
     assert distances == pytest.approx([1, 1, 1])
 
 
+def test_a_number_near_an_end_moves_to_the_end_itself_and_a_whole_one_always_to_another() -> None:
+    space = ConfigurationSpace()
+    space.add(Float("x", (0.0, 1.0)), Integer("n", (0, 5)))
+    encoding = Encoding(space)
+    origin = np.zeros((1, 2))
+    origin[0, space.index_of["x"]] = 0.001
+    near = encoding.near(origin, 400, 0.01, np.random.RandomState(0))
+    x, n = near[:, space.index_of["x"]], near[:, space.index_of["n"]]
+    assert 0.3 < (x[x != 0.001] == 0).mean() < 0.6
+    assert set(n.round(6)) == {0.0, 0.2}
+    assert (n[x == 0.001] > 0).all()
+
+
 def test_a_small_space_is_listed_whole() -> None:
     listed = Encoding(six_configs()).listed()
     assert listed is not None

@@ -41,3 +41,19 @@ def test_a_search_that_begins_in_one_piece_of_the_front_finds_the_next_one(seed:
         optimizer.tell(suggestion, dict(zip(("error", "energy"), costs, strict=True)))
     front = [a for a in found if not any(b[0] <= a[0] and b[1] < a[1] for b in found)]
     assert sum(place > 0.6 for place, _ in front) >= 3
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_best_value_at_the_very_end_of_its_range_is_tried(seed: int) -> None:
+    names = [f"x{i}" for i in range(5)]
+    space = ConfigurationSpace(seed=seed)
+    space.add([Float(name, (0.0, 1.0)) for name in names])
+    optimizer = make_optimizer(space=space, fidelity=None, n_trials=60, n_workers=1, seed=seed)
+    found = []
+    while (suggestion := optimizer.ask()) is not None:
+        place, *others = (suggestion.config[name] for name in names)
+        # As in ZDT6 (Zitzler, Deb and Thiele, 2000) hardly anything is gained anywhere but at the end itself.
+        away = 1 + 9 * (sum(others) / 4) ** 0.25
+        found.append(away)
+        optimizer.tell(suggestion, {"error": place, "energy": away * (1 - math.sqrt(place / away))})
+    assert min(found) == 1.0
