@@ -1,17 +1,12 @@
 from __future__ import annotations
 
 import copy
-import ctypes
-import itertools
 import math
 import pickle
 
 import pytest
 import torch
-import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 
 from shiftlayers import (
     Int8Conv,
@@ -19,7 +14,6 @@ from shiftlayers import (
     ShiftConfig,
     ShiftConv2d,
     ShiftConvTranspose2d,
-    ShiftLayer,
     ShiftLinear,
     convert_batch_norm,
     convert_to_shift,
@@ -27,6 +21,7 @@ from shiftlayers import (
     to_int8,
 )
 from shiftlayers.modules import SHIFT_TYPES
+from tests.shiftlayers.integers import PS, UNSIGNED, inputs, integer_conv, integer_linear, spread
 from worker.models import build_network
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="needs oneDNN")
@@ -38,80 +33,12 @@ QUANTIZERS = [
     *(("denseshift", bits) for bits in (2, 3)),
     *(("apot", bits) for bits in (2, 3, 4)),
 ]
-# The option of mallopt that fills new memory.
-M_PERTURB = -6
-# Weights are whole in units of 2**-WEIGHT_SHIFT.
-WEIGHT_SHIFT = 24
-PS = ShiftConfig("deepshift-ps", 4, activation_bits=(4, 4))
-UNSIGNED = ShiftConfig("deepshift-ps", 4, activation_bits=(4, 4), unsigned_activations=True)
 
 
 @pytest.fixture(autouse=True)
 def without_gradients():
     with torch.no_grad():
         yield
-
-
-def whole(x: Tensor, layer: ShiftLayer, signed: bool) -> Tensor:
-    """`x` in units of 2**-F: rounded, ties to even, then saturated."""
-    n_bits, fraction = sum(layer.config.activation_bits), layer.config.activation_bits[1]
-    low = -(2 ** (n_bits - 1)) if signed else 0
-    return (x.double() * 2.0**fraction).round().clamp(low, low + 2**n_bits - 1).long()
-
-
-def whole_input(layer: ShiftLayer, x: Tensor) -> Tensor:
-    return whole(x, layer, signed=not layer.config.unsigned_activations)
-
-
-def whole_weight(layer: ShiftLayer) -> Tensor:
-    scaled = layer.eval().effective_weight().double() * 2.0**WEIGHT_SHIFT
-    assert torch.equal(scaled, scaled.round())
-    return scaled.long()
-
-
-def with_bias(layer: ShiftLayer, sums: Tensor, channel_dim: int) -> Tensor:
-    """Whole sums of products as float32, the rounded bias added."""
-    if layer.bias is not None:
-        bias = whole(layer.bias, layer, signed=True) << WEIGHT_SHIFT
-        sums = sums + bias.view(-1, *(1 for _ in range(sums.dim() - channel_dim - 1)))
-    exact = sums.double() * 2.0 ** -(layer.config.activation_bits[1] + WEIGHT_SHIFT)
-    assert torch.equal(exact, exact.float().double())
-    return exact.float()
-
-
-def integer_linear(layer: ShiftLinear, x: Tensor) -> Tensor:
-    sums = (whole_input(layer, x).unsqueeze(-2) * whole_weight(layer)).sum(-1)
-    return with_bias(layer, sums, sums.dim() - 1)
-
-
-def integer_conv(layer: nn.Module, x: Tensor) -> Tensor:
-    """The convolution of batched `x` in int64, one place of the kernel after the other."""
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    padded = whole_input(layer, F.pad(x, layer._reversed_padding_repeated_twice, mode=mode))
-    weight, groups = whole_weight(layer), layer.groups
-    sizes, reach = padded.shape[2:], [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-    ends = [n - r for n, r in zip(sizes, reach, strict=True)]
-    sums = torch.zeros((), dtype=torch.int64)
-    for place in itertools.product(*map(range, layer.kernel_size)):
-        starts = [p * d for p, d in zip(place, layer.dilation, strict=True)]
-        window = padded[:, :, *(slice(a, a + n, s) for a, n, s in zip(starts, ends, layer.stride, strict=True))]
-        at_place = weight[:, :, *place].unflatten(0, (groups, -1))
-        sums = sums + torch.einsum("ngi...,goi->ngo...", window.unflatten(1, (groups, -1)), at_place)
-    return with_bias(layer, sums.flatten(1, 2), 1)
-
-
-def spread(layer: nn.Module, config: ShiftConfig) -> ShiftLayer:
-    """A shift layer of float weights of all sizes and signs, some of them zero."""
-    shape = layer.weight.shape
-    size = torch.randn(shape).sign() * 2 ** (torch.rand(shape) * 8 - 7)
-    layer.weight.copy_(torch.where(torch.rand(shape) < 0.1, 0.0, size))
-    return SHIFT_TYPES[type(layer)].from_float(layer, config).eval()
-
-
-def inputs(*shape: int, reach: float = 8.0) -> Tensor:
-    """Values within and beyond the range, on the grid, between and midway."""
-    x = torch.randn(shape) * reach
-    return torch.where(torch.rand(shape) < 0.5, (x * 32).round() / 32, x)
 
 
 # Bit for bit
@@ -133,107 +60,6 @@ def test_layers_compute_what_integer_arithmetic_does(quantizer, weight_bits, per
     assert torch.equal(outputs[1], integer_conv(conv, image))
     assert torch.equal(outputs[0], linear(x))
     assert torch.equal(outputs[1], conv(image))
-
-
-GEOMETRIES = [
-    {"stride": 2},
-    {"padding": 2},
-    {"padding": 1, "stride": 3},
-    {"padding": "same"},
-    {"padding": "same", "dilation": 2},
-    {"padding": "valid"},
-    {"padding": 2, "padding_mode": "circular"},
-    {"padding": 1, "padding_mode": "reflect"},
-    {"padding": "same", "padding_mode": "replicate"},
-    {"dilation": 2, "padding": 2},
-    {"groups": 2},
-    {"groups": 4, "padding": 1},
-    {"bias": False},
-]
-
-
-@pytest.mark.parametrize("config", [PS, UNSIGNED], ids=["signed", "unsigned"])
-@pytest.mark.parametrize("arguments", GEOMETRIES, ids=str)
-@pytest.mark.parametrize("kind", [nn.Conv1d, nn.Conv2d, nn.Conv3d])
-def test_convolutions_of_every_geometry_compute_what_integer_arithmetic_does(kind, arguments, config):
-    conv = spread(kind(4, 8, 3, **arguments), config)
-    x = inputs(2, 4, *(7, 6, 5)[: len(conv.kernel_size)])
-
-    output = to_int8(conv)(x)
-
-    assert torch.equal(output, integer_conv(conv, x))
-    assert torch.equal(output, conv(x))
-
-
-@pytest.fixture(scope="module")
-def foul_memory():
-    """What is allocated holds neither zeros nor what was there before; elsewhere than with glibc it may."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "gnu_get_libc_version"):
-        libc.mallopt(M_PERTURB, 165)
-    yield
-    if hasattr(libc, "gnu_get_libc_version"):
-        libc.mallopt(M_PERTURB, 0)
-
-
-@st.composite
-def convolutions(draw):
-    """A layer, and the size of an input that it can have."""
-    n_dims = draw(st.integers(1, 3))
-
-    def each(low, high):
-        return draw(st.tuples(*[st.integers(low, high)] * n_dims))
-
-    kernel, stride, padding, dilation = each(1, 4), each(1, 3), each(0, 5), each(1, 2)
-    least = [max(1, d * (k - 1) + 1 - 2 * p) for k, p, d in zip(kernel, padding, dilation, strict=True)]
-    size = tuple(low + more for low, more in zip(least, each(0, 8), strict=True))
-    groups, n_in, n_out = draw(
-        st.sampled_from([(1, 1, 1), (1, 1, 17), (1, 3, 5), (1, 17, 9), (2, 4, 6), (2, 2, 10), (3, 3, 3), (4, 4, 8)])
-    )
-    kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[n_dims - 1]
-    layer = kind(n_in, n_out, kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
-    return spread(layer, draw(st.sampled_from([PS, UNSIGNED]))), size
-
-
-@given(convolutions())
-def test_convolutions_of_any_shape_compute_what_integer_arithmetic_does(foul_memory, drawn):
-    conv, size = drawn
-    x = inputs(1, conv.in_channels, *size)
-
-    assert torch.equal(to_int8(conv)(x), integer_conv(conv, x))
-
-
-# What kernels of oneDNN 3.12 get wrong: groups, channels in and out, size of the input, and the rest of the layer.
-WRONG = {
-    "padding beyond the kernel": (1, 1, 1, (8, 9), {"kernel_size": (2, 1), "padding": (2, 1)}),
-    "and many outputs": (1, 1, 17, (8, 9), {"kernel_size": (3, 2), "padding": (4, 3)}),
-    "and groups": (4, 4, 8, (8, 9), {"kernel_size": (2, 1), "padding": (2, 1)}),
-    "an input between the taps": (
-        1,
-        17,
-        9,
-        (1, 1),
-        {"kernel_size": (3, 2), "padding": (2, 1), "dilation": 2, "stride": (2, 1)},
-    ),
-    "a flat volume": (4, 4, 8, (1, 8, 8), {"kernel_size": 3, "padding": 1}),
-    "one column": (1, 1, 17, (7, 1), {"kernel_size": (1, 3), "padding": (2, 1), "stride": (1, 3)}),
-    "one column without padding": (4, 4, 8, (9, 3), {"kernel_size": (2, 3), "stride": (1, 2)}),
-}
-
-
-@pytest.mark.parametrize("case", WRONG)
-def test_what_the_kernels_get_wrong_is_right(foul_memory, case):
-    groups, n_in, n_out, size, options = WRONG[case]
-    kind = {2: nn.Conv2d, 3: nn.Conv3d}[len(size)]
-    conv = spread(kind(n_in, n_out, groups=groups, **options), PS)
-    x = inputs(1, n_in, *size)
-
-    assert torch.equal(to_int8(conv)(x), integer_conv(conv, x))
-
-
-def test_an_input_smaller_than_the_kernel_is_refused():
-    with pytest.raises(RuntimeError, match=r"must be \[3, 3\] at least, got \[8, 2\]"):
-        to_int8(spread(nn.Conv2d(1, 2, 3, stride=2), PS))(inputs(1, 1, 8, 2))
 
 
 @pytest.mark.parametrize("bias", [True, False])
